@@ -1,0 +1,3 @@
+"""Dynamic sparse training: one run."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,89 @@
+"""How an overall density is spread over the layers, and the masks drawn from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+Shape = Sequence[int]
+
+
+def layer_densities(shapes: Sequence[Shape], density: float, distribution: str = "erk") -> list[float]:
+    """Returns the density of each layer so that the share of all weights that is active is ``density``.
+
+    Args:
+        shapes: the layers' weight shapes, in the order of the model's parameters: ``(out, in)`` or
+            ``(out, in, *kernel)``.
+        density: overall density D in (0, 1].
+        distribution: ``erk`` (Evci et al., 2020), ``er`` (Mocanu et al., 2018), ``uniform``, or ``uniform_plus``
+            (Gale et al., 2019: a convolution that comes first stays dense, the last layer keeps 20 % at least).
+
+    Raises:
+        ValueError: for a density outside (0, 1], an unknown distribution or one that the density cannot pay for.
+    """
+    if not 0 < density <= 1:
+        raise ValueError(f"density={density}: must lie in (0, 1]")
+    if distribution not in DISTRIBUTIONS:
+        raise ValueError(f"distribution={distribution!r}: choose one of {', '.join(DISTRIBUTIONS)}")
+    sizes = [math.prod(shape) for shape in shapes]
+    return DISTRIBUTIONS[distribution](shapes, sizes, density)
+
+
+def _erk(shapes: Sequence[Shape], sizes: list[int], density: float) -> list[float]:
+    return _proportional([sum(shape) / size for shape, size in zip(shapes, sizes, strict=True)], sizes, density)
+
+
+def _er(shapes: Sequence[Shape], sizes: list[int], density: float) -> list[float]:
+    raw = [(shape[0] + shape[1]) / (shape[0] * shape[1]) for shape in shapes]
+    return _proportional(raw, sizes, density)
+
+
+def _uniform(shapes: Sequence[Shape], sizes: list[int], density: float) -> list[float]:
+    return [density] * len(sizes)
+
+
+def _uniform_plus(shapes: Sequence[Shape], sizes: list[int], density: float) -> list[float]:
+    fixed = {len(shapes) - 1: max(density, 0.2)}
+    if len(shapes[0]) > 2:
+        fixed[0] = 1.0
+    rest = sum(size for layer, size in enumerate(sizes) if layer not in fixed)
+    budget = density * sum(sizes) - sum(share * sizes[layer] for layer, share in fixed.items())
+    if budget < 0 or (rest == 0 and budget > 0):
+        raise ValueError(
+            f"density={density}: distribution='uniform_plus' keeps the first convolution dense and 20 % of the last "
+            "layer, which takes more than that; choose a higher density or erk, er, uniform"
+        )
+    return [fixed.get(layer, budget / rest if rest else density) for layer in range(len(sizes))]
+
+
+def _proportional(raw: list[float], sizes: list[int], density: float) -> list[float]:
+    """Scales ``raw`` to the overall density; layers that would exceed 1 are made dense and the rest rescaled."""
+    dense: set[int] = set()
+    while len(dense) < len(sizes):
+        budget = density * sum(sizes) - sum(sizes[layer] for layer in dense)
+        scale = budget / sum(raw[layer] * sizes[layer] for layer in range(len(sizes)) if layer not in dense)
+        over = {layer for layer in range(len(sizes)) if layer not in dense and scale * raw[layer] > 1}
+        if not over:
+            return [1.0 if layer in dense else scale * raw[layer] for layer in range(len(sizes))]
+        dense |= over
+    return [1.0] * len(sizes)
+
+
+DISTRIBUTIONS: dict[str, Callable[[Sequence[Shape], list[int], float], list[float]]] = {
+    "erk": _erk,
+    "er": _er,
+    "uniform": _uniform,
+    "uniform_plus": _uniform_plus,
+}
+
+
+def draw_mask(shape: Shape, density: float, generator: torch.Generator) -> Tensor:
+    """Draws a bool mask on the CPU with exactly ``round(density · size)`` active weights, one at least."""
+    size = math.prod(shape)
+    n_active = max(1, round(density * size))
+    mask = torch.zeros(size, dtype=torch.bool)
+    mask[torch.randperm(size, generator=generator)[:n_active]] = True
+    return mask.view(*shape)

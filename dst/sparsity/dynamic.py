@@ -1,0 +1,249 @@
+"""Dynamic sparse training around any model and optimizer: call ``sparsity.step()`` in place of ``optimizer.step()``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dst.seeds import generator, stream_seed
+from dst.sparsity.criteria import Criterion
+from dst.sparsity.distribution import draw_mask, layer_densities
+from dst.sparsity.growth import Growth
+from dst.sparsity.layer import SparseLayer
+from dst.sparsity.registry import make_criterion, make_growth, make_schedule
+from dst.sparsity.schedule import Schedule
+from dst.sparsity.topology import grow_highest, grow_mask, prune_lowest, prune_mask
+
+_SPARSIFIABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_ELEMENTWISE = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
+"""Optimizers known to leave a weight of 0 at 0 without gradient and state; not so Muon, which mixes the gradients."""
+
+
+def sparsifiable_weights(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Returns the weights of the Linear and Conv layers by parameter name, first and last layer included.
+
+    A weight that several layers share comes once, under its first name.
+    """
+    weights: dict[str, nn.Parameter] = {}
+    for name, module in model.named_modules():
+        weight = module.weight if isinstance(module, _SPARSIFIABLE) else None
+        if isinstance(weight, nn.Parameter) and not any(weight is known for known in weights.values()):
+            weights[f"{name}.weight" if name else "weight"] = weight
+    return weights
+
+
+class DynamicSparsity:
+    """Keeps a model sparse while it trains: draws its masks, holds them, and updates the topology when it is due.
+
+        sparsity = DynamicSparsity(model, optimizer, density=0.1, total_steps=epochs * len(loader))
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss_fn(model(x), y).backward()
+            sparsity.step()  # in place of optimizer.step()
+
+    An inactive weight is exactly 0 after every step. Updates come at steps Δt, 2Δt, … before T, between backward and
+    the optimizer's step: ⌈ρ_t · active⌉ weights with the lowest criterion are pruned, as many grown among all inactive
+    ones, the just-pruned included. A weight pruned and regrown in one update keeps its value; a newly grown one starts
+    at 0. Nothing in here waits for the device.
+
+    Args:
+        model: on its final device; Linear and Conv weights become sparse, never biases or norms.
+        optimizer: any torch optimizer over the model's parameters.
+        density: overall density D in (0, 1].
+        distribution: how D is spread over the layers, see :func:`~dst.sparsity.layer_densities`.
+        criterion, growth: what to prune and what to grow: an object or its name in the config group.
+        update_period: Δt in optimizer steps; None keeps the masks as they were drawn (static sparse training).
+        prune_fraction: ρ_t: a schedule, its name, or the initial ρ of the cosine one.
+        total_steps: optimizer steps of the whole training; needed unless ``update_period`` is None.
+        stop_at: T as a share of ``total_steps``.
+        scope: ``local``, scores compete within a layer, or ``global``, across all of them.
+        momentum: ``masked``, inactive weights have no optimizer state, or ``dense``, it goes on for them.
+        seed: of the masks and of the random growth.
+
+    Raises:
+        ValueError: for values outside these, or a model without Linear and Conv layers.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        density: float = 0.1,
+        distribution: str = "erk",
+        criterion: Criterion | str = "magnitude",
+        growth: Growth | str = "random",
+        update_period: int | None = 100,
+        prune_fraction: Schedule | str | float = "cosine",
+        total_steps: int | None = None,
+        stop_at: float = 1.0,
+        scope: str = "local",
+        momentum: str = "masked",
+        seed: int = 0,
+    ) -> None:
+        self.optimizer = optimizer
+        self.criterion = make_criterion(criterion) if isinstance(criterion, str) else criterion
+        self.growth = make_growth(growth) if isinstance(growth, str) else growth
+        if isinstance(prune_fraction, (int, float)):
+            prune_fraction = make_schedule("cosine", initial=float(prune_fraction))
+        self.schedule = make_schedule(prune_fraction) if isinstance(prune_fraction, str) else prune_fraction
+        self.update_period = update_period
+        # rounded, for 0.55 · 100 is 55.00000000000001, before which step 55 would come
+        self.stop_step = round(stop_at * total_steps, 6) if total_steps is not None else None
+        self.scope, self.momentum, self.seed = scope, momentum, seed
+        self._check()
+
+        weights = sparsifiable_weights(model)
+        if not weights:
+            raise ValueError(f"{type(model).__name__} has no Linear or Conv layer whose weights could be sparse")
+        densities = layer_densities([weight.shape for weight in weights.values()], density, distribution)
+        draws = generator(seed, "masks")
+        self.layers = [
+            SparseLayer(name, weight, draw_mask(weight.shape, layer_density, draws))
+            for (name, weight), layer_density in zip(weights.items(), densities, strict=True)
+        ]
+        self.steps = 0
+        self.updates: list[dict[str, Any]] = []
+        device = self.layers[0].weight.device
+        self._generator = torch.Generator(device=device)
+
+    def _check(self) -> None:
+        if self.scope not in ("local", "global"):
+            raise ValueError(f"scope={self.scope!r}: choose local or global")
+        if self.momentum not in ("masked", "dense"):
+            raise ValueError(f"momentum={self.momentum!r}: choose masked or dense")
+        if not 0 <= self.schedule.initial <= 1:
+            raise ValueError(f"prune_fraction={self.schedule.initial}: must lie in [0, 1]")
+        if self.update_period is None:
+            return
+        if self.update_period < 1:
+            raise ValueError(f"update_period={self.update_period}: must be 1 step or more, or None")
+        if self.stop_step is None:
+            raise ValueError("total_steps is needed to know when the topology updates end; or set update_period=None")
+        if self.growth.signal == "momentum" and self.momentum != "dense":
+            raise ValueError("momentum growth needs the momentum of inactive weights: set momentum='dense'")
+
+    def step(self) -> None:
+        """One optimizer step on the active weights, after a topology update if one is due; call it after backward."""
+        self.steps += 1
+        if self.update_period and self.steps % self.update_period == 0 and self.steps < (self.stop_step or 0):
+            self.update()
+        if self.momentum == "masked":  # no gradient, so no optimizer state
+            for layer in self.layers:
+                layer.mask_gradient()
+        self.optimizer.step()
+        if self.momentum == "dense" or type(self.optimizer) not in _ELEMENTWISE:
+            for layer in self.layers:
+                layer.mask_weight()
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Prunes and grows now, at the current weights and gradients."""
+        fraction = self.schedule(self.steps, self.stop_step or math.inf)
+        self._generator.manual_seed(stream_seed(self.seed, "growth", self.steps))
+        for layer in self.layers:
+            if layer.weight.grad is None:
+                raise ValueError(f"{layer.name} has no gradient: call step() after backward()")
+        update = self._update_global if self.scope == "global" else self._update_local
+        counts = update(fraction)
+        self.updates.append({"step": self.steps, "prune_fraction": fraction, "layers": counts})
+
+    def _update_local(self, fraction: float) -> dict[str, dict[str, Any]]:
+        counts = {}
+        for layer in self.layers:
+            n = math.ceil(fraction * layer.n_active)
+            kept = prune_mask(self.criterion, layer.weight, layer.gradient, layer.mask, n, self._generator)
+            grown = grow_mask(self.growth, layer.weight, self._signal(layer), kept, n, self._generator)
+            self._set_mask(layer, grown)
+            counts[layer.name] = {"active": layer.n_active, "pruned": n, "grown": n}
+        return counts
+
+    def _update_global(self, fraction: float) -> dict[str, dict[str, Any]]:
+        """All layers as one; how many weights each gains or loses is then known to the device alone."""
+        n = math.ceil(fraction * sum(layer.n_active for layer in self.layers))
+        mask = _joined(layer.mask for layer in self.layers)
+        importance = (self.criterion(layer.weight, layer.gradient, self._generator) for layer in self.layers)
+        weight = _joined(layer.weight for layer in self.layers)
+        kept = prune_lowest(_joined(importance), weight, mask, n, by_sign=self.criterion.by_sign)
+        promise = (self.growth(layer.weight, self._signal(layer), self._generator) for layer in self.layers)
+        grown = grow_highest(_joined(promise), kept, n)
+        counts = {}
+        sizes = [layer.weight.numel() for layer in self.layers]
+        parts = zip(self.layers, mask.split(sizes), kept.split(sizes), grown.split(sizes), strict=True)
+        for layer, before, between, after in parts:
+            self._set_mask(layer, after.view_as(layer.mask))
+            counts[layer.name] = {
+                "active": after.sum(),
+                "pruned": (before & ~between).sum(),
+                "grown": (after & ~between).sum(),
+            }
+        return counts
+
+    def _signal(self, layer: SparseLayer) -> Tensor:
+        if self.growth.signal == "momentum":
+            state = self.optimizer.state.get(layer.weight, {})
+            for key in ("momentum_buffer", "exp_avg"):
+                if state.get(key) is not None:
+                    momentum: Tensor = state[key]
+                    return momentum
+        return layer.gradient
+
+    def _set_mask(self, layer: SparseLayer, mask: Tensor) -> None:
+        layer.set_mask(mask)
+        if self.momentum == "masked":
+            for value in self.optimizer.state.get(layer.weight, {}).values():
+                if isinstance(value, Tensor) and value.shape == layer.weight.shape:
+                    layer.apply_mask(value)
+
+    @property
+    def masks(self) -> dict[str, Tensor]:
+        """The bool masks of the active weights by parameter name."""
+        return {layer.name: layer.mask for layer in self.layers}
+
+    @property
+    def density(self) -> float:
+        """The share of the sparsifiable weights that is active now."""
+        return sum(layer.n_active for layer in self.layers) / sum(layer.weight.numel() for layer in self.layers)
+
+    def itop_ratio(self) -> float:
+        """The share of the sparsifiable weights active at least once so far (Liu et al., 2021); reads from the device."""
+        explored = torch.stack([layer.explored.sum() for layer in self.layers]).sum().item()
+        return explored / sum(layer.weight.numel() for layer in self.layers)
+
+    def pop_updates(self) -> list[dict[str, Any]]:
+        """Returns and forgets the records of the updates since the last call; reads from the device.
+
+        Each is ``{"step", "prune_fraction", "layers": {name: {"active", "pruned", "grown"}}}``, counts of weights.
+        """
+        updates, self.updates = self.updates, []
+        for update in updates:
+            for counts in update["layers"].values():
+                counts.update({key: int(count) for key, count in counts.items()})
+        return updates
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint needs to continue: masks, explored weights, step count."""
+        return {
+            "steps": self.steps,
+            "masks": self.masks,
+            "explored": {layer.name: layer.explored for layer in self.layers},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues from :meth:`state_dict`; raises ValueError for one of another model."""
+        theirs = {name: tuple(mask.shape) for name, mask in state["masks"].items()}
+        ours = {layer.name: tuple(layer.weight.shape) for layer in self.layers}
+        if theirs != ours:
+            different = sorted(set(theirs.items()) ^ set(ours.items()))[0][0]
+            raise ValueError(f"these masks are of another model: {different} does not match")
+        self.steps = state["steps"]
+        for layer in self.layers:
+            layer.restore(state["masks"][layer.name], state["explored"][layer.name])
+
+
+def _joined(tensors: Iterable[Tensor]) -> Tensor:
+    return torch.cat([tensor.flatten() for tensor in tensors])

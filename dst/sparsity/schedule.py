@@ -1,0 +1,44 @@
+"""Prune-fraction schedules: what share ρ_t of the active weights an update at step t prunes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A map from the optimizer step to the prune fraction."""
+
+    initial: float = 0.5
+
+    def __call__(self, step: int, stop_step: float) -> float:
+        """Returns ρ_t at ``step`` (counted from 1) of updates that end before ``stop_step`` (the T of the paper)."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Cosine(Schedule):
+    """½ρ(1 + cos(πt/T)), the paper's default (its Section 3.1)."""
+
+    def __call__(self, step: int, stop_step: float) -> float:
+        return 0.5 * self.initial * (1 + math.cos(math.pi * step / stop_step))
+
+
+@dataclass(frozen=True)
+class Linear(Schedule):
+    """ρ times ``factor`` after every ``every`` steps, which the paper calls linear (its Appendix J)."""
+
+    factor: float = 0.99
+    every: int = 600
+
+    def __call__(self, step: int, stop_step: float) -> float:
+        return self.initial * self.factor ** (step // self.every)
+
+
+@dataclass(frozen=True)
+class Constant(Schedule):
+    """ρ throughout."""
+
+    def __call__(self, step: int, stop_step: float) -> float:
+        return self.initial
