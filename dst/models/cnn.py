@@ -1,0 +1,74 @@
+"""Plain convolutional networks: the small CNN, LeNet-5-Caffe and VGG-16."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class SmallCNN(nn.Module):
+    """3×3 convolutions with ReLU, max-pooling between them, global average pooling, one Linear layer (Table 2)."""
+
+    def __init__(self, *, input_shape: tuple[int, ...], outputs: int, widths: list[int]) -> None:
+        super().__init__()
+        channels = [input_shape[0], *widths]
+        layers: list[nn.Module] = []
+        for fan_in, fan_out in zip(channels, widths, strict=False):
+            layers += [nn.Conv2d(fan_in, fan_out, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+        self.features = nn.Sequential(*layers[:-1])
+        self.classifier = nn.Linear(widths[-1], outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(batch, channels, height, width)`` to logits ``(batch, outputs)``."""
+        logits: Tensor = self.classifier(self.features(x).mean(dim=(2, 3)))
+        return logits
+
+
+class LeNet5Caffe(nn.Module):
+    """Caffe's LeNet-5: two 5×5 convolutions of 20 and 50 channels, a hidden layer of 500 (as in Liu et al., 2022)."""
+
+    def __init__(self, *, input_shape: tuple[int, ...], outputs: int) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(input_shape[0], 20, 5),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(20, 50, 5),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+        )
+        size = self.features(torch.zeros(1, *input_shape)).shape[1]
+        self.classifier = nn.Sequential(nn.Linear(size, 500), nn.ReLU(), nn.Linear(500, outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(batch, channels, height, width)`` to logits ``(batch, outputs)``."""
+        logits: Tensor = self.classifier(self.features(x))
+        return logits
+
+
+class VGG16(nn.Module):
+    """VGG-16 for small images: batch norm, convolutions without bias, one linear classifier (as in Liu et al., 2022)."""
+
+    WIDTHS = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512, "pool", 512, 512, 512)
+
+    def __init__(self, *, input_shape: tuple[int, ...], outputs: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = input_shape[0]
+        for width in self.WIDTHS:
+            if isinstance(width, int):
+                layers += [nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+                channels = width
+            else:
+                layers.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Linear(channels, outputs)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(batch, channels, height, width)`` to logits ``(batch, outputs)``."""
+        logits: Tensor = self.classifier(self.features(x).mean(dim=(2, 3)))
+        return logits
