@@ -1,0 +1,54 @@
+"""Prepares a dataset before any run needs it: ``python -m dst.data prepare dataset=cifar10 data_dir=…``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dst.data.config import DatasetConfig
+from dst.data.imagenet import find_images
+from dst.data.prepare import prepare
+from dst.data.sources import STREAMED
+from dst.errors import UserError
+
+_USAGE = "usage: python -m dst.data prepare dataset=cifar10 [data_dir=…] [dataset.root=…] [any override of dst.train]"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit status: 0, or 2 for a mistake, which is one line on stderr."""
+    from dst.config import checked, compose  # imports this package
+
+    command, *overrides = [*(sys.argv[1:] if arguments is None else arguments), ""]
+    overrides = overrides[:-1]
+    if command in ("-h", "--help"):
+        print(_USAGE)
+        return 0
+    try:
+        if command != "prepare":
+            raise UserError(_USAGE)
+        config = checked(compose(overrides))
+        print(_prepare(config.dataset, Path(config.data_dir)))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _prepare(cfg: DatasetConfig, data_dir: Path) -> str:
+    """Returns the line that says what there is now, and where."""
+    if cfg.source in STREAMED:
+        root, train, val = find_images(cfg, data_dir)
+        return (
+            f"{cfg.name}: {len(train.paths):,} train and {len(val.paths):,} test images, decoded as runs go, in {root}"
+        )
+    arrays, meta = prepare(cfg, data_dir)
+    shape = "×".join(map(str, meta.shape))
+    return (
+        f"{cfg.name}: {len(arrays.train_y):,} train and {len(arrays.test_y):,} test samples of {shape}, "
+        f"{meta.num_classes} classes, in {data_dir.absolute() / cfg.name}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

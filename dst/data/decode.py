@@ -1,0 +1,95 @@
+"""Image files to arrays."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dst.data.class_folders import named
+from dst.errors import UserError
+
+_GREY = ("1", "L", "LA")
+_EIGHT_BIT = (*_GREY, "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
+_CHUNK = 64
+"""Files a thread decodes before it takes the next ones."""
+
+
+def decode_all(parts: Sequence[Sequence[Path]], image_size: int | None) -> list[NDArray[np.uint8]]:
+    """Returns each part's images, uint8 ``(N, C, H, W)``; C is 1 if all images of all parts are grey, else 3.
+
+    Args:
+        image_size: each image is cropped to a centred square and resized to it, in pixels; None: left as it is.
+
+    Raises:
+        UserError: names the files that are no image, cut short, not 8 bits a channel, or not of the first one's size.
+    """
+    from tqdm import tqdm
+
+    paths = [path for part in parts for path in part]
+    height, width = (image_size, image_size) if image_size else _first_size(paths)
+    images = np.empty((len(paths), 3, height, width), dtype=np.uint8)
+    grey = np.zeros(len(paths), dtype=bool)
+    problems: list[tuple[int, str]] = []
+
+    def decode(begin: int) -> int:
+        chunk = range(begin, min(begin + _CHUNK, len(paths)))
+        for index in chunk:
+            try:
+                pixels, grey[index] = _decode(paths[index], image_size)
+                if pixels.shape[:2] != (height, width):
+                    raise ValueError(f"{pixels.shape[1]}×{pixels.shape[0]} pixels, not {width}×{height}")
+                images[index] = pixels.transpose(2, 0, 1)
+            except Exception as error:  # a damaged file may raise anything
+                problems.append((index, str(error)))
+        return len(chunk)
+
+    with (
+        ThreadPoolExecutor(os.cpu_count()) as threads,
+        tqdm(total=len(paths), unit=" images", desc="decoding", disable=None) as bar,
+    ):
+        for count in threads.map(decode, range(0, len(paths), _CHUNK)):
+            bar.update(count)
+    if problems:
+        told = [f"{paths[index]} ({_short(reason, paths[index])})" for index, reason in sorted(problems)]
+        resize = "" if image_size else ", or set dataset.image_size=… if they differ in size"
+        raise UserError(
+            f"{len(told)} of {len(paths)} files cannot be used: {named(told)}; repair or remove them{resize}"
+        )
+    channels = 1 if grey.all() else 3
+    ends = np.cumsum([len(part) for part in parts])[:-1]
+    return np.split(images[:, :channels], ends)
+
+
+def _decode(path: Path, image_size: int | None) -> tuple[NDArray[np.uint8], bool]:
+    """Returns the image as RGB ``(H, W, 3)`` and whether it is grey."""
+    from PIL import Image, ImageOps
+
+    with Image.open(path) as image:
+        if image.mode not in _EIGHT_BIT:
+            raise ValueError(f"pixels of mode {image.mode}, not 8 bits a channel")
+        grey = image.mode in _GREY
+        rgb = image.convert("RGB")
+    if image_size and rgb.size != (image_size, image_size):
+        rgb = ImageOps.fit(rgb, (image_size, image_size), Image.Resampling.BILINEAR)
+    return np.asarray(rgb), grey
+
+
+def _first_size(paths: Sequence[Path]) -> tuple[int, int]:
+    """Returns height and width of the first file that can be decoded."""
+    for path in paths:
+        try:
+            height, width = _decode(path, None)[0].shape[:2]
+        except Exception:  # it is told with all others
+            continue
+        return height, width
+    raise UserError(f"none of {len(paths)} files is an image: {named(paths)}")
+
+
+def _short(reason: str, path: Path) -> str:
+    """Returns Pillow's reason without the file's name, which stands beside it."""
+    return reason.replace(f" {str(path)!r}", "") or "unreadable"

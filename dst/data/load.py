@@ -1,0 +1,111 @@
+"""A dataset, ready to train on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dst.data.augment import AUGMENTATIONS, PADDING, Augmentation, AugmentedSamples
+from dst.data.batches import Batch, EvaluationBatches, TrainBatches
+from dst.data.config import DatasetConfig, check
+from dst.data.normalise import Normalise, statistics
+from dst.data.prepare import prepare
+from dst.data.sources import STREAMED
+from dst.data.split import stratified_split, validation_count
+from dst.errors import UserError
+
+
+class Train(Protocol):
+    """Training batches."""
+
+    def __len__(self) -> int:
+        """Steps per epoch."""
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Yields the epoch's ``(x, y)`` from batch ``start`` on."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """A dataset's three parts as batches of ``(x, y)``, float32 and int64, on the device.
+
+    Attributes:
+        shape: of one sample.
+        fingerprint: SHA-256 of what the parts are made from.
+    """
+
+    shape: tuple[int, ...]
+    num_classes: int
+    fingerprint: str
+    train: Train
+    val: Iterable[Batch]
+    test: Iterable[Batch]
+
+
+def load(cfg: DatasetConfig, data_dir: Path, *, device: torch.device, batch_size: int, seed: int) -> Data:
+    """Returns the dataset, prepared if it was not; ``seed`` decides the order and augmentation of training samples.
+
+    Raises:
+        UserError: for a mistake in ``cfg``, for missing or damaged data.
+    """
+    check(cfg)
+    if cfg.source in STREAMED:
+        from dst.data.imagenet import load_imagenet  # imports this module
+
+        return load_imagenet(cfg, data_dir, device=device, batch_size=batch_size, seed=seed)
+    arrays, meta = prepare(cfg, data_dir)
+    count = validation_count(cfg.val_size, len(arrays.train_y))
+    kept, held = stratified_split(arrays.train_y, count, cfg.split_seed)
+    train, val, test = (
+        (torch.from_numpy(x), torch.from_numpy(y))
+        for x, y in (
+            (arrays.train_x[kept], arrays.train_y[kept]),
+            (arrays.train_x[held], arrays.train_y[held]),
+            (np.array(arrays.test_x), np.array(arrays.test_y)),
+        )
+    )
+    is_image = train[0].dtype == torch.uint8
+    augmentation = _augmentation(cfg, meta.shape, is_image)
+    normalise = Normalise(*_mean_std(cfg, train[0]), images=is_image, device=device)
+    later = normalise if is_image else None  # images batch by batch, features once and for all
+
+    def place(x: Tensor) -> Tensor:
+        return x.to(device) if is_image else normalise(x.to(device))
+
+    def evaluation(x: Tensor, y: Tensor) -> EvaluationBatches:
+        return EvaluationBatches(place(x), y.to(device), later, batch_size)
+
+    samples = AugmentedSamples(place(train[0]), augmentation)
+    return Data(
+        shape=tuple(meta.shape),
+        num_classes=meta.num_classes,
+        fingerprint=meta.fingerprint,
+        train=TrainBatches(samples, train[1].to(device), later, batch_size, seed),
+        val=evaluation(*val),
+        test=evaluation(*test),
+    )
+
+
+def _augmentation(cfg: DatasetConfig, shape: list[int], is_image: bool) -> Augmentation:
+    if not is_image and cfg.augment != "none":
+        raise UserError(f"dataset.augment={cfg.augment}: only images can be augmented; choose none")
+    augmentation = AUGMENTATIONS[cfg.augment]
+    if augmentation.pad == "reflect" and min(shape[1:]) <= PADDING:
+        raise UserError(f"dataset.augment={cfg.augment}: needs images larger than {PADDING} pixels, not {shape}")
+    return augmentation
+
+
+def _mean_std(cfg: DatasetConfig, train_x: Tensor) -> tuple[list[float], list[float]]:
+    """Returns what the config says of mean and standard deviation, computed where it says nothing."""
+    mean, std = statistics(train_x) if cfg.mean is None or cfg.std is None else ([], [])
+    mean, std = cfg.mean or mean, cfg.std or std
+    for key, values in (("mean", mean), ("std", std)):
+        if len(values) not in (1, train_x.shape[1]):
+            raise UserError(f"dataset.{key}={values}: give {train_x.shape[1]} numbers, one a channel, or null")
+    return mean, std
