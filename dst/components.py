@@ -1,0 +1,94 @@
+"""Config nodes that name a Python object: found, checked and built.
+
+The YAML files of a config group are its registry: ``conf/criterion/mest.yaml`` says which class ``mest`` is and what
+it can be given. There is no second list in code.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import field, make_dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from hydra.utils import get_object
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from dst.errors import UserError
+
+_PACKAGED = Path(__file__).parent / "conf"
+CONF_DIR = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[1] / "conf"
+"""The config tree: beside ``dst`` in a checkout, inside it in an installed wheel."""
+
+
+def options(group: str) -> list[str]:
+    """Returns the names one can choose in a config group."""
+    return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+
+
+def component(group: str, name: str) -> dict[str, Any]:
+    """Returns the config node of choice ``name`` in ``group``; raises UserError when there is none."""
+    if name not in options(group):
+        raise UserError(f"{group}={name}: {unknown(name, options(group))}")
+    node = OmegaConf.to_container(OmegaConf.load(CONF_DIR / group / f"{name}.yaml"))
+    assert isinstance(node, dict)
+    return {str(key): value for key, value in node.get(group, node).items()}
+
+
+def build(group: str, node: Mapping[str, Any], **runtime: Any) -> Any:
+    """Calls the node's ``_target_`` with the node's other keys and with ``runtime``, what only a run knows.
+
+    The key ``name`` is passed on only to targets that take it.
+
+    Raises:
+        UserError: for a target that cannot be imported, a key it does not take or a value of the wrong type; the
+            line starts with ``group``.
+    """
+    target = resolve(group, node)
+    return target(**parameters(group, node, target), **runtime)
+
+
+def resolve(group: str, node: Mapping[str, Any]) -> Callable[..., Any]:
+    """Returns the object that the node's ``_target_`` names."""
+    try:
+        target = get_object(node["_target_"])
+    except Exception as error:  # importing runs a user's module, in which anything may fail
+        reason = str(error).strip().splitlines()[-1]
+        raise UserError(f"{group}._target_={node.get('_target_')}: cannot be imported ({reason})") from error
+    if not callable(target):
+        raise UserError(f"{group}._target_={node['_target_']}: is no class or function")
+    return target
+
+
+def parameters(group: str, node: Mapping[str, Any], target: Callable[..., Any]) -> dict[str, Any]:
+    """Returns the node's keys as arguments of ``target``, checked against its signature and type hints."""
+    accepted = inspect.signature(target).parameters
+    given = {key: value for key, value in node.items() if key != "_target_" and (key != "name" or key in accepted)}
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values()):
+        for key in given:
+            if key not in accepted:
+                raise UserError(f"{group}.{key}={given[key]}: {unknown(key, accepted)}")
+    hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    return {key: _typed(f"{group}.{key}", value, hints.get(key, Any)) for key, value in given.items()}
+
+
+def unknown(name: str, valid: Iterable[str]) -> str:
+    """Says that ``name`` is not among ``valid``, and which of those comes close."""
+    names = list(valid)
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    return f"unknown; {hint}choose one of {', '.join(names) or '(none)'}"
+
+
+def _typed(key: str, value: Any, hint: Any) -> Any:
+    try:
+        schema = OmegaConf.structured(make_dataclass("Typed", [("value", hint, field(default=MISSING))]))
+    except OmegaConfBaseException:  # a type that no config can hold is the target's own affair
+        return value
+    try:
+        return OmegaConf.to_container(OmegaConf.merge(schema, {"value": value}))["value"]  # type: ignore[index, call-overload]
+    except OmegaConfBaseException as error:
+        raise UserError(f"{key}={value}: {str(error).splitlines()[0]}") from error

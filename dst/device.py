@@ -1,0 +1,81 @@
+"""Where and how exactly a run computes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+from contextlib import AbstractContextManager
+
+import torch
+
+from dst.errors import UserError
+
+
+def choose_device(name: str) -> torch.device:
+    """Returns the device ``name``; ``auto`` is cuda if there is one, then mps, then cpu.
+
+    Raises:
+        UserError: for a device that is not there, or a GPU the installed torch has no kernels for.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"device={name}: choose auto, cpu, mps, cuda or cuda:N") from error
+    if device.type == "cuda":
+        _check_cuda(device)
+    elif device.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError("device=mps: torch finds no Apple GPU here; choose auto or cpu")
+    elif device.type not in ("cpu", "mps"):
+        raise UserError(f"device={name}: choose auto, cpu, mps, cuda or cuda:N")
+    return device
+
+
+def _check_cuda(device: torch.device) -> None:
+    count = torch.cuda.device_count()
+    if not count:
+        raise UserError(f"device={device}: torch {torch.__version__} finds no GPU here; choose auto or cpu")
+    if (device.index or 0) >= count:
+        raise UserError(f"device={device}: there are {count} GPUs, cuda:0 to cuda:{count - 1}")
+    major, minor = torch.cuda.get_device_capability(device)
+    architectures = [arch.split("_") for arch in torch.cuda.get_arch_list()]
+    usable = any(
+        int(number.rstrip("af")) // 10 == major and int(number.rstrip("af")) % 10 <= minor
+        if kind == "sm"
+        else int(number.rstrip("af")) <= 10 * major + minor
+        for kind, number in architectures
+    )
+    if architectures and not usable:
+        raise UserError(
+            f"device={device}: torch {torch.__version__} has no kernels for {torch.cuda.get_device_name(device)} "
+            f"(sm_{major}{minor}); install with -c constraints-v100.txt"
+        )
+
+
+def device_name(device: torch.device) -> str:
+    """Returns what the summary calls the device, such as ``NVIDIA A100-SXM4-40GB``."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} ({platform.processor() or platform.machine()})"
+
+
+def set_numerics(precision: str, deterministic: bool) -> None:
+    """Makes torch compute in ``precision`` (``fp32`` is never lowered to TF32) and, if so wished, reproducibly."""
+    tf32 = precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cudnn.deterministic = deterministic
+    torch.backends.cudnn.benchmark = not deterministic
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """Returns the context of a forward pass: bfloat16 autocast for ``bf16``, nothing otherwise."""
+    if precision == "bf16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return contextlib.nullcontext()

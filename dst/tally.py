@@ -1,0 +1,53 @@
+"""Loss and accuracy, summed on the device."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def loss_of(logits: Tensor, y: Tensor) -> Tensor:
+    """Mean cross-entropy; the binary one for a single logit."""
+    if logits.shape[1] == 1:
+        return F.binary_cross_entropy_with_logits(logits[:, 0], y.to(logits.dtype))
+    return F.cross_entropy(logits, y)
+
+
+@dataclass
+class Tally:
+    """Loss and hits summed on the device; reading them is the only time the host waits for it."""
+
+    device: torch.device
+    samples: int = 0
+    loss: Tensor = field(init=False)
+    correct: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.loss = torch.zeros((), device=self.device)
+        self.correct = torch.zeros((), dtype=torch.int64, device=self.device)
+
+    def add(self, loss: Tensor, logits: Tensor, y: Tensor) -> None:
+        """Adds a batch: its mean loss, its logits ``(batch, outputs)`` and labels ``(batch,)``."""
+        self.samples += len(y)
+        self.loss.add_(loss.detach(), alpha=len(y))
+        predicted = (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(dim=1)
+        self.correct.add_((predicted == y).sum())
+
+    def means(self) -> tuple[float, float]:
+        """Returns the mean loss and the accuracy, NaN for no samples."""
+        if not self.samples:
+            return math.nan, math.nan
+        return self.loss.item() / self.samples, self.correct.item() / self.samples
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"samples": self.samples, "loss": self.loss, "correct": self.correct}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.samples = state["samples"]
+        self.loss.copy_(state["loss"])
+        self.correct.copy_(state["correct"])

@@ -1,0 +1,211 @@
+"""Where a run reports to besides its directory: nowhere, or Weights & Biases. The run directory stays the truth."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import netrc
+import os
+import queue
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+log = logging.getLogger("dst")
+
+
+@dataclass
+class TrackerConfig:
+    """Group ``tracker``: where a run reports to, and under which headings there (None: see ``conf/tracker``)."""
+
+    name: str = "wandb"
+    project: str = "fantastic-weights"
+    entity: str | None = None
+    group: str | None = None
+    job_type: str | None = None
+    tags: list[str] = field(default_factory=list)
+    mode: str | None = None
+    timeout_s: float = 30.0
+
+
+class Tracker:
+    """Reports to nobody, as the run directory has it all; the base of those that report to somebody."""
+
+    def start(self, run_id: str, config: dict[str, Any], run_dir: Path) -> None:
+        """Begins the report of run ``run_id``, or continues the one of an earlier attempt."""
+
+    def log_epoch(self, metrics: dict[str, Any]) -> None:
+        """Reports a line of ``metrics.jsonl``."""
+
+    def log_topology(self, update: dict[str, Any]) -> None:
+        """Reports a line of ``topology.jsonl``."""
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Ends the report with what ``summary.json`` holds; with nothing for a run that is not at its end."""
+
+
+def make_tracker(cfg: TrackerConfig) -> Tracker:
+    """Returns the tracker ``cfg.name`` asks for: ``local`` or ``wandb``."""
+    return WandbTracker(cfg) if cfg.name == "wandb" else Tracker()
+
+
+class WandbTracker(Tracker):
+    """Reports to Weights & Biases from a thread of its own; training neither waits for it nor fails with it.
+
+    Whatever goes wrong there is one warning. An online run that cannot reach the server is kept offline.
+    """
+
+    def __init__(self, cfg: TrackerConfig) -> None:
+        self.cfg = cfg
+        self._thread: threading.Thread | None = None
+        self._tasks: queue.SimpleQueue[Callable[[Any], None] | None] = queue.SimpleQueue()  # None: the last one
+        self._defined: set[str] = set()  # the metrics that W&B knows the x axis of
+        self._exit_code = 1  # W&B calls a run failed that ends with another than 0; resuming it makes it running again
+        self._warned = False
+        self._gave_up = False
+
+    def start(self, run_id: str, config: dict[str, Any], run_dir: Path) -> None:
+        """Starts the thread, which begins the W&B run of that id or resumes it; its files go to ``run_dir/wandb``."""
+        arguments = {
+            "project": self.cfg.project,
+            "entity": self.cfg.entity,
+            "id": run_id,
+            "name": run_id,
+            "resume": "allow",
+            "group": self.cfg.group or f"{config['model']['name']}/{config['dataset']['name']}",
+            "job_type": self.cfg.job_type or _method(config),
+            "tags": list(self.cfg.tags),
+            "config": config,
+            "dir": str(run_dir),
+        }
+        self._thread = threading.Thread(target=self._work, args=(arguments,), name="dst-wandb", daemon=True)
+        self._thread.start()
+
+    def log_epoch(self, metrics: dict[str, Any]) -> None:
+        """Queues a line of ``metrics.jsonl``, to be drawn against ``epoch``."""
+        self._report({key: value for key, value in metrics.items() if value is not None}, "epoch", commit=True)
+
+    def log_topology(self, update: dict[str, Any]) -> None:
+        """Queues a line of ``topology.jsonl`` as ``topology/<layer>/<count>``, to be drawn against ``step``."""
+        metrics = {"step": update["step"], "topology/prune_fraction": update["prune_fraction"]}
+        for layer, counts in update["layers"].items():
+            metrics |= {f"topology/{layer}/{key}": count for key, count in counts.items()}
+        self._report(metrics, "step", commit=False)  # an epoch that ends at this very step shares W&B's record of it
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Ends the report; waits for W&B to take what is left, but no longer than ``timeout_s``."""
+        atexit.unregister(self._finish_at_exit)
+        if self._thread is None or self._gave_up:
+            return
+        if summary:
+            self._exit_code = 0
+            self._do(lambda run: run.summary.update(summary))
+        self._tasks.put(None)
+        self._thread.join(self.cfg.timeout_s)
+        if self._thread.is_alive():
+            self._gave_up = True
+            self._warn(f"no answer within tracker.timeout_s={self.cfg.timeout_s:g}")
+            _end_service(kill=True)
+
+    def _finish_at_exit(self) -> None:
+        self.finish({})
+
+    def _report(self, metrics: dict[str, Any], x_axis: str, *, commit: bool) -> None:
+        """Logs under the optimizer step, so that W&B passes over what an earlier attempt has already logged there."""
+
+        def report(run: Any) -> None:
+            for key in metrics.keys() - self._defined - {"epoch", "step"}:
+                run.define_metric(key, step_metric=x_axis)
+            self._defined.update(metrics)
+            run.log(metrics, step=metrics["step"], commit=commit)
+
+        self._do(report)
+
+    def _do(self, task: Callable[[Any], None]) -> None:
+        if self._thread is not None and self._thread.is_alive():
+            self._tasks.put(task)
+
+    def _work(self, arguments: dict[str, Any]) -> None:
+        """The thread: everything that touches wandb, its import of a second included."""
+        try:
+            run = self._init(arguments)
+            while (task := self._tasks.get()) is not None:
+                task(run)
+            run.finish(exit_code=self._exit_code)
+        except BaseException as error:  # wandb raises SystemExit too; nothing of it may show but the line
+            self._warn(error)
+            _end_service(kill=True)  # or wandb's exit hook waits for it, or finds it gone and shows a traceback
+
+    def _init(self, arguments: dict[str, Any]) -> Any:
+        """Returns a W&B run: as the mode asks for, or offline if that is online and the server cannot be reached."""
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # the reports can hold up the exit for half a minute
+        import wandb
+
+        quiet = wandb.Settings(silent=True, show_errors=False, show_warnings=False)
+        found = wandb.setup(quiet).settings  # with WANDB_* and W&B's own settings files
+        atexit.register(self._finish_at_exit)  # now, so as to come before wandb's own, which waits without end
+        mode: Any = self.cfg.mode or found.mode
+        if mode == "online" and not _has_credentials(found.base_url):
+            mode = "offline"  # wandb would ask for a key
+        settings = wandb.Settings(
+            silent=True,
+            console="off",
+            disable_git=True,
+            disable_code=True,
+            save_code=False,
+            x_disable_stats=True,
+            x_save_requirements=False,
+            init_timeout=self.cfg.timeout_s / 2,  # leaves time for the attempt offline
+            finish_timeout=self.cfg.timeout_s * 0.8,  # wandb giving up by itself keeps more than being killed
+            finish_timeout_raises=True,
+        )
+        try:
+            return wandb.init(mode=mode, reinit="create_new", settings=settings, **arguments)
+        except Exception as error:
+            if mode != "online" or self._gave_up:
+                raise
+            self._warn(error, f"the run is kept offline, for: wandb sync {arguments['dir']}/wandb/offline-run-*")
+        _end_service()  # as it holds the id of the failed attempt in use
+        return wandb.init(mode="offline", reinit="create_new", settings=settings, **arguments)
+
+    def _warn(self, reason: object, outcome: str = "the run goes on without it") -> None:
+        """One line a run."""
+        if not self._warned:
+            self._warned = True
+            line = " ".join(str(reason).split()) or type(reason).__name__
+            log.warning("Weights & Biases failed, %s (%s)", outcome, line[:300])
+
+
+def _method(config: dict[str, Any]) -> str:
+    if config["density"]["value"] is None:
+        return "dense"
+    return "static" if config["update_period"]["steps"] is None else str(config["criterion"]["name"])
+
+
+def _has_credentials(base_url: str) -> bool:
+    """Whether wandb would find an API key for that server without asking the user for one."""
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
+    hosts = {urlsplit(base_url).netloc}
+    if hosts <= {"api.forge.coreweave.com", "api.wandb.ai"}:  # two names of W&B's own server
+        hosts = {"api.forge.coreweave.com", "api.wandb.ai"}
+    try:
+        entries = netrc.netrc(path)
+    except (OSError, netrc.NetrcParseError):
+        return False
+    return any(entries.authenticators(host) for host in hosts)
+
+
+def _end_service(*, kill: bool = False) -> None:
+    """Ends wandb's helper process; ``kill``: at once, which frees whoever waits for it, wandb's exit hook included."""
+    with contextlib.suppress(BaseException):  # the handle is no public one, and wandb may be in any state
+        wandb = sys.modules["wandb"]
+        if kill:
+            wandb.sdk.wandb_setup._singleton._connection._proc._process.kill()
+        wandb.teardown()

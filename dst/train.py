@@ -1,0 +1,133 @@
+"""One training, from a config to a finished run directory: ``python -m dst.train model=… dataset=… …``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+from torch import nn
+
+import dst.data
+from dst.claim import Claimed, claimed
+from dst.components import CONF_DIR
+from dst.config import Config, checked
+from dst.config_errors import explain
+from dst.console import announce, report
+from dst.device import choose_device, set_numerics
+from dst.errors import UserError
+from dst.loop import Training
+from dst.models import build_model
+from dst.run import Run, Stopped
+from dst.run_directory import RunDirectory
+
+
+def run(cfg: DictConfig | Config, *, should_stop: Callable[[], bool] = lambda: False) -> dict[str, Any]:
+    """Trains what ``cfg`` describes and returns its summary, which is also ``summary.json`` in the run directory.
+
+    A finished run returns its summary at once; an unfinished one goes on from its checkpoint and ends as if it had
+    never stopped.
+
+    Args:
+        cfg: as composed from ``conf/train.yaml``.
+        should_stop: asked after every step; once true, a checkpoint is written and :class:`Stopped` raised.
+
+    Raises:
+        UserError: for a mistake in the config, missing data or a full disk.
+        Claimed: if another process is at work on this run.
+        Stopped: see ``should_stop``.
+    """
+    config = checked(cfg)
+    directory = RunDirectory(config)
+    if summary := directory.summary():
+        return summary
+    device = choose_device(config.device)
+    set_numerics(config.precision, config.deterministic)
+    model = _build(config, config.dataset.shape, config.dataset.num_classes)
+    directory.create()
+    with claimed(directory.path) as claim:
+        if summary := directory.summary():  # another process finished it between the two looks
+            return summary
+        data = dst.data.load(
+            config.dataset,
+            Path(config.data_dir),
+            device=device,
+            batch_size=config.recipe.batch_size,
+            seed=config.seed,
+        )
+        model = model or _build(config, data.shape, data.num_classes)
+        assert model is not None
+
+        def stop() -> bool:
+            claim.check()
+            return should_stop()
+
+        return Run(config, directory, Training(config, model.to(device), data, device), stop).finish()
+
+
+def _build(config: Config, shape: Any, num_classes: int | None) -> nn.Module | None:
+    """Returns the model, so that it is refused before the data are touched; None while only those know their shape."""
+    if shape is None or num_classes is None:
+        return None
+    return build_model(
+        config.model,
+        input_shape=tuple(shape),
+        num_classes=num_classes,
+        seed=config.seed,
+        dataset=config.dataset.name,
+    )
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="train")
+def _task(cfg: DictConfig) -> float | None:
+    config = checked(cfg)
+    stop = _StopSignals()
+    announce(config)
+    summary = run(config, should_stop=stop.received)
+    report(config, summary)
+    accuracy: float | None = summary["best_val_acc"]
+    return accuracy  # what Hydra's sweepers optimise
+
+
+class _StopSignals:
+    """Turns the first Ctrl-C or SIGTERM into a wish to stop at the next step; a second one is not caught."""
+
+    def __init__(self) -> None:
+        self._received = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._receive)
+
+    def _receive(self, number: int, frame: object) -> None:
+        self._received = True
+        signal.signal(number, signal.SIG_DFL)
+
+    def received(self) -> bool:
+        return self._received
+
+
+def main() -> None:
+    """The command line: Hydra's, but a mistake is one line on stderr and exit status 2."""
+    full_error = os.environ.setdefault("HYDRA_FULL_ERROR", "own")  # makes Hydra raise, so that the line below is ours
+    try:
+        _task()
+    except Stopped as stopped:
+        sys.exit(f"stopped: {stopped}; give the same command again to continue")
+    except Claimed as claimed_by:
+        print(f"error: {claimed_by}; it will be finished there", file=sys.stderr)
+        sys.exit(3)
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        if full_error != "own":
+            raise
+        print(f"error: {error if isinstance(error, UserError) else explain(error)}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
