@@ -1,0 +1,243 @@
+"""The commands of ``python -m launch``."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from dst.components import CONF_DIR, unknown
+from dst.config_errors import explain
+from dst.errors import UserError
+from launch import slurm
+from launch.cluster import ClusterConfig, LaunchConfig
+from launch.plan import Plan, planned, sweep_dir
+from launch.state import states
+from launch.status import plan_text, status_text
+from launch.submit import living, scripts, submit_to_slurm, submitted, to_do, train_here
+from launch.sweep import Overrides, expand, expand_overrides, merged
+from launch.timing import Timing, measure, write
+
+HELP = """usage: python -m launch COMMAND [key=value ...]
+
+  plan    sweep=paper                      expand, check and freeze a sweep; say what it will cost
+  plan    name=mine model=large_mlp criterion=magnitude,snip density=d0.05,d0.1 seed=range(1,6)
+  submit  sweep=paper cluster=slurm_a100   queue what is neither finished nor queued (dry_run=true: show the scripts)
+  submit  sweep=demo cluster=local         train here, side by side
+  submit  sweep=paper retry=failed         failed runs too
+  status  sweep=paper [--watch]            what is finished, running, queued, failed, lost
+  logs    RUN_ID                           what a run printed
+  cancel  sweep=paper                      take its jobs out of the queue; what is trained stays
+  timing                                   write what finished runs took to <output_dir>/timing.yaml
+  sync    sweep=paper                      upload finished runs to Weights & Biases
+
+Further key=value pairs of plan and submit go to every run (recipe.epochs=10, data_dir=/scratch/data).
+Sweeps: conf/sweep. Clusters: conf/cluster; change any setting with cluster.KEY=VALUE.
+"""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """A command line, taken apart.
+
+    Attributes:
+        sweep: its name in ``conf/sweep`` or the path of such a file; None for one that the overrides describe.
+        launch: what concerns ``launch`` itself.
+        clusters: the cluster or clusters named.
+        run_overrides: what goes to every run.
+        words: arguments without ``=``.
+    """
+
+    sweep: str | None
+    launch: LaunchConfig
+    clusters: tuple[ClusterConfig, ...]
+    run_overrides: Overrides
+    words: tuple[str, ...]
+
+    @property
+    def output_dir(self) -> Path:
+        """Where sweeps and runs are, absolute: jobs start elsewhere."""
+        return Path(self.launch.output_dir).absolute()
+
+    @property
+    def name(self) -> str:
+        """What the sweep is called."""
+        name = self.launch.name or (Path(self.sweep).stem if self.sweep else None)
+        if not name:
+            there = ", ".join(planned(self.output_dir)) or "none yet"
+            raise UserError(f"which sweep? give sweep=NAME (planned in {self.output_dir}: {there})")
+        if not re.fullmatch(r"\w[\w.+-]*", name):
+            raise UserError(f"name={name}: must be a folder's name of letters, digits and any of _ . + -")
+        return name
+
+
+def main() -> None:
+    """Runs the command line; a mistake is one line on stderr and exit status 2."""
+    command, *rest = sys.argv[1:] or ["--help"]
+    if command in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return
+    try:
+        if command not in COMMANDS:
+            raise UserError(f"{command}: {unknown(command, COMMANDS)}")
+        sys.exit(COMMANDS[command](_arguments(rest)))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit("stopped; give the same command again to go on")
+
+
+def _plan(arguments: Arguments) -> int:
+    plan = _make_plan(arguments)
+    print(plan_text(plan, states(plan), Timing.read(plan.output_dir)))
+    print(f"frozen in {plan.directory / 'plan.jsonl'}")
+    return 0
+
+
+def _submit(arguments: Arguments) -> int:
+    frozen = (sweep_dir(arguments.name, arguments.output_dir) / "plan.jsonl").exists()
+    plan = Plan.read(arguments.name, arguments.output_dir) if frozen and not arguments.run_overrides else None
+    plan = plan or _make_plan(arguments)
+    retry_failed = arguments.launch.retry == "failed"
+    clusters = arguments.clusters
+    if clusters[0].executor == "local":
+        if arguments.launch.dry_run:
+            print(f"would train {len(to_do(plan, living(plan), retry_failed=retry_failed, forget=False))} runs here")
+            return 0
+        train_here(plan, clusters[0], retry_failed=retry_failed)
+        state = states(plan)
+        print(status_text(plan, state))
+        return int(any(run.state in ("failed", "lost", "waiting") for run in state.values()))
+    if arguments.launch.dry_run:
+        print("\n".join(scripts(plan, clusters, retry_failed=retry_failed)) or "nothing to submit")
+        return 0
+    jobs = submit_to_slurm(plan, clusters, retry_failed=retry_failed)
+    for job in jobs:
+        print(f"{job.job_id}  {job.cluster}  {len(job.runs)} runs")
+    runs = sum(len(job.runs) for job in jobs)
+    print(f"{runs} runs in {len(jobs)} jobs" if jobs else "nothing to submit: all runs are finished, failed or queued")
+    return 0
+
+
+def _status(arguments: Arguments) -> int:
+    plan = Plan.read(arguments.name, arguments.output_dir)
+    while True:
+        state = states(plan, (run_id for job in living(plan) for run_id in job.runs))
+        text = status_text(plan, state)
+        if not arguments.launch.watch:
+            print(text)
+            return 0
+        print("\x1b[2J\x1b[H" + text if sys.stdout.isatty() else text, flush=True)
+        if not any(run.state in ("running", "queued") for run in state.values()):
+            return 0
+        time.sleep(5)
+
+
+def _logs(arguments: Arguments) -> int:
+    if len(arguments.words) != 1:
+        raise UserError("which run? give one run id, as status prints it: python -m launch logs RUN_ID")
+    matches = sorted((arguments.output_dir / "runs").glob(f"{arguments.words[0]}*"))
+    if len(matches) != 1:
+        found = "no run" if not matches else f"{len(matches)} runs"
+        raise UserError(f"{arguments.words[0]}: {found} of that id in {arguments.output_dir / 'runs'}")
+    log = matches[0] / "log.txt"
+    if not log.exists():
+        raise UserError(f"{log}: not there; the run was not started by launch")
+    print(log.read_text(), end="")
+    return 0
+
+
+def _cancel(arguments: Arguments) -> int:
+    plan = Plan.read(arguments.name, arguments.output_dir)
+    jobs = [job.job_id for job in living(plan)]
+    if jobs and not arguments.launch.dry_run:
+        slurm.cancel(jobs)
+    print(f"{len(jobs)} of {len(submitted(plan))} jobs {'would be ' if arguments.launch.dry_run else ''}cancelled")
+    return 0
+
+
+def _timing(arguments: Arguments) -> int:
+    import json
+
+    paths = (arguments.output_dir / "runs").glob("*/summary.json")
+    table = measure(json.loads(path.read_bytes()) for path in paths)
+    if not table:
+        raise UserError(f"output_dir={arguments.output_dir}: no finished run there to measure by")
+    print("\n".join(f"{setup}: {entry['epoch_s']:.3f} s an epoch" for setup, entry in table.items()))
+    print(f"written to {write(table, arguments.output_dir)}")
+    return 0
+
+
+def _sync(arguments: Arguments) -> int:
+    from launch.sync import sync
+
+    plan = Plan.read(arguments.name, arguments.output_dir)
+    return sync(plan, jobs=arguments.launch.jobs, entity=arguments.launch.entity, project=arguments.launch.project)
+
+
+COMMANDS: dict[str, Callable[[Arguments], int]] = {
+    "plan": _plan,
+    "submit": _submit,
+    "status": _status,
+    "logs": _logs,
+    "cancel": _cancel,
+    "timing": _timing,
+    "sync": _sync,
+}
+
+
+def _make_plan(arguments: Arguments) -> Plan:
+    """Plans the sweep named, or the one the overrides describe, and freezes it."""
+    if arguments.sweep:
+        overrides = [merged(given, arguments.run_overrides) for given in expand(arguments.sweep)]
+        if any("," in override for override in arguments.run_overrides if "[" not in override):
+            raise UserError("values with commas make a sweep of their own: give name=… and no sweep=…")
+    else:
+        overrides = list(expand_overrides(arguments.run_overrides))
+    plan = Plan.make(arguments.name, arguments.output_dir, overrides)
+    if (plan.directory / "plan.jsonl").exists() and not arguments.launch.replace:
+        frozen = Plan.read(plan.name, plan.output_dir)
+        different = len(frozen.by_id.keys() ^ plan.by_id.keys())
+        if different:
+            raise UserError(
+                f"sweep={plan.name}: is planned already with other runs ({len(frozen.runs)}, {different} of one plan "
+                "only); give this one a name=… of its own, or replace=true (finished runs are kept either way)"
+            )
+    plan.write()
+    return plan
+
+
+def _arguments(argv: Sequence[str]) -> Arguments:
+    argv = ["watch=true" if argument == "--watch" else argument for argument in argv]
+    words = tuple(argument for argument in argv if "=" not in argument)
+    given = [argument for argument in argv if "=" in argument]
+    own = {"sweep", "cluster", *LaunchConfig.__dataclass_fields__}
+    mine = [argument for argument in given if re.split(r"[.=]", argument.lstrip("+"))[0] in own]
+    others = tuple(argument for argument in given if argument not in mine)
+    apart = dict(argument.split("=", 1) for argument in mine if argument.startswith(("sweep=", "cluster=")))
+    rest = [argument for argument in mine if not argument.startswith(("sweep=", "cluster="))]
+    names = apart.get("cluster", "local").split(",")
+    configs = [_compose([f"cluster={name}", *rest]) for name in names]
+    return Arguments(apart.get("sweep"), configs[0], tuple(config.cluster for config in configs), others, words)
+
+
+def _compose(overrides: Sequence[str]) -> LaunchConfig:
+    try:
+        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            config = OmegaConf.to_object(compose("launch", overrides=list(overrides)))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(explain(error)) from error
+    assert isinstance(config, LaunchConfig)
+    config.cluster.check()
+    if config.retry not in (None, "failed"):
+        raise UserError(f"retry={config.retry}: the only choice is failed")
+    return config

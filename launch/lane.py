@@ -1,0 +1,153 @@
+"""A lane: a process that trains one run after another and reports each to the worker that started it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from dst.claim import Claimed, holder
+from dst.errors import UserError
+from launch.plan import Plan, PlannedRun
+from launch.state import is_settled, write_failure
+
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+
+
+@dataclass(frozen=True)
+class Lane:
+    """What a lane needs to know.
+
+    Attributes:
+        sweep: name of the plan.
+        output_dir: where it is.
+        first: ids of the runs to begin with; afterwards any run of the plan that is left.
+        threads: CPU threads of this lane.
+        deadline: when the job ends, seconds since the epoch; None where nothing limits it.
+    """
+
+    sweep: str
+    output_dir: Path
+    first: Sequence[str]
+    threads: int
+    deadline: float | None
+
+    def __call__(self, worker: Connection) -> None:
+        """Trains until nothing is left, time is up or a signal says so; sends ``(event, run_id, text)``."""
+        stop = _StopSignals()
+        import torch  # after the signal handlers: it takes seconds
+
+        from dst.device import choose_device
+
+        torch.set_num_threads(self.threads)
+        plan = Plan.read(self.sweep, self.output_dir)
+        try:
+            for device in {run.config["device"] for run in plan.runs}:
+                choose_device(device)
+        except UserError as error:
+            worker.send(("unfit", "", str(error)))
+            return
+        for run in self._candidates(plan):
+            if stop.received():
+                break
+            if not is_settled(plan.run_dir(run.run_id)) and self._is_free(plan, run):
+                self._train(plan, run, stop, worker)
+        worker.send(("stopped" if stop.received() else "done", "", ""))
+
+    def _candidates(self, plan: Plan) -> Iterator[PlannedRun]:
+        """The lane's own runs, then those of others while there is time for one like the longest so far."""
+        own = [plan.by_id[run_id] for run_id in self.first if run_id in plan.by_id]
+        longest = 0.0
+        mine = set(self.first)
+        for run in (*own, *(run for run in plan.runs if run.run_id not in mine)):
+            if run.run_id not in mine and self.deadline is not None and time.time() + longest > self.deadline:
+                return
+            began = time.time()
+            yield run
+            longest = max(longest, time.time() - began)
+
+    def _is_free(self, plan: Plan, run: PlannedRun) -> bool:
+        _, alive = holder(plan.run_dir(run.run_id))
+        return not alive
+
+    def _train(self, plan: Plan, run: PlannedRun, stop: _StopSignals, worker: Connection) -> None:
+        from omegaconf import OmegaConf
+
+        from dst.run import Stopped
+        from dst.train import run as train
+
+        directory = plan.run_dir(run.run_id)
+        directory.mkdir(parents=True, exist_ok=True)
+        worker.send(("began", run.run_id, ""))
+        with _output_to(directory / "log.txt"):
+            print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {run.command}", flush=True)
+            try:
+                summary: dict[str, Any] = train(OmegaConf.create(run.config), should_stop=stop.received)
+            except Stopped as stopped:
+                print(f"stopped: {stopped}", flush=True)
+                worker.send(("left", run.run_id, ""))
+            except Claimed as claimed:
+                print(claimed, flush=True)
+                worker.send(("left", run.run_id, ""))
+            except Exception as error:  # whatever it is, it is this run's and the next ones go on
+                if not isinstance(error, UserError):
+                    traceback.print_exc()
+                line = _one_line(error)
+                print(f"failed: {line}", flush=True)
+                write_failure(directory, line, f"{os.uname().nodename} {os.environ.get('SLURM_JOB_ID', '')}".strip())
+                worker.send(("failed", run.run_id, line))
+            else:
+                print(f"{summary['status']}: test accuracy {summary['test_acc']}", flush=True)
+                worker.send(("finished", run.run_id, summary["status"]))
+
+
+class _StopSignals:
+    """Remembers that a signal asked to stop, or that the worker is gone; the run then stops at its next step."""
+
+    def __init__(self) -> None:
+        self._received = False
+        self._worker = os.getppid()
+        for number in _STOP_SIGNALS:
+            signal.signal(number, self._receive)
+
+    def _receive(self, number: int, frame: object) -> None:
+        self._received = True
+
+    def received(self) -> bool:
+        return self._received or os.getppid() != self._worker
+
+
+@contextlib.contextmanager
+def _output_to(path: Path) -> Iterator[None]:
+    """Sends all that this process prints, C libraries included, to the end of ``path``."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [os.dup(1), os.dup(2)]
+    log = logging.StreamHandler()
+    logging.getLogger("dst").addHandler(log)
+    with open(path, "a") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        logging.getLogger("dst").removeHandler(log)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, descriptor in enumerate(kept, start=1):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())[:300]
+    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"

@@ -1,0 +1,157 @@
+"""A plan: a sweep expanded and frozen in one file, so that what is queued cannot change any more."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from dst import __version__
+from dst.atomic import atomic_file
+from dst.components import CONF_DIR
+from dst.config import run_id
+from dst.errors import UserError
+from launch.composition import compose_all
+from launch.sweep import Overrides
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run to be done: its id, how one would type it, and its resolved config."""
+
+    run_id: str
+    overrides: Overrides
+    config: dict[str, Any] = field(repr=False)
+
+    @property
+    def setup(self) -> str:
+        """``model/dataset``."""
+        return f"{self.config['model']['name']}/{self.config['dataset']['name']}"
+
+    @property
+    def command(self) -> str:
+        """What trains this run alone."""
+        return " ".join(["python -m dst.train", *self.overrides])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The runs of a sweep, each once, in order of the sweep.
+
+    Attributes:
+        name: of the sweep.
+        output_dir: where sweeps and runs are kept.
+        runs: what is to be done.
+        code: version and, in a checkout, commit of the code that made the plan.
+    """
+
+    name: str
+    output_dir: Path
+    runs: list[PlannedRun]
+    code: str
+
+    @classmethod
+    def make(cls, name: str, output_dir: Path, overrides: Sequence[Overrides]) -> Plan:
+        """Composes and checks each run and drops those that come twice; raises UserError for a mistake in one."""
+        configs = compose_all([(*given, f"output_dir='{output_dir}'") for given in overrides])
+        unique = {run_id(config): (given, config) for given, config in zip(overrides, configs, strict=True)}
+        runs = [PlannedRun(name, given, config) for name, (given, config) in unique.items()]
+        _check_models(runs)
+        return cls(name, output_dir, runs, code_version())
+
+    @classmethod
+    def read(cls, name: str, output_dir: Path) -> Plan:
+        """Reads the plan of sweep ``name``; raises UserError if there is none or its file is damaged."""
+        path = sweep_dir(name, output_dir) / "plan.jsonl"
+        try:
+            header, *lines = map(json.loads, path.read_text().splitlines())
+            runs = [PlannedRun(line["run_id"], tuple(line["overrides"]), line["config"]) for line in lines]
+            return cls(name, output_dir, runs, header["code"])
+        except FileNotFoundError as error:
+            others = ", ".join(planned(output_dir)) or "none yet"
+            raise UserError(
+                f"sweep={name}: not planned in {output_dir} (there: {others}); plan it with: python -m launch plan "
+                f"sweep={name}"
+            ) from error
+        except (ValueError, KeyError) as error:
+            raise UserError(f"{path}: is damaged; plan the sweep again") from error
+
+    def write(self) -> Path:
+        """Freezes the plan in its file, which it returns: a header line, then a line a run."""
+        path = self.directory / "plan.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        made = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        header = {"sweep": self.name, "runs": len(self.runs), "code": self.code, "made": made}
+        with atomic_file(path) as file:
+            for line in (header, *self._lines()):
+                file.write(json.dumps(line).encode() + b"\n")  # type: ignore[arg-type]
+        return path
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        for run in self.runs:
+            yield {"run_id": run.run_id, "overrides": run.overrides, "config": run.config}
+
+    @property
+    def directory(self) -> Path:
+        """``<output_dir>/sweeps/<name>``."""
+        return sweep_dir(self.name, self.output_dir)
+
+    @cached_property
+    def by_id(self) -> dict[str, PlannedRun]:
+        """The runs by their ids."""
+        return {run.run_id: run for run in self.runs}
+
+    def run_dir(self, run_id: str) -> Path:
+        """The directory of one of the runs."""
+        return self.output_dir / "runs" / run_id
+
+
+def sweep_dir(name: str, output_dir: Path) -> Path:
+    """Returns where everything about a sweep but its runs is kept."""
+    return output_dir / "sweeps" / name
+
+
+def planned(output_dir: Path) -> list[str]:
+    """Returns the names of the sweeps planned in ``output_dir``."""
+    return sorted(path.parent.name for path in output_dir.glob("sweeps/*/plan.jsonl"))
+
+
+def code_version() -> str:
+    """Returns the version, in a git checkout with its commit and a plus sign if files were changed since."""
+    try:
+        commit = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+", "--abbrev=12"],
+            cwd=CONF_DIR,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return __version__
+    return f"{__version__} {commit.stdout.strip()}"
+
+
+def _check_models(runs: Sequence[PlannedRun]) -> None:
+    """Builds each distinct model once, without memory for its weights, to see that it takes its data's shape."""
+    import torch
+
+    from dst.models import build_model
+
+    distinct = {json.dumps([run.config["model"], run.config["dataset"]]): run.config for run in runs}
+    for config in distinct.values():
+        model, dataset = config["model"], config["dataset"]
+        if dataset["shape"] is None or dataset["num_classes"] is None:
+            continue  # only the data will tell
+        with torch.device("meta"):
+            build_model(
+                model,
+                input_shape=tuple(dataset["shape"]),
+                num_classes=dataset["num_classes"],
+                seed=0,
+                dataset=dataset["name"],
+            )

@@ -1,0 +1,149 @@
+"""What SLURM is asked and told, through submitit and three of its commands."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dst.components import CONF_DIR
+from dst.errors import UserError
+from launch.cluster import ClusterConfig
+from launch.worker import Worker
+
+_DEFAULT_ARRAY = 1001
+
+
+def live_jobs() -> set[str]:
+    """Returns the ids of this user's jobs that wait or run, array tasks as ``<array>_<task>``.
+
+    Raises:
+        UserError: if SLURM does not answer.
+    """
+    lines = _ask("squeue", "--noheader", "--array", "--user", str(os.getuid()), "--format", "%i %T").splitlines()
+    pairs = [line.split() for line in lines if line.strip()]
+    return {job for job, state in pairs if state not in ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")}
+
+
+def max_array_size() -> int:
+    """Returns how many tasks the site allows in an array."""
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", _ask("scontrol", "show", "config"), re.MULTILINE)
+    return int(found.group(1)) if found else _DEFAULT_ARRAY
+
+
+def cancel(job_ids: Sequence[str]) -> None:
+    """Takes jobs out of the queue and stops those that run."""
+    for start in range(0, len(job_ids), 500):
+        _ask("scancel", *job_ids[start : start + 500])
+
+
+class Slurm:
+    """Submits workers of one kind as arrays.
+
+    Args:
+        cluster: partition, limits, environment.
+        directory: of the sweep; scripts, logs and the snapshot of the code go below it.
+        sweep: its name, which the jobs are called after.
+    """
+
+    def __init__(self, cluster: ClusterConfig, directory: Path, sweep: str) -> None:
+        if shutil.which("sbatch") is None:
+            raise UserError(
+                f"cluster={cluster.name}: there is no sbatch on this machine; submit from a login node of the cluster, "
+                "or train here with cluster=local"
+            )
+        self.cluster, self.directory, self.sweep = cluster, directory, sweep
+
+    def submit(self, workers: Sequence[Worker]) -> list[str]:
+        """Queues workers that need the same resources, in as few arrays as the site allows; returns their job ids."""
+        size = max_array_size()
+        executor = self._executor(workers[0])
+        job_ids: list[str] = []
+        for start in range(0, len(workers), size):
+            try:
+                with executor.batch():
+                    jobs = [executor.submit(worker) for worker in workers[start : start + size]]
+            except Exception as error:  # submitit raises its own kinds and subprocess's
+                reason = " ".join(str(error).split())[:300]
+                raise UserError(f"cluster={self.cluster.name}: sbatch refused ({reason})") from error
+            job_ids += [job.job_id for job in jobs]
+        return job_ids
+
+    def script(self, workers: Sequence[Worker]) -> str:
+        """Returns the sbatch script of :meth:`submit`'s first array."""
+        executor = self._executor(workers[0], snapshot=False)
+        if len(workers) > 1:
+            executor.update_parameters(map_count=min(len(workers), max_array_size()))
+        return str(executor._make_submission_file_text(executor._submitit_command_str, "dry_run"))
+
+    def _executor(self, worker: Worker, *, snapshot: bool = True) -> Any:
+        from submitit import SlurmExecutor
+
+        cluster, cwd = self.cluster, Path.cwd()
+        code = take_snapshot(self.directory / "code") if snapshot else self.directory / "code" / "<hash>"
+        lanes = worker.lanes * max(1, cluster.gpus)
+        executor = SlurmExecutor(self.directory / "logs", max_num_timeout=1_000_000, python=cluster.python)
+        path = ":".join(shlex.quote(str(folder)) for folder in (code, cwd))
+        flags = ("partition", "account", "qos", "constraint")
+        executor.update_parameters(
+            job_name=self.sweep,
+            time=max(1, round(60 * cluster.hours)),
+            cpus_per_task=cluster.cpus_per_run * lanes,
+            mem=f"{max(1, round(1024 * cluster.mem_gb_per_run * lanes))}M",
+            signal_delay_s=cluster.signal_s,
+            array_parallelism=cluster.parallel,
+            stderr_to_stdout=True,
+            setup=[*cluster.setup, f"cd {shlex.quote(str(code))}", f"export PYTHONPATH={path}:$PYTHONPATH"],
+            additional_parameters={"requeue": True, **cluster.extra},
+            **{flag: getattr(cluster, flag) for flag in flags if getattr(cluster, flag) is not None},
+            **({"gpus_per_node": cluster.gpus} if cluster.gpus else {}),
+        )
+        return executor
+
+
+def take_snapshot(folder: Path) -> Path:
+    """Copies the code and config of this very program to ``folder/<hash of them>``, which it returns.
+
+    Jobs run this copy, so that an edit made while they wait does not reach them.
+    """
+    packages = {name: Path(sys.modules[name].__file__ or "").parent for name in ("dst", "launch")}
+    sources = packages | ({} if CONF_DIR.is_relative_to(packages["dst"]) else {"conf": CONF_DIR})
+    files = {
+        Path(name) / path.relative_to(root): path
+        for name, root in sources.items()
+        for path in sorted(root.rglob("*"))
+        if path.suffix in (".py", ".yaml")
+    }
+    digest = hashlib.sha256()
+    for name, path in files.items():
+        digest.update(str(name).encode() + b"\0" + path.read_bytes() + b"\0")
+    snapshot = folder / digest.hexdigest()[:12]
+    if not snapshot.exists():
+        temporary = folder / f".{snapshot.name}.{os.getpid()}"
+        for name, path in files.items():
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, temporary / name)
+        try:
+            temporary.rename(snapshot)
+        except OSError:  # another shell was first, with the same files
+            shutil.rmtree(temporary)
+    return snapshot
+
+
+def _ask(*command: str) -> str:
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    except FileNotFoundError as error:
+        raise UserError(f"{command[0]}: not found; is this a node of a SLURM cluster?") from error
+    except subprocess.TimeoutExpired as error:
+        raise UserError(f"{command[0]}: SLURM did not answer within a minute; try again") from error
+    except subprocess.CalledProcessError as error:
+        raise UserError(f"{command[0]}: {' '.join(error.stderr.split())[:300]}") from error
+    return answer.stdout

@@ -1,0 +1,165 @@
+"""Submitting a plan: what is neither finished nor in the queue becomes jobs, or is trained here and now."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from dst.claim import Claimed, claimed
+from dst.errors import UserError
+from launch.cluster import ClusterConfig
+from launch.packing import Job, pack
+from launch.plan import Plan, PlannedRun
+from launch.slurm import Slurm, live_jobs
+from launch.state import RunState, forgive, states
+from launch.timing import Timing
+from launch.worker import Worker, available_cpus
+
+_MARGIN_S = 20.0
+"""Left between the last checkpoint written after a signal and SLURM's SIGKILL."""
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A job as ``jobs.jsonl`` records it."""
+
+    job_id: str
+    cluster: str
+    runs: list[str]
+
+
+def submitted(plan: Plan) -> list[Submitted]:
+    """Returns all jobs ever submitted for the plan."""
+    try:
+        lines = (plan.directory / "jobs.jsonl").read_text().splitlines()
+    except FileNotFoundError:
+        return []
+    return [Submitted(**json.loads(line)) for line in lines]
+
+
+def living(plan: Plan) -> list[Submitted]:
+    """Returns the plan's jobs that wait or run; asks SLURM only if there ever was one."""
+    jobs = submitted(plan)
+    if not jobs:
+        return []
+    alive = live_jobs()
+    return [job for job in jobs if job.job_id in alive]
+
+
+def submit_to_slurm(plan: Plan, clusters: Sequence[ClusterConfig], *, retry_failed: bool) -> list[Submitted]:
+    """Queues what is to be done, dealt out over ``clusters`` in turn; returns the new jobs.
+
+    Two shells that submit one plan at once wait for nobody: the second is told so.
+    """
+    submitters = [Slurm(cluster, plan.directory, plan.name) for cluster in clusters]
+    try:
+        with claimed(plan.directory):
+            alive = live_jobs()
+            queued = [job for job in submitted(plan) if job.job_id in alive]
+            runs = to_do(plan, queued, retry_failed=retry_failed)
+            new: list[Submitted] = []
+            for submitter, lanes, jobs in _dealt(plan, runs, submitters, room_used=len(alive)):
+                workers = [_worker(plan, job, submitter.cluster) for job in jobs]
+                ids = submitter.submit(workers)
+                records = [
+                    Submitted(job_id, submitter.cluster.name, list(job.run_ids))
+                    for job_id, job in zip(ids, jobs, strict=True)
+                ]
+                _record(plan, records)
+                new += records
+            return new
+    except Claimed as error:
+        raise UserError(f"sweep={plan.name}: is being submitted at this moment ({error}); see: status") from error
+
+
+def scripts(plan: Plan, clusters: Sequence[ClusterConfig], *, retry_failed: bool) -> list[str]:
+    """Returns the sbatch scripts that :func:`submit_to_slurm` would hand over, one a kind of job."""
+    submitters = [Slurm(cluster, plan.directory, plan.name) for cluster in clusters]
+    runs = to_do(plan, living(plan), retry_failed=retry_failed, forget=False)
+    return [
+        submitter.script([_worker(plan, job, submitter.cluster) for job in jobs])
+        for submitter, lanes, jobs in _dealt(plan, runs, submitters, room_used=0)
+    ]
+
+
+def train_here(plan: Plan, cluster: ClusterConfig, *, retry_failed: bool) -> dict[str, int]:
+    """Trains what is to be done on this machine, in the foreground; returns how many runs ended in which way."""
+    runs = to_do(plan, living(plan), retry_failed=retry_failed)
+    lanes = min(cluster.runs_per_gpu or _lanes_here(runs, plan), max(1, len(runs)))
+    worker = Worker(plan.name, plan.output_dir, [run.run_id for run in runs], lanes)
+    with tqdm(total=len(plan.runs), initial=len(plan.runs) - len(runs), unit="run", disable=None) as bar:
+
+        def listen(event: str, run_id: str, text: str) -> None:
+            if event in ("finished", "failed"):
+                bar.update()
+            if event == "failed":
+                bar.write(f"run {run_id} failed: {text}")
+
+        return worker(listen) if runs else {}
+
+
+def to_do(
+    plan: Plan, queued: Iterable[Submitted], *, retry_failed: bool, forget: bool = True
+) -> list[PlannedRun]:
+    """Returns the runs that nobody has finished, holds or will get to; with ``retry_failed`` the failed ones too."""
+    state = states(plan, (run_id for job in queued for run_id in job.runs))
+    wanted = {"waiting", "lost"} | ({"failed"} if retry_failed else set())
+    runs = [run for run in plan.runs if state[run.run_id].state in wanted]
+    if forget:
+        for run in runs:
+            if state[run.run_id].state == "failed":
+                forgive(plan.run_dir(run.run_id))
+    return runs
+
+
+def counts(state: dict[str, RunState]) -> dict[str, int]:
+    """Returns how many runs are in each state."""
+    values = [run.state for run in state.values()]
+    return {name: values.count(name) for name in dict.fromkeys(values)}
+
+
+def _dealt(
+    plan: Plan, runs: Sequence[PlannedRun], submitters: Sequence[Slurm], *, room_used: int
+) -> Iterable[tuple[Slurm, int, list[Job]]]:
+    """Yields, for each submitter and number of lanes, the jobs it is to queue as arrays."""
+    timing = Timing.read(plan.output_dir)
+    for number, submitter in enumerate(submitters):
+        share = runs[number :: len(submitters)]
+        jobs = pack(share, submitter.cluster, timing, submitter.cluster.max_jobs - room_used)
+        for lanes in sorted({job.lanes for job in jobs}):
+            yield submitter, lanes, [job for job in jobs if job.lanes == lanes]
+
+
+def _worker(plan: Plan, job: Job, cluster: ClusterConfig) -> Worker:
+    return Worker(
+        plan.name,
+        plan.output_dir,
+        list(job.run_ids),
+        job.lanes,
+        cluster.gpus,
+        3600 * cluster.hours - cluster.signal_s,
+        max(5.0, cluster.signal_s - _MARGIN_S),
+    )
+
+
+def _lanes_here(runs: Sequence[PlannedRun], plan: Plan) -> int:
+    import torch
+
+    if not torch.cuda.is_available():
+        return available_cpus()
+    timing = Timing.read(plan.output_dir)
+    return min((timing.runs_per_gpu(run.setup) for run in runs), default=1)
+
+
+def _record(plan: Plan, jobs: Sequence[Submitted]) -> None:
+    with open(plan.directory / "jobs.jsonl", "a") as file:
+        file.writelines(json.dumps(vars(job)) + "\n" for job in jobs)
+
+
+def sweep_log(plan: Plan) -> Path:
+    """Returns where SLURM's own logs of the sweep's jobs are."""
+    return plan.directory / "logs"
