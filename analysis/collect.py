@@ -1,0 +1,164 @@
+"""From run directories to frames, reading only what changed since the last time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from tqdm import tqdm
+
+from analysis.frames import DONE, runs_frame
+from analysis.metrics_files import concat, read_epochs
+from analysis.plan import PlannedRun, missing_runs, read_plan
+from analysis.results import Memory, Results
+from analysis.run_files import read_run, signature
+from analysis.source import Source
+from dst.errors import UserError
+
+
+@dataclass
+class Collection:
+    """Everything known about a set of runs.
+
+    Attributes:
+        runs: one row a run (:func:`analysis.frames.runs_frame`).
+        missing: one row a planned run that has no results; empty without a plan.
+        results: where the frames are and what is made from them goes.
+        origin: where the runs come from, in words.
+        planned: the number of planned runs, None without a plan.
+    """
+
+    runs: pd.DataFrame
+    missing: pd.DataFrame
+    results: Results
+    origin: str
+    planned: int | None = None
+    _epochs: pd.DataFrame | None = None
+
+    @property
+    def epochs(self) -> pd.DataFrame:
+        """One row an epoch of every run: ``run_id`` and the columns of ``metrics.jsonl``; read when first asked for."""
+        if self._epochs is None:
+            self._epochs = self.results.epochs().to_pandas()
+        return self._epochs
+
+
+def collect(source: Source) -> Collection:
+    """Brings ``results/`` up to date with the runs and returns them; raises UserError if there are none."""
+    results = Results(source.results)
+    memory = results.recall()
+    if source.source == "wandb":
+        from analysis.wandb_runs import read_project
+
+        plan = _plan(source)
+        runs, epochs = read_project(source.entity, source.project)
+        runs = runs[runs["run_id"].isin(plan)] if plan is not None else runs
+        memory = Memory(runs, {}, {"source": "wandb", "from": f"{source.entity or ''}/{source.project}".strip("/")})
+        results.remember(memory, epochs)
+    elif source.source is None and memory.origin.get("source") == "wandb":
+        plan = _plan(source)
+    else:
+        plan = _plan(source)
+        memory, epochs = _read_changed(source, memory, results, plan)
+        if memory.runs.empty and plan is None:
+            raise UserError(f"no runs in {source.runs_dir}; train some, or say where they are with output_dir=… or dir=…")
+        if epochs is not None:
+            results.remember(memory, epochs)
+    missing = missing_runs(plan or {}, memory.runs)
+    if plan is not None:
+        results.write_csv("missing.csv", missing)
+    results.write_text("collect.log", "".join(f"{line}\n" for line in problems(memory.runs)))
+    origin = f"{memory.origin['source']} of {memory.origin['from']}"
+    collection = Collection(memory.runs, missing, results, origin, None if plan is None else len(plan))
+    return _where(collection, source.where)
+
+
+def load_runs(
+    output_dir: str | Path = "outputs", sweep: str | None = None, results_dir: str | Path = "results"
+) -> pd.DataFrame:
+    """Returns one row a run of ``<output_dir>/runs``: every choice, every figure of its summary, its status.
+
+    Writes nothing; is fast where ``python -m analysis collect`` has been before.
+
+    Args:
+        output_dir: what the runs were given.
+        sweep: only the runs of this sweep's plan.
+        results_dir: where ``collect`` has put its results.
+    """
+    source = Source(sweep=sweep, output_dir=Path(output_dir), results_dir=Path(results_dir))
+    results = Results(source.results)
+    return _read_changed(source, results.recall(), results, _plan(source), with_epochs=False)[0].runs
+
+
+def problems(runs: pd.DataFrame) -> list[str]:
+    """Returns a line for each run directory with something wrong in it: which, its status, what."""
+    wrong = runs[runs["reason"].notna()]
+    return (wrong["path"] + ": " + wrong["status"] + ": " + wrong["reason"]).tolist()
+
+
+def _plan(source: Source) -> dict[str, PlannedRun] | None:
+    return None if source.sweep is None else read_plan(source.output_dir, source.sweep)
+
+
+def _read_changed(
+    source: Source, memory: Memory, results: Results, plan: Mapping[str, PlannedRun] | None, with_epochs: bool = True
+) -> tuple[Memory, pa.Table | None]:
+    """Returns what there is now, and the learning curves if the results are to be written again."""
+    origin = {"source": "runs", "from": str(source.runs_dir.absolute())}
+    if memory.origin != origin:
+        memory = Memory()
+    directories = _run_directories(source.runs_dir, plan)
+    signatures = {run_id: signature(str(path)) for run_id, path in directories.items()}
+    known = set(memory.runs.loc[memory.runs["status"].isin(DONE), "run_id"])
+    unread = {name for name, now in signatures.items() if memory.signatures.get(name) != now}
+    gone = set(memory.signatures) - set(signatures)
+    again = [name for name in signatures if name in unread or name not in known]  # who is at work changes no file
+    rows = [
+        read_run(directories[name], plan[name].config if plan and name in plan else None)
+        for name in tqdm(again, desc="runs", unit="run", disable=None, leave=False)
+    ]
+    if not rows and not gone and memory.origin:
+        return memory, None
+    old = memory.runs[~memory.runs["run_id"].isin({*again, *gone})]
+    epochs = None
+    if with_epochs:
+        fresh, unreadable = read_epochs({name: directories[name] for name in signatures if name in unread})
+        rows = [row | {"reason": row["reason"] or unreadable.get(row["run_id"])} for row in rows]
+        epochs = fresh if not memory.origin else concat([_without(results.epochs(), {*unread, *gone}), fresh])
+    runs = runs_frame(rows) if old.empty else runs_frame(pd.concat([old, runs_frame(rows)], ignore_index=True))
+    return Memory(runs, signatures, origin), epochs
+
+
+def _run_directories(folder: Path, plan: Iterable[str] | None) -> dict[str, Path]:
+    """Returns the directories to read by their names, which are run ids; a sweep's alone if there is a plan."""
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    except FileNotFoundError:
+        names = []
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read ({error.strerror})") from error
+    wanted = None if plan is None else set(plan)
+    return {name: folder / name for name in names if wanted is None or name in wanted}
+
+
+def _without(epochs: pa.Table, run_ids: set[str]) -> pa.Table:
+    if not run_ids:
+        return epochs
+    return epochs.filter(pc.invert(pc.is_in(epochs["run_id"], pa.array(sorted(run_ids), pa.string()))))
+
+
+def _where(collection: Collection, expression: str | None) -> Collection:
+    if expression is None:
+        return collection
+    try:
+        runs, missing = (frame.query(expression) for frame in (collection.runs, collection.missing))
+    except Exception as error:  # pandas passes on whatever the expression raises
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f'where={expression}: {reason}; write a pandas expression such as "update_period == 800"') from error
+    return replace(collection, runs=runs, missing=missing)

@@ -1,0 +1,63 @@
+"""The two frames everything else is made from, and what their columns are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+_TEXT = "run_id status setup model dataset method criterion growth".split()
+_FLOAT = "density density_actual itop_ratio duration_s steps_per_s prune_fraction_initial recipe_lr".split()
+_ACCURACY = "test_acc test_acc_best_val val_acc best_val_acc train_loss val_loss".split()
+_INTEGER = (
+    "update_period seed epochs recipe_epochs recipe_batch_size parameters_total parameters_sparsifiable "
+    "parameters_active topology_updates best_epoch"
+).split()
+_FIRST = (
+    "run_id status setup model dataset method criterion growth density update_period seed test_acc test_acc_best_val "
+    "val_acc best_val_acc train_loss val_loss epochs best_epoch parameters_total parameters_sparsifiable "
+    "parameters_active density_actual topology_updates itop_ratio duration_s steps_per_s"
+).split()
+_LAST = ["reason", "path"]
+
+RESULTS = (
+    *_ACCURACY, "epochs", "best_epoch", "parameters_total", "parameters_sparsifiable", "parameters_active",
+    "density_actual", "topology_updates", "itop_ratio", "duration_s", "steps_per_s", "device", "data_fingerprint",
+)  # fmt: skip
+"""Columns that say what came of a run; ``version_…`` are too."""
+
+DONE = ("finished", "diverged")
+"""The statuses of a run that has results. A diverged run counts with the accuracy it ended with."""
+
+
+def runs_frame(rows: Sequence[Mapping[str, Any]] | pd.DataFrame) -> pd.DataFrame:
+    """Returns one row a run, typed, the columns everybody needs first; sorted by what was chosen.
+
+    Columns: ``run_id status reason path``, every choice (``setup model dataset method criterion growth density
+    update_period seed recipe_lr …``; empty where without effect) and every figure of ``summary.json``.
+    """
+    frame = pd.DataFrame(rows if isinstance(rows, pd.DataFrame) else list(rows))
+    for name in (*_FIRST, *_LAST, *_FLOAT, *_INTEGER):
+        if name not in frame:
+            frame[name] = None
+    for name in (*_TEXT, *_LAST):
+        frame[name] = frame[name].astype("str").where(frame[name].notna())
+    for name in (*_FLOAT, *_ACCURACY):
+        frame[name] = pd.to_numeric(frame[name], errors="coerce").astype("float64")
+    for name in _INTEGER:
+        frame[name] = pd.to_numeric(frame[name], errors="coerce").round().astype("Int64")
+    middle = sorted(set(frame.columns) - {*_FIRST, *_LAST})
+    order = ["setup", "method", "growth", "criterion", "density", "update_period", "seed", "run_id"]
+    return frame[[*_FIRST, *middle, *_LAST]].sort_values(order, na_position="first").reset_index(drop=True)
+
+
+def choices(runs: pd.DataFrame) -> list[str]:
+    """Returns the columns that say what was chosen for a run."""
+    known = {"run_id", "status", *_LAST, *RESULTS}
+    return [name for name in runs.columns if name not in known and not name.startswith("version_")]
+
+
+def done(runs: pd.DataFrame) -> pd.DataFrame:
+    """Returns the runs that have results."""
+    return runs[runs["status"].isin(DONE)]

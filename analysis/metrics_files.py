@@ -1,0 +1,100 @@
+"""The learning curves of many runs as one Arrow table, read at the speed of the disk."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import json as arrow_json
+
+_INTEGERS = ("epoch", "step")
+_FLOATS = (
+    "lr train_loss train_acc val_loss val_acc prune_fraction density itop_ratio epoch_s".split()
+)
+SCHEMA = pa.schema(
+    [("run_id", pa.string())] + [(name, pa.int64()) for name in _INTEGERS] + [(name, pa.float64()) for name in _FLOATS]
+)
+"""The columns every run has; what else a run logs comes after them."""
+
+_CHUNK = 200
+_OPTIONS = arrow_json.ParseOptions(
+    explicit_schema=pa.schema(list(SCHEMA)[1:]), unexpected_field_behavior="infer"
+)
+
+
+def read_epochs(directories: Mapping[str, Path]) -> tuple[pa.Table, dict[str, str]]:
+    """Returns one row an epoch of every run, and for each run with unreadable lines what is wrong.
+
+    A last line cut short by a kill is passed over in silence: the run rewrites it when it goes on.
+
+    Args:
+        directories: where each run is, by its id.
+    """
+    tables, problems = [SCHEMA.empty_table()], {}
+    ids = list(directories)
+    for start in range(0, len(ids), _CHUNK):
+        part = ids[start : start + _CHUNK]
+        table, unreadable = _read_chunk(part, [_read(directories[run_id] / "metrics.jsonl") for run_id in part])
+        tables.append(table)
+        problems |= unreadable
+    return concat(tables), problems
+
+
+def concat(tables: Sequence[pa.Table]) -> pa.Table:
+    """Returns the tables as one; a column that some lack is null there."""
+    return pa.concat_tables(tables, promote_options="permissive").combine_chunks()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return b""
+    return content[: content.rfind(b"\n") + 1]
+
+
+def _read_chunk(ids: Sequence[str], contents: Sequence[bytes]) -> tuple[pa.Table, dict[str, str]]:
+    try:
+        return _parse(ids, contents), {}
+    except (pa.ArrowInvalid, ValueError):
+        pass  # some line is no JSON: find it
+    tables, problems = [SCHEMA.empty_table()], {}
+    for run_id, content in zip(ids, contents, strict=True):
+        try:
+            tables.append(_parse([run_id], [content]))
+        except (pa.ArrowInvalid, ValueError):
+            good, bad = _salvage(run_id, content)
+            tables += good
+            problems[run_id] = f"metrics.jsonl: {bad} of {bad + len(good)} lines cannot be read"
+    return concat(tables), problems
+
+
+def _salvage(run_id: str, content: bytes) -> tuple[list[pa.Table], int]:
+    """Returns the lines that can be read, and the number of those that cannot."""
+    good, bad = [], 0
+    for line in content.splitlines(keepends=True):
+        try:
+            good.append(_parse([run_id], [line]))
+        except (pa.ArrowInvalid, ValueError):
+            bad += 1
+    return good, bad
+
+
+def _parse(ids: Sequence[str], contents: Sequence[bytes]) -> pa.Table:
+    counts = [content.count(b"\n") for content in contents]
+    text = b"".join(contents)
+    if not text.strip():
+        return SCHEMA.empty_table()
+    table = arrow_json.read_json(
+        io.BytesIO(text), parse_options=_OPTIONS, read_options=arrow_json.ReadOptions(block_size=max(len(text), 1))
+    )
+    if table.num_rows != sum(counts):
+        raise ValueError("lines and records differ in number")
+    if table.column("epoch").null_count:
+        raise ValueError("a record without its epoch")
+    names = pa.array(ids, pa.string())
+    which = pa.array([index for index, count in enumerate(counts) for _ in range(count)], pa.int32())
+    return table.add_column(0, "run_id", pc.take(names, which))

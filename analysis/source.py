@@ -1,0 +1,49 @@
+"""Where runs are taken from and where results go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dst.errors import UserError
+
+
+@dataclass(frozen=True)
+class Source:
+    """The keys that every command takes.
+
+    Attributes:
+        sweep: only the runs of this sweep's plan; results then go to ``<results_dir>/<sweep>``.
+        output_dir: what ``dst.train`` and ``launch`` were given.
+        dir: the run directories' parent, if not ``<output_dir>/runs``.
+        results_dir: for the tables, figures and the report.
+        source: ``runs`` (run directories) or ``wandb`` (a W&B project); None: as collected last, else ``runs``.
+        entity: of the W&B project; None: the default one of whoever is logged in.
+        project: of W&B.
+        where: keeps only the runs for which this pandas expression holds, such as ``"update_period == 800"``.
+    """
+
+    sweep: str | None = None
+    output_dir: Path = Path("outputs")
+    dir: Path | None = None
+    results_dir: Path = Path("results")
+    source: str | None = None
+    entity: str | None = None
+    project: str = "fantastic-weights"
+    where: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.source not in (None, "runs", "wandb"):
+            raise UserError(f"source={self.source}: choose one of runs, wandb")
+        if self.sweep is not None and ("/" in self.sweep or self.sweep in (".", "..")):
+            raise UserError(f"sweep={self.sweep}: give the name of a planned sweep, such as demo")
+
+    @property
+    def runs_dir(self) -> Path:
+        """Where the run directories are."""
+        return self.dir or self.output_dir / "runs"
+
+    @property
+    def results(self) -> Path:
+        """Where the results go."""
+        return self.results_dir / self.sweep if self.sweep else self.results_dir
