@@ -1,0 +1,177 @@
+"""The paper's networks: their published sizes, their weights' seed, and what they say to data they cannot take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from dst.components import component
+from dst.errors import UserError
+from dst.models import build_model
+from dst.sparsity import sparsifiable_weights
+
+torch.set_num_threads(1)
+
+PUBLISHED: dict[str, tuple[tuple[int, ...], int, int, int]] = {  # input shape, classes, parameters, sparsifiable
+    "small_mlp": ((24,), 2, 72_449, 71_936),
+    "large_mlp": ((3, 32, 32), 10, 3_676_682, 3_675_136),
+    "small_cnn": ((3, 32, 32), 10, 94_538, 94_304),
+    "lenet5_caffe": ((1, 28, 28), 10, 431_080, 430_500),
+    "resnet56": ((3, 32, 32), 10, 855_770, 851_504),
+    "vgg16": ((3, 32, 32), 100, 14_770_212, 14_761_664),
+    "efficientnet_b0": ((3, 64, 64), 200, 4_263_748, 4_212_192),
+    "resnet50": ((3, 224, 224), 1000, 25_557_032, 25_502_912),
+    "large_mlp_dropout": ((3, 32, 32), 10, 3_676_682, 3_675_136),
+    "lenet300_100": ((1, 28, 28), 10, 266_610, 266_200),
+}
+LIGHT = [name for name in PUBLISHED if name not in ("vgg16", "efficientnet_b0", "resnet50")]
+
+
+def node_of(model: str, **changes: Any) -> dict[str, Any]:
+    node = component("model", model)
+    node.pop("defaults", None)
+    return node | changes
+
+
+def build(name: str, seed: int = 0, **changes: Any) -> nn.Module:
+    shape, classes, _, _ = PUBLISHED[name]
+    return build_model(node_of(name, **changes), input_shape=shape, num_classes=classes, seed=seed)
+
+
+def refusal(node: dict[str, Any], shape: tuple[int, ...], dataset: str = "digits") -> str:
+    with pytest.raises(UserError) as error:
+        build_model(node, input_shape=shape, num_classes=10, seed=0, dataset=dataset)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def same_weights(first: nn.Module, second: nn.Module) -> bool:
+    return all(
+        torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    )
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_parameters_are_as_many_as_published_and_a_batch_gives_its_logits(name: str) -> None:
+    shape, classes, total, sparsifiable = PUBLISHED[name]
+    model = build(name)
+    assert sum(parameter.numel() for parameter in model.parameters()) == total
+    assert sum(weight.numel() for weight in sparsifiable_weights(model).values()) == sparsifiable
+    assert model.training
+    logits = model.eval()(
+        torch.randn(2, *(shape if len(shape) == 1 else (shape[0], min(shape[1], 64), min(shape[2], 64))))
+    )
+    assert logits.shape == (2, 1 if classes == 2 else classes)
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_the_same_seed_gives_the_same_weights_whatever_was_drawn_before(name: str) -> None:
+    torch.manual_seed(1)
+    first = build(name, seed=3)
+    torch.manual_seed(2)
+    torch.rand(100)
+    assert same_weights(first, build(name, seed=3))
+    assert not same_weights(first, build(name, seed=4))
+
+
+def test_building_a_model_leaves_the_global_random_stream_where_it_was() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    build("small_mlp")
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_the_trial_pass_leaves_no_trace_in_the_norms() -> None:
+    norms = [module for module in build("resnet56").modules() if isinstance(module, nn.BatchNorm2d)]
+    assert len(norms) == 57
+    for norm in norms:
+        assert norm.num_batches_tracked == 0
+        assert not norm.running_mean.any()
+
+
+@pytest.mark.parametrize("name", ["small_mlp", "large_mlp", "lenet300_100"])
+def test_an_mlp_takes_any_shape(name: str) -> None:
+    model = build_model(node_of(name), input_shape=(1, 8, 8), num_classes=10, seed=0)
+    assert model(torch.randn(4, 1, 8, 8)).shape == (4, 10)
+
+
+@pytest.mark.parametrize("name", ["small_cnn", "resnet56"])
+def test_the_small_image_networks_take_the_digits(name: str) -> None:
+    model = build_model(node_of(name), input_shape=(1, 8, 8), num_classes=10, seed=0)
+    assert model(torch.randn(4, 1, 8, 8)).shape == (4, 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("lenet5_caffe", (1, 8, 8)),
+        ("vgg16", (1, 8, 8)),
+        ("small_cnn", (24,)),
+        ("small_cnn", (3, 2, 2)),
+        ("resnet56", (24,)),
+        ("efficientnet_b0", (1, 28, 28)),
+        ("resnet50", (1, 28, 28)),
+    ],
+)
+def test_an_impossible_shape_is_one_line_that_names_model_data_and_shape(name: str, shape: tuple[int, ...]) -> None:
+    line = refusal(node_of(name), shape)
+    assert line.startswith(f"model={name}: cannot be built for digits's {'×'.join(map(str, shape))} inputs (")
+
+
+def test_large_mlp_dropout_is_large_mlp_with_dropout_of_a_twentieth_after_each_hidden_layer() -> None:
+    def kinds(name: str) -> list[str]:
+        return [type(module).__name__ for module in build(name).modules() if not list(module.children())]
+
+    dropouts = [module for module in build("large_mlp_dropout").modules() if isinstance(module, nn.Dropout)]
+    assert [dropout.p for dropout in dropouts] == [0.05, 0.05]
+    assert kinds("large_mlp_dropout") == ["Flatten", *["Linear", "ReLU", "Dropout"] * 2, "Linear"]
+    assert kinds("large_mlp") == ["Flatten", *["Linear", "ReLU"] * 2, "Linear"]
+    assert same_weights(build("large_mlp"), build("large_mlp_dropout"))
+
+
+def test_lenet300_100_has_hidden_layers_of_300_and_100() -> None:
+    shapes = [tuple(weight.shape) for weight in sparsifiable_weights(build("lenet300_100")).values()]
+    assert shapes == [(300, 784), (100, 300), (10, 100)]
+
+
+def test_resnet56_changes_shape_by_two_1x1_convolutions() -> None:
+    shapes = [tuple(weight.shape) for weight in sparsifiable_weights(build("resnet56")).values()]
+    assert [shape for shape in shapes if len(shape) == 4 and shape[2:] == (1, 1)] == [(32, 16, 1, 1), (64, 32, 1, 1)]
+    assert len(shapes) == 58
+
+
+def test_resnet_takes_other_depths_and_refuses_impossible_ones() -> None:
+    assert sum(len(weight.shape) == 4 for weight in sparsifiable_weights(build("resnet56", depth=20)).values()) == 21
+    assert "depth=21: must be 6n + 2" in refusal(node_of("resnet56", depth=21), (3, 32, 32))
+
+
+def test_any_torchvision_classifier_goes_by_its_name() -> None:
+    import torchvision
+
+    for name in ("resnet18", "squeezenet1_1"):
+        model = build_model(node_of("torchvision", name=name), input_shape=(3, 32, 32), num_classes=7, seed=0)
+        assert type(model) is type(torchvision.models.get_model(name))
+        assert model.eval()(torch.randn(2, 3, 32, 32)).shape == (2, 7)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_torchvision_s_auxiliary_heads_are_left_out() -> None:
+    model = build_model(node_of("torchvision", name="googlenet"), input_shape=(3, 32, 32), num_classes=7, seed=0)
+    assert model.train()(torch.randn(2, 3, 32, 32)).shape == (2, 7)
+
+
+def test_an_unknown_torchvision_name_is_one_line_with_the_closest() -> None:
+    line = refusal(node_of("torchvision", name="resnt18"), (3, 32, 32))
+    assert line.startswith("model=resnt18: ")
+    assert "did you mean resnet18?" in line
+
+
+def test_an_unknown_model_or_key_is_one_line_that_says_what_is_valid() -> None:
+    with pytest.raises(UserError, match=r"^model=larg_mlp: unknown; did you mean large_mlp\?[^\n]*small_cnn[^\n]*$"):
+        node_of("larg_mlp")
+    assert refusal(node_of("small_mlp", hiden=[3]), (24,)).startswith("model.hiden=[3]: unknown; did you mean hidden?")
+    assert refusal(node_of("small_mlp", hidden="wide"), (24,)).startswith("model.hidden=wide: ")

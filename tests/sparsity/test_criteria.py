@@ -1,0 +1,182 @@
+"""The pruning criteria: their formulas, their names, and the paper authors' own masks."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from dst.components import options
+from dst.errors import UserError
+from dst.sparsity import MEST, Criterion, Magnitude, make_criterion, prune_mask
+
+SMALL = Path(__file__).parent / "golden" / "prune_masks.npz"
+"""Six of the sixteen layers below; its masks ``m{i}`` are bit-packed too, its cases are its keys."""
+FULL = Path(__file__).parents[3] / "shared" / "golden"
+
+WEIGHT = torch.tensor([2.0, -0.5, 0.25, -4.0])
+GRAD = torch.tensor([-0.5, 4.0, 0.125, -1.0])
+FORMULAS = {
+    "magnitude": [2.0, 0.5, 0.25, 4.0],
+    "set": [2.0, 0.5, 0.25, 4.0],
+    "mest": [2.5, 4.5, 0.375, 5.0],
+    "snip": [1.0, 2.0, 0.03125, 4.0],
+    "sensitivity": [0.25, 8.0, 0.5, 0.25],
+    "rsensitivity": [4.0, 0.125, 2.0, 4.0],
+}
+
+
+def unpacked(bits: np.ndarray, shape: torch.Size) -> Tensor:
+    return torch.from_numpy(np.unpackbits(bits)[: math.prod(shape)].astype(bool)).view(shape)
+
+
+def golden_difference(weight: Tensor, grad: Tensor, mask: Tensor, name: str, fraction: float, bits: np.ndarray) -> int:
+    """How many weights our mask of the kept differs in from the authors', after checking what it keeps."""
+    criterion = make_criterion("mest", lam=0.1) if name == "mest_lambda_0.1" else make_criterion(name)
+    n_prune = math.ceil(fraction * int(mask.sum()))
+    kept = prune_mask(criterion, weight, grad, mask, n_prune)
+    assert int(kept.sum()) == int(mask.sum()) - n_prune
+    return int((kept ^ unpacked(bits, weight.shape)).sum())
+
+
+def expected_difference(name: str, fraction: float, n_active: int) -> int:
+    """Of set's odd counts the authors prune one negative weight more; all else agrees bit for bit."""
+    return 1 if name == "set" and math.ceil(fraction * n_active) % 2 else 0
+
+
+def test_all_448_of_the_authors_masks_agree() -> None:
+    if not FULL.is_dir():
+        pytest.skip(f"no {FULL}; a part of it is checked by the next test")
+    arrays, cases = np.load(FULL / "prune_masks.npz"), json.loads((FULL / "prune_masks.json").read_text())
+    layers = {i: [torch.from_numpy(arrays[f"{kind}{i}"]) for kind in "wgm"] for i in {case["case"] for case in cases}}
+    odd_sets = 0
+    for case in cases:
+        weight, grad, mask = layers[case["case"]]
+        name, fraction = case["criterion"], case["prune_fraction"]
+        expected = expected_difference(name, fraction, case["n_active"])
+        assert golden_difference(weight, grad, mask.bool(), name, fraction, arrays[case["key"]]) == expected, case
+        odd_sets += expected
+    assert (len(cases), odd_sets) == (448, 26)
+
+
+def test_the_authors_masks_of_six_layers_agree() -> None:
+    arrays = np.load(SMALL)
+    cases = [key for key in arrays.files if key.startswith("kept_")]
+    for key in cases:
+        name, fraction, layer = key.removeprefix("kept_").rsplit("_", 2)
+        weight, grad = (torch.from_numpy(arrays[f"{kind}{layer}"]) for kind in "wg")
+        mask = unpacked(arrays[f"m{layer}"], weight.shape)
+        expected = expected_difference(name, float(fraction), int(mask.sum()))
+        assert golden_difference(weight, grad, mask, name, float(fraction), arrays[key]) == expected, key
+    assert len(cases) == 6 * 7 * 4
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_score_is_the_published_formula(name: str) -> None:
+    assert make_criterion(name).score(WEIGHT, GRAD).tolist() == FORMULAS[name]
+
+
+def test_every_option_of_the_config_group_is_covered_here() -> None:
+    assert {*FORMULAS, "random"} <= set(options("criterion"))
+
+
+def test_mest_weighs_the_gradient_by_lambda() -> None:
+    assert make_criterion("mest", lam=0.5).score(WEIGHT, GRAD).tolist() == [2.25, 2.5, 0.3125, 4.5]
+    assert make_criterion("mest", lam=0).score(WEIGHT, GRAD).tolist() == WEIGHT.abs().tolist()
+    assert make_criterion("mest") == MEST(1.0)
+
+
+def set_prunes(weights: list[float], n_prune: int, active: list[int] | None = None) -> list[float]:
+    """The weights that set prunes, in order."""
+    weight = torch.tensor(weights, dtype=torch.float32)
+    mask = torch.ones(weight.shape, dtype=torch.bool)
+    if active is not None:
+        mask[:] = False
+        mask[active] = True
+    kept = prune_mask("set", weight, torch.ones_like(weight), mask, n_prune)
+    return sorted(weight[mask & ~kept].tolist())
+
+
+def test_set_prunes_the_smallest_of_both_signs_in_equal_numbers() -> None:
+    assert set_prunes([5, 6, 7, 8, -1, -2, -3, -4], 4) == [-2, -1, 5, 6]
+
+
+def test_set_prunes_one_positive_more_when_the_number_is_odd() -> None:
+    assert set_prunes([5, 6, 7, 8, -1, -2, -3, -4], 5) == [-2, -1, 5, 6, 7]
+    assert set_prunes([5, 6, -1, -2], 1) == [5]
+
+
+@pytest.mark.parametrize(
+    ("weights", "n_prune", "pruned"),
+    [
+        ([1, -2, -3, -4, -5], 4, [-4, -3, -2, 1]),
+        ([-2, -3, -4, -5], 3, [-4, -3, -2]),
+        ([-1, 2, 3, 4, 5], 4, [-1, 2, 3, 4]),
+        ([2, 3, 4, 5], 3, [2, 3, 4]),
+        ([1, -1], 2, [-1, 1]),
+    ],
+)
+def test_what_one_sign_lacks_the_other_gives(weights: list[float], n_prune: int, pruned: list[float]) -> None:
+    assert set_prunes(weights, n_prune) == pruned
+
+
+def test_set_counts_only_active_weights_as_candidates_of_a_sign() -> None:
+    assert set_prunes([1, 2, -9, -1, -2, -3], 3, active=[0, 1, 2]) == [-9, 1, 2]
+
+
+def test_set_prunes_an_active_zero_before_positive_weights() -> None:
+    assert set_prunes([3, 0, -1, -2], 2) == [-1, 0]
+
+
+def test_random_draws_from_the_given_stream_alone() -> None:
+    weight, mask = torch.randn(40, 50), torch.ones(40, 50, dtype=torch.bool)
+
+    def kept(seed: int) -> Tensor:
+        torch.rand(3)  # the global stream moves, which must not matter
+        return prune_mask("random", weight, weight, mask, 1000, torch.Generator().manual_seed(seed))
+
+    assert torch.equal(kept(1), kept(1))
+    assert not torch.equal(kept(1), kept(2))
+
+
+def test_random_prunes_every_active_weight_equally_often() -> None:
+    mask = torch.tensor([True] * 10 + [False] * 6)
+    criterion, draws, stream = make_criterion("random"), torch.zeros(16), torch.Generator().manual_seed(0)
+    for _ in range(2000):
+        draws += ~prune_mask(criterion, torch.arange(16.0), torch.ones(16), mask, 3, stream)
+    share = draws[:10] / 2000  # 0.3, standard deviation 0.01
+    assert float((share - 0.3).abs().max()) < 0.05
+
+
+def test_a_criterion_of_ones_own_is_one_class_with_one_formula() -> None:
+    @dataclass(frozen=True)
+    class Largest(Criterion):
+        def score(self, weight: Tensor, grad: Tensor) -> Tensor:
+            return -weight.abs()
+
+    kept = prune_mask(Largest(), WEIGHT, GRAD, torch.ones(4, dtype=torch.bool), 2)
+    assert kept.tolist() == [False, True, True, False]
+
+
+def test_an_unknown_name_or_parameter_is_one_line_that_says_what_is_valid() -> None:
+    with pytest.raises(
+        UserError, match=r"^criterion=magnitud: unknown; did you mean magnitude\?.*rsensitivity"
+    ) as name:
+        make_criterion("magnitud")
+    with pytest.raises(UserError, match=r"^criterion\.lamda=1: unknown; did you mean lam\?") as parameter:
+        make_criterion("mest", lamda=1)
+    with pytest.raises(UserError, match=r"^criterion\.lam=much: ") as value:
+        make_criterion("mest", lam="much")
+    assert all("\n" not in str(error.value) for error in (name, parameter, value))
+
+
+def test_a_criterion_can_be_named_or_given() -> None:
+    mask = torch.tensor([True, True, False, True])
+    for criterion in ("magnitude", Magnitude()):
+        assert prune_mask(criterion, WEIGHT, GRAD, mask, 1).tolist() == [True, False, False, True]

@@ -1,0 +1,75 @@
+"""The growth rules: which inactive weights come to life."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from dst.errors import UserError
+from dst.sparsity import GradientGrowth, Growth, MomentumGrowth, RandomGrowth, grow_mask, make_growth
+
+MASK = torch.tensor([True, False, False, False, True])
+WEIGHT = torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0])
+
+
+def grown(growth: str | Growth, grad: list[float], n_grow: int, stream: torch.Generator | None = None) -> list[int]:
+    after = grow_mask(growth, WEIGHT, torch.tensor(grad, dtype=torch.float32), MASK, n_grow, stream)
+    return (after & ~MASK).nonzero().flatten().tolist()
+
+
+@pytest.mark.parametrize("growth", ["gradient", "momentum"])
+def test_the_inactive_weights_with_the_largest_absolute_signal_grow(growth: str) -> None:
+    assert grown(growth, [9, 1, -3, 2, -9], 1) == [2]
+    assert grown(growth, [9, 1, -3, 2, -9], 2) == [2, 3]
+
+
+def test_only_momentum_growth_asks_for_the_momentum() -> None:
+    signals = {name: make_growth(name).signal for name in ("random", "gradient", "momentum")}
+    assert signals == {"random": "gradient", "gradient": "gradient", "momentum": "momentum"}
+
+
+def test_random_growth_ignores_the_gradient() -> None:
+    def draw(grad: list[float]) -> list[list[int]]:
+        stream = torch.Generator().manual_seed(7)
+        return [grown("random", grad, 1, stream) for _ in range(20)]
+
+    assert draw([0, 1, 2, 3, 4]) == draw([4, 3, 2, 1, 0])
+
+
+def test_random_growth_takes_every_inactive_weight_equally_often() -> None:
+    counts, stream = torch.zeros(5), torch.Generator().manual_seed(0)
+    for _ in range(1500):
+        counts[grown(RandomGrowth(), [0.0] * 5, 1, stream)] += 1
+    assert counts[MASK].tolist() == [0, 0]
+    assert float((counts[~MASK] / 1500 - 1 / 3).abs().max()) < 0.05
+
+
+def test_random_growth_draws_from_the_given_stream_alone() -> None:
+    weight, mask = torch.zeros(30, 30), torch.zeros(30, 30, dtype=torch.bool)
+
+    def draw(seed: int) -> Tensor:
+        torch.rand(5)
+        return grow_mask("random", weight, weight, mask, 90, torch.Generator().manual_seed(seed))
+
+    assert torch.equal(draw(3), draw(3))
+    assert not torch.equal(draw(3), draw(4))
+
+
+def test_all_zero_gradients_still_grow_exactly_as_many() -> None:
+    assert grown("gradient", [0.0] * 5, 2) == [1, 2]
+
+
+def test_nan_and_infinite_gradients_still_grow_exactly_as_many_inactive_weights() -> None:
+    for bad in (torch.nan, torch.inf, -torch.inf):
+        assert grown("gradient", [bad] * 5, 2) == [1, 2]
+        assert len(grown("gradient", [bad, 0, 1, bad, bad], 2)) == 2
+    assert grown("gradient", [1, torch.inf, 2, 3, 1], 1) == [1]
+
+
+def test_growth_rules_go_by_the_names_of_the_config_group() -> None:
+    assert make_growth("random") == RandomGrowth()
+    assert make_growth("gradient") == GradientGrowth()
+    assert make_growth("momentum") == MomentumGrowth()
+    with pytest.raises(UserError, match=r"^growth=gradients: unknown; did you mean gradient\?[^\n]*$"):
+        make_growth("gradients")

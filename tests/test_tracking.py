@@ -1,0 +1,322 @@
+"""Tracking: what W&B gets, read back from the files it writes, and that a training never feels it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from dst.tracking import TrackerConfig, make_tracker
+
+REPOSITORY = Path(__file__).parent.parent
+CONF = REPOSITORY / "conf" / "tracker"
+API_KEY = "deadbeef" * 5
+CONFIG = {
+    "model": {"name": "small_mlp"},
+    "dataset": {"name": "digits"},
+    "criterion": {"name": "mest"},
+    "density": {"value": 0.1},
+    "update_period": {"steps": 25},
+}
+SUMMARY = {"test_acc": 0.97, "status": "finished", "topology_updates": 4, "versions": {"torch": "2.7.1"}}
+SCRIPT = """
+import logging, sys, time
+from pathlib import Path
+from dst.tracking import TrackerConfig, make_tracker
+
+logging.basicConfig(format="%(levelname)s %(message)s")
+tracker = make_tracker(TrackerConfig({settings}))
+tracker.start("0123456789ab", {config}, Path(sys.argv[1]))
+for epoch in {epochs}:
+    for step in (100 * epoch - 50, 100 * epoch):
+        layers = {{"fc1.weight": {{"active": 80, "pruned": step, "grown": step}}}}
+        tracker.log_topology({{"step": step, "prune_fraction": 0.5, "layers": layers}})
+    tracker.log_epoch({{"epoch": epoch, "step": 100 * epoch, "val_acc": epoch / 10, "prune_fraction": None}})
+{ending}
+"""
+
+
+def attempt(
+    run_dir: Path,
+    *,
+    settings: str = "",
+    config: dict[str, Any] = CONFIG,
+    epochs: tuple[int, ...] = (1, 2, 3),
+    ending: str = f"tracker.finish({SUMMARY})",
+    pythonpath: Path = REPOSITORY,
+    **environment: str,
+) -> subprocess.CompletedProcess[str]:
+    """Runs a training's calls to its tracker in a process of its own, without the keys and modes of this machine."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("WANDB_")}
+    return subprocess.run(
+        [sys.executable, "-c", SCRIPT.format(settings=settings, config=config, epochs=epochs, ending=ending), run_dir],
+        env=inherited
+        | {"HOME": str(run_dir.parent), "PYTHONPATH": f"{pythonpath}{os.pathsep}{REPOSITORY}"}
+        | environment,
+        cwd=run_dir.parent,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+
+
+def records(path: Path) -> list[Any]:
+    """The records of a ``.wandb`` file, which has LevelDB's log format after a header of 7 bytes."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    data, position, parts, found = path.read_bytes(), 7, b"", []
+    while position + 7 <= len(data):
+        if (left := 32768 - position % 32768) < 7:
+            position += left
+            continue
+        length, kind = int.from_bytes(data[position + 4 : position + 6], "little"), data[position + 6]
+        parts += data[position + 7 : position + 7 + length]
+        position += 7 + length
+        if kind in (1, 4):  # a whole record, or the last part of one
+            record = Record()
+            record.ParseFromString(parts)
+            found.append(record)
+            parts = b""
+    return found
+
+
+class Report:
+    """What one attempt told W&B."""
+
+    def __init__(self, run_dir: Path, number: int = 0) -> None:
+        self.path = sorted(run_dir.glob("wandb/offline-run-*/run-*.wandb"))[number]
+        self.records = records(self.path)
+        self.run = next(record.run for record in self.records if record.HasField("run"))
+        self.config = {item.key: json.loads(item.value_json) for item in self.run.config.update}
+        self.history = [
+            {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item}
+            for record in self.records
+            if record.HasField("history")
+        ]
+        self.axes = {r.metric.name: r.metric.step_metric for r in self.records if r.HasField("metric")}
+        self.summary: dict[str, Any] = {}
+        for record in self.records:
+            for item in record.summary.update:
+                self.summary["/".join(item.nested_key) or item.key] = json.loads(item.value_json)
+
+
+def warnings(process: subprocess.CompletedProcess[str]) -> list[str]:
+    return process.stderr.splitlines()
+
+
+def files_with(text: str, folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
+
+
+@pytest.fixture(scope="module")
+def offline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of a run with a key that was told to stay offline."""
+    run_dir = tmp_path_factory.mktemp("offline") / "run"
+    process = attempt(run_dir, settings="tags=['a', 'b']", WANDB_MODE="offline", WANDB_API_KEY=API_KEY)
+    assert (process.stdout, process.stderr) == ("", "")
+    return run_dir
+
+
+def test_the_wandb_run_is_found_by_run_id_group_job_type_and_tags(offline: Path) -> None:
+    run = Report(offline).run
+    assert (run.run_id, run.display_name, run.project) == ("0123456789ab", "0123456789ab", "fantastic-weights")
+    assert (run.run_group, run.job_type, list(run.tags)) == ("small_mlp/digits", "mest", ["a", "b"])
+
+
+def test_the_wandb_run_holds_the_resolved_config(offline: Path) -> None:
+    assert CONFIG.items() <= Report(offline).config.items()
+
+
+def test_epochs_are_drawn_against_epoch_and_updates_against_step(offline: Path) -> None:
+    report = Report(offline)
+    assert report.axes["val_acc"] == "epoch"
+    assert {axis for name, axis in report.axes.items() if name.startswith("topology/")} == {"step"}
+
+
+def test_every_epoch_and_every_update_arrives_once(offline: Path) -> None:
+    history = Report(offline).history
+    assert [(row["epoch"], row["val_acc"]) for row in history if "epoch" in row] == [(1, 0.1), (2, 0.2), (3, 0.3)]
+    assert [(row["step"], row["topology/fc1.weight/pruned"]) for row in history] == [
+        (50 * i, 50 * i) for i in range(1, 7)
+    ]
+
+
+def test_wandbs_own_step_is_the_optimizer_step_so_that_what_is_logged_again_is_passed_over(offline: Path) -> None:
+    assert all(row["_step"] == row["step"] for row in Report(offline).history)
+
+
+def test_the_summary_arrives_whole(offline: Path) -> None:
+    report = Report(offline)
+    nested = {"versions/torch": "2.7.1"} if "versions/torch" in report.summary else {"versions": {"torch": "2.7.1"}}
+    assert ({key: SUMMARY[key] for key in SUMMARY if key != "versions"} | nested).items() <= report.summary.items()
+    assert [record.exit.exit_code for record in report.records if record.HasField("exit")] == [0]
+
+
+def test_no_code_no_git_and_no_console_are_recorded(offline: Path) -> None:
+    kinds = {record.WhichOneof("record_type") for record in Report(offline).records}
+    assert not kinds & {"output", "output_raw", "artifact", "stats"}
+    assert not list(offline.rglob("*.patch"))
+    assert not list(offline.rglob("requirements.txt"))
+
+
+def test_a_key_ends_in_no_file_of_an_offline_run(offline: Path) -> None:
+    assert files_with("0123456789ab", offline)
+    assert not files_with(API_KEY, offline.parent)
+
+
+def test_without_a_key_a_run_is_offline_without_a_question_or_a_warning(tmp_path: Path) -> None:
+    process = attempt(tmp_path / "run")
+    assert warnings(process) == []
+    assert len(Report(tmp_path / "run").history) == 6
+
+
+@pytest.mark.parametrize(
+    ("change", "job_type"),
+    [({"density": {"value": None}}, "dense"), ({"update_period": {"steps": None}}, "static")],
+)
+def test_runs_without_updates_have_their_method_as_job_type(
+    change: dict[str, Any], job_type: str, tmp_path: Path
+) -> None:
+    attempt(tmp_path / "run", config=CONFIG | change, WANDB_MODE="offline")
+    assert Report(tmp_path / "run").run.job_type == job_type
+
+
+def test_a_second_attempt_continues_the_same_wandb_run(tmp_path: Path) -> None:
+    attempt(tmp_path / "run", epochs=(1, 2), ending="tracker.finish({})", WANDB_MODE="offline")
+    time.sleep(1)  # W&B names its folders by the second
+    attempt(tmp_path / "run", epochs=(3,), WANDB_MODE="offline")
+    first, second = Report(tmp_path / "run", 0), Report(tmp_path / "run", 1)
+    assert first.run.run_id == second.run.run_id
+    assert [row["epoch"] for row in first.history + second.history if "epoch" in row] == [1, 2, 3]
+    assert [record.exit.exit_code for record in first.records if record.HasField("exit")] == [1]
+
+
+def test_a_training_that_fails_leaves_its_report_marked_as_failed(tmp_path: Path) -> None:
+    process = attempt(tmp_path / "run", ending="time.sleep(4)\nsys.exit(0)", WANDB_MODE="offline")
+    report = Report(tmp_path / "run")
+    assert (warnings(process), len(report.history)) == ([], 6)
+    assert [record.exit.exit_code for record in report.records if record.HasField("exit")] == [1]
+
+
+@pytest.mark.parametrize("answer", ["refused", "silence"])
+def test_without_a_network_a_run_ends_in_time_with_one_warning_and_is_kept_offline(answer: str, tmp_path: Path) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as server:  # takes connections and never says a word
+        port = server.getsockname()[1] if answer == "silence" else 1
+        before = time.monotonic()
+        process = attempt(
+            tmp_path / "run",
+            settings="timeout_s=12",
+            ending=f"began = time.monotonic()\ntracker.finish({SUMMARY})\nprint(time.monotonic() - began)",
+            WANDB_API_KEY=API_KEY,
+            WANDB_BASE_URL=f"http://127.0.0.1:{port}",
+        )
+        seconds = time.monotonic() - before
+    assert float(process.stdout) < 12 + 2
+    assert seconds - float(process.stdout) < 6, "the interpreter exits promptly"
+    assert len(warnings(process)) == 1
+    assert "wandb sync" in process.stderr
+    assert len(Report(tmp_path / "run").history) == 6
+    assert not files_with(API_KEY, tmp_path)
+
+
+def stub(folder: Path, source: str) -> Path:
+    """A package that is found in place of wandb."""
+    (folder / "stubs").mkdir()
+    (folder / "stubs" / "wandb.py").write_text(textwrap.dedent(source))
+    return folder / "stubs"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "raise ImportError('broken installation')",
+        "raise SystemExit('broken installation')",
+        "def setup(*args): raise RuntimeError('broken installation')\nSettings = dict",
+    ],
+)
+def test_a_wandb_that_fails_to_load_or_start_is_one_warning(source: str, tmp_path: Path) -> None:
+    process = attempt(tmp_path / "run", pythonpath=stub(tmp_path, source))
+    assert len(warnings(process)) == 1
+    assert "broken installation" in process.stderr
+
+
+def test_a_failure_midway_is_one_warning(tmp_path: Path) -> None:
+    source = """
+        from types import SimpleNamespace
+        Settings = dict
+        def setup(settings): return SimpleNamespace(settings=SimpleNamespace(mode="offline", base_url=""))
+        class Run:
+            def define_metric(self, *args, **kwargs): pass
+            def log(self, *args, **kwargs): raise ConnectionError("service gone")
+        def init(**kwargs): return Run()
+    """
+    process = attempt(tmp_path / "run", pythonpath=stub(tmp_path, source))
+    assert len(warnings(process)) == 1
+    assert "service gone" in process.stderr
+
+
+def test_training_never_waits_for_a_wandb_that_hangs_and_its_end_only_as_long_as_allowed(tmp_path: Path) -> None:
+    ending = """
+    began = time.monotonic()
+    for epoch in range(10_000):
+        tracker.log_epoch({"epoch": epoch, "step": epoch})
+    logged = time.monotonic()
+    tracker.finish({"test_acc": 1.0})
+    print(logged - began, time.monotonic() - logged)
+    """
+    process = attempt(
+        tmp_path / "run",
+        settings="timeout_s=1",
+        ending=textwrap.dedent(ending),
+        pythonpath=stub(tmp_path, "import time\ntime.sleep(1000)"),
+    )
+    logging_s, finish_s = map(float, process.stdout.split())
+    assert logging_s < 1
+    assert 0.9 < finish_s < 2
+    assert len(warnings(process)) == 1
+    assert "timeout_s=1" in process.stderr
+
+
+def test_a_frozen_wandb_service_neither_holds_up_the_end_nor_the_exit(tmp_path: Path) -> None:
+    ending = """
+    import os, signal
+    time.sleep(4)  # by now W&B has started
+    from wandb.sdk import wandb_setup
+    os.kill(wandb_setup.singleton()._connection._proc._process.pid, signal.SIGSTOP)
+    began = time.time()
+    tracker.finish({"test_acc": 1.0})
+    print(began)
+    """
+    process = attempt(tmp_path / "run", settings="timeout_s=2", ending=textwrap.dedent(ending), WANDB_MODE="offline")
+    assert time.time() - float(process.stdout) < 2 + 4
+    assert len(warnings(process)) == 1
+
+
+def test_local_tracks_nothing(tmp_path: Path) -> None:
+    process = attempt(
+        tmp_path / "run",
+        settings="name='local'",
+        ending=f"tracker.finish({SUMMARY})\nprint('wandb' in sys.modules)",
+        WANDB_API_KEY=API_KEY,
+    )
+    assert (process.stdout, process.stderr) == ("False\n", "")
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["local", "wandb"])
+def test_the_configs_of_the_group_fit_the_schema(name: str) -> None:
+    cfg = OmegaConf.merge(OmegaConf.structured(TrackerConfig), OmegaConf.load(CONF / f"{name}.yaml"))
+    assert cfg.name == name
+    make_tracker(OmegaConf.to_object(cfg))
