@@ -1,5 +1,19 @@
 """From runs to answers: tables, statistics, figures, a report (``python -m analysis help``)."""
 
-from analysis.collect import load_runs
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from analysis.collect import load_runs
 
 __all__ = ["load_runs"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what is asked for only then, so that ``python -m analysis`` can say which library is missing."""
+    if name in __all__:
+        from analysis import collect
+
+        return getattr(collect, name)
+    raise AttributeError(f"module {__name__} has no attribute {name}")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _SECTION = re.compile(r"^(?=[^\s#-])", re.MULTILINE)
@@ -78,7 +78,8 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _column(group: str, key: str) -> str:
-    return group if key == "name" or (group, key) in (("density", "value"), ("update_period", "steps")) else f"{group}_{key}"
+    names_the_group = key == "name" or (group, key) in (("density", "value"), ("update_period", "steps"))
+    return group if names_the_group else f"{group}_{key}"
 
 
 def _plain(value: Any) -> Any:

@@ -66,14 +66,15 @@ def collect(source: Source) -> Collection:
         plan = _plan(source)
         memory, epochs = _read_changed(source, memory, results, plan)
         if memory.runs.empty and plan is None:
-            raise UserError(f"no runs in {source.runs_dir}; train some, or say where they are with output_dir=… or dir=…")
+            raise UserError(f"no runs in {source.runs_dir}; say where they are with output_dir=… or dir=…")
         if epochs is not None:
             results.remember(memory, epochs)
     missing = missing_runs(plan or {}, memory.runs)
     if plan is not None:
         results.write_csv("missing.csv", missing)
     results.write_text("collect.log", "".join(f"{line}\n" for line in problems(memory.runs)))
-    origin = f"{memory.origin['source']} of {memory.origin['from']}"
+    kind = {"wandb": "W&B project"}.get(memory.origin.get("source"), "folder")
+    origin = f"{kind} {memory.origin.get('from', source.runs_dir)}"
     collection = Collection(memory.runs, missing, results, origin, None if plan is None else len(plan))
     return _where(collection, source.where)
 
@@ -160,5 +161,6 @@ def _where(collection: Collection, expression: str | None) -> Collection:
         runs, missing = (frame.query(expression) for frame in (collection.runs, collection.missing))
     except Exception as error:  # pandas passes on whatever the expression raises
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f'where={expression}: {reason}; write a pandas expression such as "update_period == 800"') from error
+        example = '"update_period == 800"'
+        raise UserError(f"where={expression}: {reason}; write a pandas expression such as {example}") from error
     return replace(collection, runs=runs, missing=missing)

@@ -7,24 +7,30 @@ from typing import Any
 
 import pandas as pd
 
-_TEXT = "run_id status setup model dataset method criterion growth".split()
-_FLOAT = "density density_actual itop_ratio duration_s steps_per_s prune_fraction_initial recipe_lr".split()
-_ACCURACY = "test_acc test_acc_best_val val_acc best_val_acc train_loss val_loss".split()
+_TEXT = ("run_id", "status", "setup", "model", "dataset", "method", "criterion", "growth")
+_FLOAT = ("density", "density_actual", "itop_ratio", "duration_s", "steps_per_s", "prune_fraction_initial", "recipe_lr")
+_ACCURACY = ("test_acc", "test_acc_best_val", "val_acc", "best_val_acc", "train_loss", "val_loss")
+_PARAMETERS = ("parameters_total", "parameters_sparsifiable", "parameters_active")
 _INTEGER = (
-    "update_period seed epochs recipe_epochs recipe_batch_size parameters_total parameters_sparsifiable "
-    "parameters_active topology_updates best_epoch"
-).split()
+    *("update_period", "seed", "epochs", "recipe_epochs", "recipe_batch_size", "topology_updates", "best_epoch"),
+    *_PARAMETERS,
+)
 _FIRST = (
-    "run_id status setup model dataset method criterion growth density update_period seed test_acc test_acc_best_val "
-    "val_acc best_val_acc train_loss val_loss epochs best_epoch parameters_total parameters_sparsifiable "
-    "parameters_active density_actual topology_updates itop_ratio duration_s steps_per_s"
-).split()
-_LAST = ["reason", "path"]
+    *("run_id", "status", "setup", "model", "dataset", "method"),
+    *("criterion", "growth", "density", "update_period", "seed"),
+    *_ACCURACY,
+    *("epochs", "best_epoch"),
+    *_PARAMETERS,
+    *("density_actual", "topology_updates", "itop_ratio", "duration_s", "steps_per_s"),
+)
+_LAST = ("reason", "path")
 
 RESULTS = (
-    *_ACCURACY, "epochs", "best_epoch", "parameters_total", "parameters_sparsifiable", "parameters_active",
-    "density_actual", "topology_updates", "itop_ratio", "duration_s", "steps_per_s", "device", "data_fingerprint",
-)  # fmt: skip
+    *_ACCURACY,
+    *_PARAMETERS,
+    *("epochs", "best_epoch", "density_actual", "topology_updates", "itop_ratio", "duration_s", "steps_per_s"),
+    *("device", "data_fingerprint"),
+)
 """Columns that say what came of a run; ``version_…`` are too."""
 
 DONE = ("finished", "diverged")

@@ -11,18 +11,15 @@ import pyarrow.compute as pc
 from pyarrow import json as arrow_json
 
 _INTEGERS = ("epoch", "step")
-_FLOATS = (
-    "lr train_loss train_acc val_loss val_acc prune_fraction density itop_ratio epoch_s".split()
-)
+_CURVES = ("train_loss", "train_acc", "val_loss", "val_acc")
+_FLOATS = ("lr", *_CURVES, "prune_fraction", "density", "itop_ratio", "epoch_s")
 SCHEMA = pa.schema(
     [("run_id", pa.string())] + [(name, pa.int64()) for name in _INTEGERS] + [(name, pa.float64()) for name in _FLOATS]
 )
 """The columns every run has; what else a run logs comes after them."""
 
 _CHUNK = 200
-_OPTIONS = arrow_json.ParseOptions(
-    explicit_schema=pa.schema(list(SCHEMA)[1:]), unexpected_field_behavior="infer"
-)
+_OPTIONS = arrow_json.ParseOptions(explicit_schema=pa.schema(list(SCHEMA)[1:]), unexpected_field_behavior="infer")
 
 
 def read_epochs(directories: Mapping[str, Path]) -> tuple[pa.Table, dict[str, str]]:
@@ -33,7 +30,8 @@ def read_epochs(directories: Mapping[str, Path]) -> tuple[pa.Table, dict[str, st
     Args:
         directories: where each run is, by its id.
     """
-    tables, problems = [SCHEMA.empty_table()], {}
+    tables: list[pa.Table] = [SCHEMA.empty_table()]
+    problems: dict[str, str] = {}
     ids = list(directories)
     for start in range(0, len(ids), _CHUNK):
         part = ids[start : start + _CHUNK]
@@ -61,7 +59,8 @@ def _read_chunk(ids: Sequence[str], contents: Sequence[bytes]) -> tuple[pa.Table
         return _parse(ids, contents), {}
     except (pa.ArrowInvalid, ValueError):
         pass  # some line is no JSON: find it
-    tables, problems = [SCHEMA.empty_table()], {}
+    tables: list[pa.Table] = [SCHEMA.empty_table()]
+    problems: dict[str, str] = {}
     for run_id, content in zip(ids, contents, strict=True):
         try:
             tables.append(_parse([run_id], [content]))

@@ -74,7 +74,7 @@ class Results:
         self.write_csv("runs.csv", memory.runs)
         known = {"format": _FORMAT, "origin": memory.origin, "signatures": memory.signatures}
         with atomic_file(self.path(".collected.json")) as file:
-            file.write(json.dumps(known).encode())  # type: ignore[arg-type]
+            file.write(json.dumps(known).encode())
 
     def write_csv(self, name: str, frame: pd.DataFrame) -> Path:
         """Writes a frame as ``name`` and returns where."""
@@ -84,5 +84,5 @@ class Results:
         """Writes a text file and returns where."""
         path = self.path(name)
         with atomic_file(path) as file:
-            file.write(text.encode())  # type: ignore[arg-type]
+            file.write(text.encode())
         return path

@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from analysis.choices import flatten, parse_config
+from analysis.frames import DONE
 
 READ = ("summary.json", "config.yaml", "metrics.jsonl", "failure.json")
 """The files a row depends on."""
-
-DONE = ("finished", "diverged")
-"""The statuses of a run that has results."""
 
 
 def signature(directory: str) -> str:
@@ -67,7 +65,7 @@ def _from_summary(directory: Path, summary: dict[str, Any]) -> dict[str, Any]:
         return {"reason": "summary.json: finished, but without test_acc"}
     versions = summary.pop("versions", None) or {}
     summary |= {f"version_{name}": version for name, version in versions.items()}
-    summary = {key: value for key, value in summary.items() if value is not None and not isinstance(value, (dict, list))}
+    summary = {key: value for key, value in summary.items() if not isinstance(value, (dict, list, type(None)))}
     if summary.get("epochs", 0) and not (directory / "metrics.jsonl").exists():
         summary["reason"] = "metrics.jsonl is missing: no learning curve"
     return summary

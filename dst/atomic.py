@@ -15,7 +15,7 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path, mode: str = "wb") -> Iterator[IO[bytes] | IO[str]]:
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """Opens a temporary file beside ``path`` that takes its place once written, synced and closed.
 
     Raises:
@@ -24,7 +24,7 @@ def atomic_file(path: Path, mode: str = "wb") -> Iterator[IO[bytes] | IO[str]]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with disk_full_told(path):
-            with open(temporary, mode) as file:
+            with open(temporary, "wb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())

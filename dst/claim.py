@@ -82,6 +82,15 @@ def holder(directory: Path, clock: Callable[[], float] | None = None) -> tuple[O
     return owner, age < SILENT_S and not owner.died_here()
 
 
+def last_sign(directory: Path) -> tuple[int, float] | None:
+    """Returns what changes whenever the owner of ``directory`` gives a sign of life, or changes; None without owner."""
+    number = _latest(directory)
+    try:
+        return None if number is None else (number, _path(directory, number).stat().st_mtime)
+    except FileNotFoundError:  # released in this moment
+        return None
+
+
 @contextlib.contextmanager
 def claimed(directory: Path) -> Iterator[Claim]:
     """Claims ``directory``, which exists, for the time of the block; raises :class:`Claimed` if another has it."""
@@ -102,12 +111,20 @@ class Claim:
 
     def __init__(self, directory: Path, number: int) -> None:
         self._directory, self._number = directory, number
+        self._text = json.dumps(asdict(Owner.here()))
         self.lost = False
+        taken = f"{directory.name} was claimed by another process this moment"
         try:
             with open(_path(directory, number), "x") as file:
-                json.dump(asdict(Owner.here()), file)
+                file.write(self._text)
         except FileExistsError as error:
-            raise Claimed(f"{directory.name} was claimed by another process this moment") from error
+            raise Claimed(taken) from error
+        if _latest(directory) != number:  # a listing taken while files come and go may miss the latest
+            _path(directory, number).unlink(missing_ok=True)
+            raise Claimed(taken)
+        if _latest(directory) != number:  # this process slept between looking and creating
+            _path(directory, number).unlink()
+            raise Claimed(f"{directory.name} was claimed by another process this moment")
         for old in _numbers(directory):
             if old < number:
                 _path(directory, old).unlink(missing_ok=True)
@@ -119,7 +136,15 @@ class Claim:
         while not self._released.wait(HEARTBEAT_S):
             with contextlib.suppress(FileNotFoundError, OSError):
                 os.utime(_path(self._directory, self._number))
-            self.lost = self.lost or _latest(self._directory) != self._number
+            self.lost = self.lost or not self._is_ours()
+
+    def _is_ours(self) -> bool:
+        """No higher number is there, and ours was not released by whoever took over and used once more."""
+        try:
+            text = _path(self._directory, self._number).read_text()
+        except FileNotFoundError:
+            return False
+        return text == self._text and _latest(self._directory) == self._number
 
     def check(self) -> None:
         """Raises :class:`Claimed` if the claim is lost, which happens to processes that were stopped for long."""
@@ -130,7 +155,8 @@ class Claim:
         """Gives the directory back."""
         self._released.set()
         self._heart.join()
-        _path(self._directory, self._number).unlink(missing_ok=True)
+        if self._is_ours():
+            _path(self._directory, self._number).unlink(missing_ok=True)
 
 
 def file_system_time(directory: Path) -> float:

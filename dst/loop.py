@@ -15,6 +15,7 @@ from dst.config import Config
 from dst.data import Data
 from dst.device import autocast
 from dst.recipe import learning_rate, make_optimizer
+from dst.seeds import stream_seed
 from dst.sparsity import DynamicSparsity
 from dst.tally import Tally, loss_of
 
@@ -39,6 +40,7 @@ class Training:
         self.tally = Tally(device)
         self.best: dict[str, Any] = {"epoch": 0, "val_acc": -1.0, "model": None}
         self.last: dict[str, Any] = {}
+        torch.manual_seed(stream_seed(config.seed, "dropout"))  # the one stream that has to be torch's global one
 
     def train_epoch(self, after_step: Callable[[], None]) -> tuple[float, float]:
         """Trains to the end of the epoch, from its start or from where it was stopped; returns mean loss and accuracy."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -11,7 +13,7 @@ from dst.config import RecipeConfig
 def make_optimizer(model: nn.Module, recipe: RecipeConfig, device: torch.device) -> torch.optim.Optimizer:
     """Returns the recipe's optimizer, fused into one pass over the weights where torch can."""
     fused = device.type in ("cpu", "cuda")
-    common = {"lr": recipe.lr, "weight_decay": recipe.weight_decay, "fused": fused}
+    common: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay, "fused": fused}
     if recipe.optimizer == "sgd":
         nesterov = recipe.nesterov and recipe.momentum > 0
         return torch.optim.SGD(model.parameters(), momentum=recipe.momentum, nesterov=nesterov, **common)

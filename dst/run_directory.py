@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
@@ -21,6 +22,8 @@ from dst.config import Config, run_id
 from dst.errors import UserError
 
 log = logging.getLogger("dst")
+
+LOGS = ("metrics.jsonl", "topology.jsonl")
 
 
 class RunDirectory:
@@ -46,7 +49,7 @@ class RunDirectory:
         """Returns the summary of a finished run, None of any other."""
         try:
             summary: dict[str, Any] = json.loads((self.path / "summary.json").read_bytes())
-        except (FileNotFoundError, json.JSONDecodeError):
+        except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
             return None
         return summary if summary.get("status") in ("finished", "diverged") else None
 
@@ -73,6 +76,8 @@ class RunDirectory:
         """Writes ``checkpoint.pt``; the one before it stays as ``checkpoint.previous.pt`` in case this one is damaged."""
         current, previous = self.path / "checkpoint.pt", self.path / "checkpoint.previous.pt"
         data = _torch_bytes(state)
+        for log_file in LOGS:
+            self._sync(log_file)  # a checkpoint that outlives a crashed node finds its lines in the logs
         if current.exists():
             previous.unlink(missing_ok=True)
             os.link(current, previous)
@@ -108,7 +113,11 @@ class RunDirectory:
 
     def _write(self, name: str, data: bytes) -> None:
         with atomic_file(self.path / name) as file:
-            file.write(data)  # type: ignore[arg-type]
+            file.write(data)
+
+    def _sync(self, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError), disk_full_told(self.path / name), open(self.path / name) as file:
+            os.fsync(file.fileno())
 
     def _keep_lines(self, name: str, keep: Callable[[dict[str, Any]], bool]) -> None:
         try:

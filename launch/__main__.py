@@ -1,6 +1,6 @@
 """``python -m launch``: plan, submit, status, logs, cancel, timing, sync."""
 
-from launch.cli import main
+if __name__ == "__main__":  # nothing is imported where a lane imports this module once more
+    from launch.cli import main
 
-if __name__ == "__main__":
     main()

@@ -45,7 +45,9 @@ class ClusterConfig:
         if self.gpus < 0:
             raise UserError(f"cluster.gpus={self.gpus}: must be 0 or more")
         if 60 * self.hours * 60 < 2 * self.signal_s:
-            raise UserError(f"cluster.hours={self.hours}: leaves no time to train before cluster.signal_s={self.signal_s}")
+            raise UserError(
+                f"cluster.hours={self.hours}: leaves no time to train before cluster.signal_s={self.signal_s}"
+            )
 
 
 @dataclass

@@ -13,7 +13,7 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from dst.config import checked, compose
@@ -36,7 +36,7 @@ def compose_all(runs: Sequence[Overrides]) -> list[Resolved]:
     return configs
 
 
-@lru_cache(maxsize=None)
+@cache
 def compose_one(overrides: Overrides) -> Resolved:
     """Returns what Hydra composes, resolved and checked, as plain containers; raises UserError for a mistake."""
     return asdict(checked(compose(overrides)))
@@ -64,7 +64,7 @@ def _parts(overrides: Overrides) -> dict[str, Overrides]:
     return parts
 
 
-@lru_cache(maxsize=None)
+@cache
 def _changes(part: Overrides) -> Changes:
     """Returns what ``part`` changes in the default config."""
     default, changed = _leaves(compose_one(())), _leaves(compose_one(part))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
+import multiprocessing
 import os
 import signal
 import sys
@@ -15,12 +17,14 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from dst.claim import Claimed, holder
+from dst.claim import Claimed, holder, last_sign
 from dst.errors import UserError
 from launch.plan import Plan, PlannedRun
 from launch.state import is_settled, write_failure
 
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+_LOOK_S = 2.0
+"""Between two looks at claims whose owner may have died."""
 
 
 @dataclass(frozen=True)
@@ -44,40 +48,48 @@ class Lane:
     def __call__(self, worker: Connection) -> None:
         """Trains until nothing is left, time is up or a signal says so; sends ``(event, run_id, text)``."""
         stop = _StopSignals()
+        multiprocessing.current_process().daemon = False  # or it could have no processes that load data
         import torch  # after the signal handlers: it takes seconds
 
         from dst.device import choose_device
 
         torch.set_num_threads(self.threads)
         plan = Plan.read(self.sweep, self.output_dir)
+        os.chdir(plan.cwd)
         try:
             for device in {run.config["device"] for run in plan.runs}:
                 choose_device(device)
         except UserError as error:
             worker.send(("unfit", "", str(error)))
             return
-        for run in self._candidates(plan):
-            if stop.received():
-                break
-            if not is_settled(plan.run_dir(run.run_id)) and self._is_free(plan, run):
-                self._train(plan, run, stop, worker)
+        for run in self._candidates(plan, stop):
+            self._train(plan, run, stop, worker)
         worker.send(("stopped" if stop.received() else "done", "", ""))
 
-    def _candidates(self, plan: Plan) -> Iterator[PlannedRun]:
-        """The lane's own runs, then those of others while there is time for one like the longest so far."""
+    def _candidates(self, plan: Plan, stop: _StopSignals) -> Iterator[PlannedRun]:
+        """The lane's own runs, then those of others while there is time for one like the longest so far.
+
+        Passes over what is finished, failed or claimed by a living process, until a signal says stop.
+        """
         own = [plan.by_id[run_id] for run_id in self.first if run_id in plan.by_id]
-        longest = 0.0
         mine = set(self.first)
-        for run in (*own, *(run for run in plan.runs if run.run_id not in mine)):
+        elsewhere: list[PlannedRun] = []
+        longest = 0.0
+        others = (run for run in plan.runs if run.run_id not in mine)
+        for run in itertools.chain(own, others, _abandoned(plan, elsewhere, stop)):
+            if stop.received():
+                return
             if run.run_id not in mine and self.deadline is not None and time.time() + longest > self.deadline:
                 return
+            if is_settled(plan.run_dir(run.run_id)):
+                continue
+            owner, alive = holder(plan.run_dir(run.run_id))
+            if owner is not None and alive:
+                elsewhere.append(run)
+                continue
             began = time.time()
             yield run
             longest = max(longest, time.time() - began)
-
-    def _is_free(self, plan: Plan, run: PlannedRun) -> bool:
-        _, alive = holder(plan.run_dir(run.run_id))
-        return not alive
 
     def _train(self, plan: Plan, run: PlannedRun, stop: _StopSignals, worker: Connection) -> None:
         from omegaconf import OmegaConf
@@ -110,14 +122,33 @@ class Lane:
                 worker.send(("finished", run.run_id, summary["status"]))
 
 
+def _abandoned(plan: Plan, claimed: list[PlannedRun], stop: _StopSignals) -> Iterator[PlannedRun]:
+    """Yields those of ``claimed`` whose owner turns out to be dead.
+
+    A claim looks alive for a while after its owner's node died, and the job that takes the node's place may be here
+    already. So each is watched until its owner gives a sign of life or has been silent for too long.
+    """
+    signs = {run.run_id: last_sign(plan.run_dir(run.run_id)) for run in claimed}
+    while claimed and not stop.received():
+        time.sleep(_LOOK_S)
+        for run in list(claimed):
+            directory = plan.run_dir(run.run_id)
+            _, alive = holder(directory)
+            if not alive or last_sign(directory) != signs[run.run_id]:
+                claimed.remove(run)
+            if not alive:
+                yield run
+
+
 class _StopSignals:
     """Remembers that a signal asked to stop, or that the worker is gone; the run then stops at its next step."""
 
     def __init__(self) -> None:
         self._received = False
         self._worker = os.getppid()
-        for number in _STOP_SIGNALS:
+        for number in STOP_SIGNALS:
             signal.signal(number, self._receive)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
     def _receive(self, number: int, frame: object) -> None:
         self._received = True
@@ -134,6 +165,7 @@ def _output_to(path: Path) -> Iterator[None]:
     kept = [os.dup(1), os.dup(2)]
     log = logging.StreamHandler()
     logging.getLogger("dst").addHandler(log)
+    logging.getLogger("dst").setLevel(logging.INFO)
     with open(path, "a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

@@ -14,9 +14,7 @@ from typing import Any
 from dst import __version__
 from dst.atomic import atomic_file
 from dst.components import CONF_DIR
-from dst.config import run_id
 from dst.errors import UserError
-from launch.composition import compose_all
 from launch.sweep import Overrides
 
 
@@ -48,21 +46,26 @@ class Plan:
         output_dir: where sweeps and runs are kept.
         runs: what is to be done.
         code: version and, in a checkout, commit of the code that made the plan.
+        cwd: where it was made, from where relative paths in the runs' configs count.
     """
 
     name: str
     output_dir: Path
     runs: list[PlannedRun]
     code: str
+    cwd: Path
 
     @classmethod
     def make(cls, name: str, output_dir: Path, overrides: Sequence[Overrides]) -> Plan:
         """Composes and checks each run and drops those that come twice; raises UserError for a mistake in one."""
+        from dst.config import run_id  # torch comes with it, in seconds, which whoever reads a plan need not wait for
+        from launch.composition import compose_all
+
         configs = compose_all([(*given, f"output_dir='{output_dir}'") for given in overrides])
         unique = {run_id(config): (given, config) for given, config in zip(overrides, configs, strict=True)}
         runs = [PlannedRun(name, given, config) for name, (given, config) in unique.items()]
         _check_models(runs)
-        return cls(name, output_dir, runs, code_version())
+        return cls(name, output_dir, runs, code_version(), Path.cwd())
 
     @classmethod
     def read(cls, name: str, output_dir: Path) -> Plan:
@@ -71,7 +74,7 @@ class Plan:
         try:
             header, *lines = map(json.loads, path.read_text().splitlines())
             runs = [PlannedRun(line["run_id"], tuple(line["overrides"]), line["config"]) for line in lines]
-            return cls(name, output_dir, runs, header["code"])
+            return cls(name, output_dir, runs, header["code"], Path(header["cwd"]))
         except FileNotFoundError as error:
             others = ", ".join(planned(output_dir)) or "none yet"
             raise UserError(
@@ -86,10 +89,10 @@ class Plan:
         path = self.directory / "plan.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
         made = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        header = {"sweep": self.name, "runs": len(self.runs), "code": self.code, "made": made}
+        header = {"sweep": self.name, "runs": len(self.runs), "code": self.code, "cwd": str(self.cwd), "made": made}
         with atomic_file(path) as file:
             for line in (header, *self._lines()):
-                file.write(json.dumps(line).encode() + b"\n")  # type: ignore[arg-type]
+                file.write(json.dumps(line).encode() + b"\n")
         return path
 
     def _lines(self) -> Iterator[dict[str, Any]]:

@@ -9,7 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,14 @@ from launch.cluster import ClusterConfig
 from launch.worker import Worker
 
 _DEFAULT_ARRAY = 1001
+_REQUEUE_KILLED = """\
+status=$?
+# a worker that was killed (out of memory, a failing node) is queued again; one that was cancelled is not
+if [ $status -gt 128 ] && [ $status -ne 143 ] && [ $status -ne 255 ] && [ "${SLURM_RESTART_COUNT:-0}" -lt 20 ] &&
+   [ "$(squeue --noheader --job "$SLURM_JOB_ID" --format %T)" = RUNNING ]; then
+  scontrol requeue "$SLURM_JOB_ID"
+fi
+exit $status"""
 
 
 def live_jobs() -> set[str]:
@@ -61,11 +69,14 @@ class Slurm:
             )
         self.cluster, self.directory, self.sweep = cluster, directory, sweep
 
-    def submit(self, workers: Sequence[Worker]) -> list[str]:
-        """Queues workers that need the same resources, in as few arrays as the site allows; returns their job ids."""
+    def submit(self, workers: Sequence[Worker]) -> Iterator[list[str]]:
+        """Queues workers that need the same resources, in as few arrays as the site allows; yields each one's job ids.
+
+        Raises:
+            UserError: if the site refuses; what was yielded is in the queue.
+        """
         size = max_array_size()
         executor = self._executor(workers[0])
-        job_ids: list[str] = []
         for start in range(0, len(workers), size):
             try:
                 with executor.batch():
@@ -73,8 +84,7 @@ class Slurm:
             except Exception as error:  # submitit raises its own kinds and subprocess's
                 reason = " ".join(str(error).split())[:300]
                 raise UserError(f"cluster={self.cluster.name}: sbatch refused ({reason})") from error
-            job_ids += [job.job_id for job in jobs]
-        return job_ids
+            yield [job.job_id for job in jobs]
 
     def script(self, workers: Sequence[Worker]) -> str:
         """Returns the sbatch script of :meth:`submit`'s first array."""
@@ -100,7 +110,13 @@ class Slurm:
             signal_delay_s=cluster.signal_s,
             array_parallelism=cluster.parallel,
             stderr_to_stdout=True,
-            setup=[*cluster.setup, f"cd {shlex.quote(str(code))}", f"export PYTHONPATH={path}:$PYTHONPATH"],
+            setup=[
+                *cluster.setup,
+                f"cd {shlex.quote(str(code))}",
+                f"export PYTHONPATH={path}${{PYTHONPATH:+:$PYTHONPATH}}",
+                "export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK",  # srun has not taken them over since SLURM 22.05
+            ],
+            teardown=_REQUEUE_KILLED.splitlines(),
             additional_parameters={"requeue": True, **cluster.extra},
             **{flag: getattr(cluster, flag) for flag in flags if getattr(cluster, flag) is not None},
             **({"gpus_per_node": cluster.gpus} if cluster.gpus else {}),

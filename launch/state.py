@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -10,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dst.atomic import atomic_file
-from dst.claim import file_system_time, holder
+from dst.claim import Owner, file_system_time, holder
 from launch.plan import Plan
 
 STATES = ("finished", "diverged", "running", "queued", "failed", "lost", "waiting")
@@ -51,7 +53,31 @@ def write_failure(run_dir: Path, error: str, where: str) -> None:
     run_dir.mkdir(parents=True, exist_ok=True)
     record = {"error": error, "where": where, "time": time.time()}
     with atomic_file(run_dir / "failure.json") as file:
-        file.write(json.dumps(record).encode())  # type: ignore[arg-type]
+        file.write(json.dumps(record).encode())
+
+
+def write_problem(sweep_dir: Path, error: str) -> None:
+    """Records that a job could not train at all on its machine, for the status to tell."""
+    job = str(Owner.here()).partition(", ")[2]
+    with open(sweep_dir / "problems.jsonl", "a") as file:
+        file.write(
+            json.dumps({"error": error, "where": f"{job} {os.uname().nodename}".strip(), "time": time.time()}) + "\n"
+        )
+
+
+def problems(sweep_dir: Path) -> list[dict[str, Any]]:
+    """Returns what :func:`write_problem` recorded, oldest first."""
+    return read_lines(sweep_dir / "problems.jsonl")
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Returns the records of a file with one JSON object a line; passes over a line cut short by a kill."""
+    records = []
+    with contextlib.suppress(FileNotFoundError):
+        for line in path.read_text().splitlines():
+            with contextlib.suppress(json.JSONDecodeError):
+                records.append(json.loads(line))
+    return records
 
 
 def forgive(run_dir: Path) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import NoReturn
 
 from tqdm import tqdm
 
@@ -15,7 +16,7 @@ from launch.cluster import ClusterConfig
 from launch.packing import Job, pack
 from launch.plan import Plan, PlannedRun
 from launch.slurm import Slurm, live_jobs
-from launch.state import RunState, forgive, states
+from launch.state import forgive, read_lines, states
 from launch.timing import Timing
 from launch.worker import Worker, available_cpus
 
@@ -34,11 +35,7 @@ class Submitted:
 
 def submitted(plan: Plan) -> list[Submitted]:
     """Returns all jobs ever submitted for the plan."""
-    try:
-        lines = (plan.directory / "jobs.jsonl").read_text().splitlines()
-    except FileNotFoundError:
-        return []
-    return [Submitted(**json.loads(line)) for line in lines]
+    return [Submitted(**record) for record in read_lines(plan.directory / "jobs.jsonl")]
 
 
 def living(plan: Plan) -> list[Submitted]:
@@ -62,15 +59,12 @@ def submit_to_slurm(plan: Plan, clusters: Sequence[ClusterConfig], *, retry_fail
             queued = [job for job in submitted(plan) if job.job_id in alive]
             runs = to_do(plan, queued, retry_failed=retry_failed)
             new: list[Submitted] = []
-            for submitter, lanes, jobs in _dealt(plan, runs, submitters, room_used=len(alive)):
-                workers = [_worker(plan, job, submitter.cluster) for job in jobs]
-                ids = submitter.submit(workers)
-                records = [
-                    Submitted(job_id, submitter.cluster.name, list(job.run_ids))
-                    for job_id, job in zip(ids, jobs, strict=True)
-                ]
-                _record(plan, records)
-                new += records
+            for submitter, jobs in _dealt(plan, runs, submitters, room_used=len(alive)):
+                left = iter(jobs)
+                for ids in submitter.submit([_worker(plan, job, submitter.cluster) for job in jobs]):
+                    records = [Submitted(name, submitter.cluster.name, list(next(left).run_ids)) for name in ids]
+                    _record(plan, records)  # an array at a time: the next one may be refused
+                    new += records
             return new
     except Claimed as error:
         raise UserError(f"sweep={plan.name}: is being submitted at this moment ({error}); see: status") from error
@@ -82,7 +76,7 @@ def scripts(plan: Plan, clusters: Sequence[ClusterConfig], *, retry_failed: bool
     runs = to_do(plan, living(plan), retry_failed=retry_failed, forget=False)
     return [
         submitter.script([_worker(plan, job, submitter.cluster) for job in jobs])
-        for submitter, lanes, jobs in _dealt(plan, runs, submitters, room_used=0)
+        for submitter, jobs in _dealt(plan, runs, submitters, room_used=0)
     ]
 
 
@@ -90,21 +84,21 @@ def train_here(plan: Plan, cluster: ClusterConfig, *, retry_failed: bool) -> dic
     """Trains what is to be done on this machine, in the foreground; returns how many runs ended in which way."""
     runs = to_do(plan, living(plan), retry_failed=retry_failed)
     lanes = min(cluster.runs_per_gpu or _lanes_here(runs, plan), max(1, len(runs)))
-    worker = Worker(plan.name, plan.output_dir, [run.run_id for run in runs], lanes)
-    with tqdm(total=len(plan.runs), initial=len(plan.runs) - len(runs), unit="run", disable=None) as bar:
+    worker = Worker(plan.name, str(plan.output_dir), [run.run_id for run in runs], lanes)
+    with _progress(len(plan.runs), len(plan.runs) - len(runs)) as bar:
 
         def listen(event: str, run_id: str, text: str) -> None:
             if event in ("finished", "failed"):
                 bar.update()
             if event == "failed":
                 bar.write(f"run {run_id} failed: {text}")
+            if event == "died":
+                bar.write(f"run {run_id}: its process {text}" if run_id else f"a training process {text}")
 
-        return worker(listen) if runs else {}
+        return worker.train(listen) if runs else {}
 
 
-def to_do(
-    plan: Plan, queued: Iterable[Submitted], *, retry_failed: bool, forget: bool = True
-) -> list[PlannedRun]:
+def to_do(plan: Plan, queued: Iterable[Submitted], *, retry_failed: bool, forget: bool = True) -> list[PlannedRun]:
     """Returns the runs that nobody has finished, holds or will get to; with ``retry_failed`` the failed ones too."""
     state = states(plan, (run_id for job in queued for run_id in job.runs))
     wanted = {"waiting", "lost"} | ({"failed"} if retry_failed else set())
@@ -116,28 +110,39 @@ def to_do(
     return runs
 
 
-def counts(state: dict[str, RunState]) -> dict[str, int]:
-    """Returns how many runs are in each state."""
-    values = [run.state for run in state.values()]
-    return {name: values.count(name) for name in dict.fromkeys(values)}
+def _progress(total: int, done: int) -> tqdm[NoReturn]:
+    """A bar of the runs; where no terminal shows it, a line every half minute."""
+    shown = sys.stderr.isatty()
+    return tqdm(
+        total=total,
+        initial=done,
+        unit="run",
+        dynamic_ncols=True,
+        mininterval=0.5 if shown else 30,
+        miniters=1,
+        bar_format=None if shown else "{n_fmt} of {total_fmt} runs ended after {elapsed}, {remaining} to go\n",
+        file=sys.stderr,
+        leave=shown,
+    )
 
 
 def _dealt(
     plan: Plan, runs: Sequence[PlannedRun], submitters: Sequence[Slurm], *, room_used: int
-) -> Iterable[tuple[Slurm, int, list[Job]]]:
+) -> Iterator[tuple[Slurm, list[Job]]]:
     """Yields, for each submitter and number of lanes, the jobs it is to queue as arrays."""
     timing = Timing.read(plan.output_dir)
     for number, submitter in enumerate(submitters):
         share = runs[number :: len(submitters)]
-        jobs = pack(share, submitter.cluster, timing, submitter.cluster.max_jobs - room_used)
+        room = (submitter.cluster.max_jobs - room_used) // len(submitters)
+        jobs = pack(share, submitter.cluster, timing, room)
         for lanes in sorted({job.lanes for job in jobs}):
-            yield submitter, lanes, [job for job in jobs if job.lanes == lanes]
+            yield submitter, [job for job in jobs if job.lanes == lanes]
 
 
 def _worker(plan: Plan, job: Job, cluster: ClusterConfig) -> Worker:
     return Worker(
         plan.name,
-        plan.output_dir,
+        str(plan.output_dir),
         list(job.run_ids),
         job.lanes,
         cluster.gpus,
@@ -158,8 +163,3 @@ def _lanes_here(runs: Sequence[PlannedRun], plan: Plan) -> int:
 def _record(plan: Plan, jobs: Sequence[Submitted]) -> None:
     with open(plan.directory / "jobs.jsonl", "a") as file:
         file.writelines(json.dumps(vars(job)) + "\n" for job in jobs)
-
-
-def sweep_log(plan: Plan) -> Path:
-    """Returns where SLURM's own logs of the sweep's jobs are."""
-    return plan.directory / "logs"

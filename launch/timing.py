@@ -63,5 +63,5 @@ def write(table: Mapping[str, Mapping[str, float]], output_dir: Path) -> Path:
     """Writes ``<output_dir>/timing.yaml`` and returns its path."""
     path = output_dir / "timing.yaml"
     with atomic_file(path) as file:
-        file.write(OmegaConf.to_yaml(OmegaConf.create(dict(table))).encode())  # type: ignore[arg-type]
+        file.write(OmegaConf.to_yaml(OmegaConf.create(dict(table))).encode())
     return path

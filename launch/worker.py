@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import multiprocessing.resource_tracker
 import os
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from dst.errors import UserError
-from launch.lane import Lane
-from launch.state import write_failure
+from launch.lane import STOP_SIGNALS, Lane
+from launch.plan import Plan
+from launch.state import is_settled, write_failure, write_problem
 
 _TRIES = 3
 """So often a run may take its process down (out of memory, a crash in a library) before it counts as failed."""
@@ -29,7 +32,7 @@ Listener = Callable[[str, str, str], None]
 class Worker:
     """A job: ``lanes`` processes side by side that train the job's own runs, then any of the sweep that is left.
 
-    submitit calls it on a node; told that the job is to end, it calls :meth:`checkpoint` and queues the job again.
+    submitit calls it on a node and, when the job is about to end, calls :meth:`checkpoint` and queues the job again.
 
     Attributes:
         sweep, output_dir: which plan.
@@ -41,7 +44,7 @@ class Worker:
     """
 
     sweep: str
-    output_dir: Path
+    output_dir: str  # no Path: its pickles differ between versions of Python
     chunk: list[str]
     lanes: int
     gpus: int = 1
@@ -50,13 +53,25 @@ class Worker:
     _running: list[tuple[BaseProcess, Connection]] = field(default_factory=list, init=False, repr=False)
     _current: dict[int, str] = field(default_factory=dict, init=False, repr=False)
 
-    def __call__(self, listener: Listener = lambda event, run_id, text: None) -> dict[str, int]:
-        """Returns how many runs ended in which way; raises UserError if the machine cannot train them at all."""
+    def __call__(self) -> dict[str, int]:
+        """What a job does: :meth:`train`; a machine that cannot train is one line in its log and in the status."""
+        try:
+            return self.train(lambda event, run_id, text: print(*filter(None, (event, run_id, text)), flush=True))
+        except UserError as error:
+            write_problem(Path(self.output_dir) / "sweeps" / self.sweep, str(error))
+            sys.exit(f"error: {error}")
+
+    def train(self, listener: Listener) -> dict[str, int]:
+        """Returns how many runs ended in which way; raises UserError if the machine cannot train them at all.
+
+        Args:
+            listener: is told ``(event, run_id, text)``: a run began, finished, failed or was left, a lane died.
+        """
         ended: Counter[str] = Counter()
         crashes: Counter[str] = Counter()
         unfit = ""
         try:
-            for index in range(self.lanes * max(1, self.gpus)):
+            for index in range(min(self.lanes * max(1, self.gpus), self._left())):
                 self._start(index)
             for process, event, run_id, text in self._events():
                 if event == "began":
@@ -96,17 +111,21 @@ class Worker:
             if process.is_alive():
                 process.kill()
 
+    def _left(self) -> int:
+        plan = Plan.read(self.sweep, Path(self.output_dir))
+        return sum(not is_settled(plan.run_dir(run.run_id)) for run in plan.runs)
+
     def _start(self, index: int) -> None:
         mine = self.chunk[index :: self.lanes * max(1, self.gpus)]
         others = [run_id for run_id in self.chunk if run_id not in set(mine)]
-        lane = Lane(self.sweep, self.output_dir, [*mine, *others], self._threads(), self._deadline())
+        lane = Lane(self.sweep, Path(self.output_dir), [*mine, *others], self._threads(), self._deadline())
         ours, theirs = multiprocessing.Pipe(duplex=False)
         context = multiprocessing.get_context("spawn")
         process = context.Process(target=lane, args=(theirs,), name=str(index), daemon=True)
-        with _visible_gpu(index, self.gpus):
+        with _visible_gpu(index, self.gpus), _signals_held_back():
             process.start()
+            self._running.append((process, ours))
         theirs.close()
-        self._running.append((process, ours))
 
     def _events(self) -> Iterator[tuple[BaseProcess, str, str, str]]:
         """Yields what the lanes send, and ``died`` for one that ended without a last word, until all have ended."""
@@ -122,7 +141,7 @@ class Worker:
                     if event in ("done", "stopped", "unfit"):
                         parted.add(process.pid or 0)
                     yield process, event, run_id, text
-                except EOFError:
+                except (EOFError, OSError):  # an OSError: killed in the middle of a message
                     self._running.remove((process, ready))
                     process.join()
                     if (process.pid or 0) not in parted:
@@ -132,7 +151,8 @@ class Worker:
         """After a lane died: its run is tried again from its checkpoint, or failed; another lane takes its place."""
         crashes[run_id] += 1
         if run_id and crashes[run_id] >= _TRIES:
-            write_failure(self.output_dir / "runs" / run_id, f"its process {cause} {_TRIES} times", os.uname().nodename)
+            directory = Path(self.output_dir) / "runs" / run_id
+            write_failure(directory, f"its process {cause} {_TRIES} times", os.uname().nodename)
         if run_id or crashes[""] < _TRIES:
             self._start(int(process.name))
 
@@ -149,7 +169,24 @@ _ARGUMENTS = ("sweep", "output_dir", "chunk", "lanes", "gpus", "seconds", "grace
 def available_cpus() -> int:
     """Returns how many cores this process may use."""
     granted = os.environ.get("SLURM_CPUS_PER_TASK")
-    return int(granted) if granted else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return (
+        int(granted)
+        if granted
+        else len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count() or 1
+    )
+
+
+@contextlib.contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Keeps signals from this process, and from one started in the block until it is ready to handle them."""
+    multiprocessing.resource_tracker.ensure_running()  # or starting it would let them through
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from dst.data.config import DatasetConfig
 from dst.data.imagenet import find_images
 from dst.data.prepare import prepare
 from dst.data.sources import STREAMED
+from dst.data.split import validation_count
 from dst.errors import UserError
 
 _USAGE = "usage: python -m dst.data prepare dataset=cifar10 [data_dir=…] [dataset.root=…] [any override of dst.train]"
@@ -24,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if command in ("-h", "--help"):
         print(_USAGE)
         return 0
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("dst").setLevel(logging.INFO)
     try:
         if command != "prepare":
             raise UserError(_USAGE)
@@ -43,10 +47,11 @@ def _prepare(cfg: DatasetConfig, data_dir: Path) -> str:
             f"{cfg.name}: {len(train.paths):,} train and {len(val.paths):,} test images, decoded as runs go, in {root}"
         )
     arrays, meta = prepare(cfg, data_dir)
-    shape = "×".join(map(str, meta.shape))
+    held = validation_count(cfg.val_size, len(arrays.train_y))
+    shape, there = "×".join(map(str, meta.shape)), data_dir.absolute() / cfg.name
     return (
-        f"{cfg.name}: {len(arrays.train_y):,} train and {len(arrays.test_y):,} test samples of {shape}, "
-        f"{meta.num_classes} classes, in {data_dir.absolute() / cfg.name}"
+        f"{cfg.name}: {len(arrays.train_y) - held:,} train, {held:,} validation and {len(arrays.test_y):,} test samples"
+        f" of {shape}, {meta.num_classes} classes, in {there}"
     )
 
 

@@ -73,7 +73,7 @@ class AugmentedSamples:
         self._windows = stored.view(-1).unfold(0, window, 1)
 
     def plan(self, order: Tensor, draws: Draws) -> Tensor:
-        """Returns where in the flat tensor each sample of ``order`` is to be read from: int64 ``(n,)``, on the device."""
+        """Returns where in the flat tensor each sample of ``order`` begins: int64 ``(n,)``, on the device."""
         first, left = order * self._size, draws.left
         if self._augmentation.flip:
             first = first + draws.flip * self._count * self._size

@@ -52,7 +52,7 @@ class TrainBatches:
 
 @dataclass(frozen=True)
 class EvaluationBatches:
-    """Normalised batches in the dataset's own order, as often as one iterates; none if there are no samples."""
+    """Normalised batches in the dataset's own order, as often as one iterates."""
 
     samples: Tensor
     labels: Tensor

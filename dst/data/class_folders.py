@@ -46,10 +46,7 @@ def list_pair(train: Path, test: Path) -> tuple[Images, Images]:
     """Returns :func:`list_images` of both; raises UserError unless they have the same classes."""
     both = list_images(train), list_images(test)
     if different := sorted(set(both[0].classes) ^ set(both[1].classes)):
-        raise UserError(
-            f"{train} and {test} must have the same class folders; only one of them has {', '.join(different[:_NAMED])}"
-            f"{' …' if len(different) > _NAMED else ''}"
-        )
+        raise UserError(f"{train} and {test} must have the same class folders; only one of them has {named(different)}")
     return both
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ from omegaconf import MISSING
 from dst.components import unknown
 from dst.data.augment import AUGMENTATIONS
 from dst.errors import UserError
+
+_SIZABLE = ("image_folder", "tiny_imagenet", "imagenet")
 
 
 @dataclass
@@ -21,7 +24,8 @@ class DatasetConfig:
         source: what reads it, see ``dst.data.sources``.
         shape: of one sample; None: found in the data.
         num_classes: None: found in the data.
-        val_size: samples taken from train for validation: a share of train if below 1, else their number.
+        val_size: samples taken from train for validation: a share of train if below 1, else their number; with 0 the
+            test set validates too.
         augment: of training images, one of ``dst.data.augment.AUGMENTATIONS``.
         mean: per channel (or feature), in units of the brightest pixel; None: computed from the training samples.
         std: as ``mean``.
@@ -55,8 +59,10 @@ def check(cfg: DatasetConfig) -> None:
             raise UserError(f"dataset.{key}={getattr(cfg, key)}: {unknown(getattr(cfg, key), valid)}")
     if not re.fullmatch(r"\w[\w.+-]*", cfg.name):
         raise UserError(f"dataset.name={cfg.name}: must be a folder's name of letters, digits and any of _ . + -")
+    if cfg.image_size is not None and cfg.source not in _SIZABLE:
+        raise UserError(f"dataset.image_size={cfg.image_size}: only images in folders are resized, leave it null")
     ranges = {
-        "val_size": (cfg.val_size >= 0, "must be a share of train below 1, or a number of samples"),
+        "val_size": (0 <= cfg.val_size < math.inf, "must be a share of train below 1, or a number of samples"),
         "split_seed": (0 <= cfg.split_seed < 2**32, "must be 0 or more and below 2^32"),
         "image_size": (cfg.image_size is None or cfg.image_size >= 1, "must be 1 pixel or more, or null"),
         "workers": (cfg.workers >= 0, "must be 0 or more"),

@@ -81,14 +81,14 @@ def load(cfg: DatasetConfig, data_dir: Path, *, device: torch.device, batch_size
     def evaluation(x: Tensor, y: Tensor) -> EvaluationBatches:
         return EvaluationBatches(place(x), y.to(device), later, batch_size)
 
-    samples = AugmentedSamples(place(train[0]), augmentation)
+    samples, test_batches = AugmentedSamples(place(train[0]), augmentation), evaluation(*test)
     return Data(
         shape=tuple(meta.shape),
         num_classes=meta.num_classes,
         fingerprint=meta.fingerprint,
         train=TrainBatches(samples, train[1].to(device), later, batch_size, seed),
-        val=evaluation(*val),
-        test=evaluation(*test),
+        val=evaluation(*val) if count else test_batches,
+        test=test_batches,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from dst.data.config import DatasetConfig
 
 _PATIENCE_S = 10.0
+_TOLD = 300
+"""Characters of a reason."""
 
 
 def raw_root(cfg: DatasetConfig, data_dir: Path) -> Path:
@@ -42,18 +44,18 @@ def find_tree(cfg: DatasetConfig, places: list[Path], *folders: str) -> Path:
     raise missing(cfg, looked, f"put {' and '.join(f'{folder}/<class>/<image>' for folder in folders)} there")
 
 
-def missing(cfg: DatasetConfig, looked: str, obtain: str, error: Exception | None = None) -> UserError:
+def missing(cfg: DatasetConfig, looked: Path | str, obtain: str, reasons: Iterable[str] = ()) -> UserError:
     """Returns the error for data that are missing or damaged and cannot be downloaded.
 
     Args:
         looked: where the data should be.
         obtain: how the user gets them there.
-        error: what went wrong while downloading or reading.
+        reasons: what is wrong with the files, why they cannot be downloaded; empty ones don't count.
     """
-    reason = f" ({' '.join(str(error).split())[:200]})" if error and str(error) else ""
+    told = "; ".join(reason[:_TOLD] for reason in reasons if reason)
     return UserError(
-        f"dataset={cfg.name}: nothing usable at {looked}{reason}; {obtain}, or set data_dir=… or dataset.root=… to "
-        "where the data are; dataset=digits needs neither"
+        f"dataset={cfg.name}: nothing usable at {looked}{f' ({told})' if told else ''}; {obtain}, or set data_dir=… or "
+        "dataset.root=… to where the data are; dataset=digits needs neither"
     )
 
 

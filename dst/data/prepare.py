@@ -2,45 +2,61 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from dst.data import store
 from dst.data.config import DatasetConfig, check
 from dst.data.lock import locked
 from dst.data.sources import DECODED, STREAMED
-from dst.data.store import Arrays, Meta
+from dst.data.store import Arrays, DamagedError, Meta
 from dst.errors import UserError
+
+log = logging.getLogger("dst")
 
 
 def prepare(cfg: DatasetConfig, data_dir: Path) -> tuple[Arrays, Meta]:
-    """Returns the decoded dataset in ``<data_dir>/<name>``, memory-mapped; decodes it if it is not there.
+    """Returns the decoded dataset in ``<data_dir>/<name>``; decodes it if it is not there.
 
     Safe to kill at any moment, and to call from several processes at once: one decodes, the others wait for it.
+    What is there but damaged is named in a warning and decoded anew.
 
     Raises:
-        UserError: for missing or damaged data, or when what is there was decoded from something else.
+        UserError: for missing or damaged raw data, or when what is there was decoded from something else.
     """
     check(cfg)
     assert cfg.source not in STREAMED
     folder = data_dir.absolute() / cfg.name
-    found = store.read(folder)
-    if found is None:
+    try:
         try:
+            found = store.read(folder)
+        except DamagedError:  # or just being written anew, see below
+            found = None
+        if found is None:
             folder.mkdir(parents=True, exist_ok=True)
-            with locked(folder / ".lock"):
-                found = store.read(folder) or _decode(cfg, data_dir.absolute(), folder)
-        except PermissionError as error:
-            raise UserError(
-                f"data_dir={data_dir}: cannot write {error.filename}; choose a data_dir of your own, and set "
-                "dataset.root=… to where the raw data lie"
-            ) from error
+            with locked(folder / ".lock") as is_alone:
+                found = _intact(folder) or _decode(cfg, data_dir.absolute(), folder, is_alone)
+    except OSError as error:
+        raise UserError(
+            f"data_dir={data_dir}: {error.filename or folder}: {error.strerror or error}; choose a data_dir of your "
+            "own, and set dataset.root=… to where the raw data lie"
+        ) from error
     _check_origin(cfg, found[1], folder)
     return found
 
 
-def _decode(cfg: DatasetConfig, data_dir: Path, folder: Path) -> tuple[Arrays, Meta]:
-    for left_over in folder.glob(".*.tmp"):  # by processes killed while they wrote
-        left_over.unlink(missing_ok=True)
+def _intact(folder: Path) -> tuple[Arrays, Meta] | None:
+    try:
+        return store.read(folder)
+    except DamagedError as error:
+        log.warning("%s; decoding the dataset anew", error)
+        return None
+
+
+def _decode(cfg: DatasetConfig, data_dir: Path, folder: Path, is_alone: bool) -> tuple[Arrays, Meta]:
+    if is_alone:
+        for left_over in folder.glob(".*.tmp"):  # by processes killed while they wrote
+            left_over.unlink(missing_ok=True)
     arrays, root = DECODED[cfg.source](cfg, data_dir)
     meta = Meta(
         source=cfg.source,
@@ -48,14 +64,11 @@ def _decode(cfg: DatasetConfig, data_dir: Path, folder: Path) -> tuple[Arrays, M
         image_size=cfg.image_size,
         shape=list(arrays.train_x.shape[1:]),
         num_classes=int(max(arrays.train_y.max(), arrays.test_y.max())) + 1,
-        sizes=arrays.shapes(),
-        fingerprint=arrays.fingerprint(),
+        digests=arrays.digests(),
     )
     check_shape(cfg, meta.shape, meta.num_classes)
     store.write(folder, arrays, meta)
-    found = store.read(folder)
-    assert found is not None
-    return found
+    return arrays, meta
 
 
 def check_shape(cfg: DatasetConfig, shape: list[int], num_classes: int) -> None:
@@ -74,6 +87,6 @@ def _check_origin(cfg: DatasetConfig, meta: Meta, folder: Path) -> None:
         if value != getattr(meta, key):
             raise UserError(
                 f"dataset.{key}={value}: {folder} was decoded with {key}={getattr(meta, key)}; give the new data "
-                f"a dataset.name of their own, or remove that folder"
+                f"a dataset.name of their own, or remove {folder / 'meta.json'} to decode it anew"
             )
     check_shape(cfg, meta.shape, meta.num_classes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,14 +46,22 @@ def higgs(cfg: DatasetConfig, data_dir: Path) -> tuple[Arrays, str]:
             warnings.simplefilter("ignore")  # of retries
             data = fetch_openml(data_id=44129, data_home=str(home), as_frame=False, parser="auto", n_retries=1)
     except Exception as error:  # whatever a failed download or a damaged copy makes scikit-learn raise
-        raise missing(
-            cfg,
-            f"{home}/openml",
-            "run sklearn.datasets.fetch_openml(data_id=44129, data_home=…) where there is a network",
-            error,
-        ) from error
+        obtain = "run sklearn.datasets.fetch_openml(data_id=44129, data_home=…) where there is a network"
+        damaged = [f"{path} is damaged, remove it" for path in (home / "openml").rglob("*.gz") if not _is_whole(path)]
+        failure = " ".join(str(error).split()) or type(error).__name__
+        raise missing(cfg, home / "openml", obtain, [*damaged, failure]) from error
     _, labels = np.unique(data.target, return_inverse=True)
     return _with_test_set(np.asarray(data.data, dtype=np.float32), labels.astype(np.int64)), str(home)
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        with gzip.open(path) as file:
+            while file.read(1 << 20):
+                pass
+    except (OSError, EOFError, zlib.error):
+        return False
+    return True
 
 
 def _with_test_set(x: NDArray[Any], y: NDArray[np.int64]) -> Arrays:

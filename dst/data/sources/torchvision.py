@@ -2,62 +2,111 @@
 
 from __future__ import annotations
 
+import math
+import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dst.data.class_folders import named
 from dst.data.missing import impatient_network, missing, raw_root
 from dst.data.store import Arrays
 
 if TYPE_CHECKING:
     from dst.data.config import DatasetConfig
 
+_CIFAR_URL = "https://www.cs.toronto.edu/~kriz"
+_FASHION_URL = "https://github.com/zalandoresearch/fashion-mnist"
+_FASHION_HEADERS = {
+    "train-images-idx3-ubyte": (0x803, 60_000, 28, 28),
+    "train-labels-idx1-ubyte": (0x801, 60_000),
+    "t10k-images-idx3-ubyte": (0x803, 10_000, 28, 28),
+    "t10k-labels-idx1-ubyte": (0x801, 10_000),
+}
+"""How each file begins: the kind of its data, and their shape."""
+
 
 def cifar10(cfg: DatasetConfig, data_dir: Path) -> tuple[Arrays, str]:
     """CIFAR-10, 50,000 + 10,000 images of 3×32×32."""
     from torchvision.datasets import CIFAR10
 
-    return _read(
-        cfg, data_dir, CIFAR10, "cifar-10-batches-py", "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
-    )
+    obtain = f"unpack {_CIFAR_URL}/cifar-10-python.tar.gz in"
+    return _read(cfg, data_dir, CIFAR10, CIFAR10.base_folder, obtain, lambda folder: _cifar_faults(CIFAR10, folder))
 
 
 def cifar100(cfg: DatasetConfig, data_dir: Path) -> tuple[Arrays, str]:
     """CIFAR-100, 50,000 + 10,000 images of 3×32×32."""
     from torchvision.datasets import CIFAR100
 
-    return _read(
-        cfg, data_dir, CIFAR100, "cifar-100-python", "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz"
-    )
+    obtain = f"unpack {_CIFAR_URL}/cifar-100-python.tar.gz in"
+    return _read(cfg, data_dir, CIFAR100, CIFAR100.base_folder, obtain, lambda folder: _cifar_faults(CIFAR100, folder))
 
 
 def fashion_mnist(cfg: DatasetConfig, data_dir: Path) -> tuple[Arrays, str]:
     """Fashion-MNIST, 60,000 + 10,000 images of 1×28×28."""
     from torchvision.datasets import FashionMNIST
 
-    return _read(cfg, data_dir, FashionMNIST, "FashionMNIST/raw", "https://github.com/zalandoresearch/fashion-mnist")
+    obtain = f"put the four files of {_FASHION_URL}, unpacked, into FashionMNIST/raw in"
+    return _read(cfg, data_dir, FashionMNIST, "FashionMNIST/raw", obtain, _fashion_faults)
 
 
-def _read(cfg: DatasetConfig, data_dir: Path, dataset: Any, folder: str, url: str) -> tuple[Arrays, str]:
-    """Reads ``folder`` in the raw root; a folder the user named is never downloaded into.
+def _read(
+    cfg: DatasetConfig, data_dir: Path, dataset: Any, folder: str, obtain: str, faults: Callable[[Path], list[str]]
+) -> tuple[Arrays, str]:
+    """Reads ``folder`` in the raw root; a root the user named is never downloaded into.
 
     Raises:
-        UserError: when it is missing or damaged there and cannot be downloaded.
+        UserError: when it is missing or damaged there and cannot be downloaded; names what is wrong with which file.
     """
     root = raw_root(cfg, data_dir)
-    try:
-        with impatient_network():
-            try:
-                train, test = (dataset(root, train=train) for train in (True, False))
-            except Exception:  # see below
-                if cfg.root is not None:
-                    raise
-                train, test = (dataset(root, train=train, download=True) for train in (True, False))
-    except Exception as error:  # whatever a failed download or a damaged file makes torchvision raise
-        raise missing(cfg, f"{root}/{folder}", f"put the files of {url} there", error) from error
+    place, failure = root / folder, ""
+    if cfg.root is None and faults(place):
+        try:
+            with impatient_network():
+                dataset(root, download=True)
+        except Exception as error:  # whatever a failed download makes torchvision raise
+            failure = " ".join(str(error).split()) or type(error).__name__
+    if wrong := faults(place):
+        raise missing(cfg, place, f"{obtain} {root}", [named(wrong)] * place.exists() + [failure])
+    train, test = (dataset(root, train=train) for train in (True, False))
     return Arrays(_images(train.data), _labels(train.targets), _images(test.data), _labels(test.targets)), str(root)
+
+
+def _cifar_faults(dataset: Any, folder: Path) -> list[str]:
+    """Returns what is wrong with the files of CIFAR-10 or CIFAR-100, whose MD5 sums torchvision knows."""
+    from torchvision.datasets.utils import check_integrity
+
+    files = [*dataset.train_list, *dataset.test_list, (dataset.meta["filename"], dataset.meta["md5"])]
+    return [
+        f"{name} {_is_missing_or(folder / name, 'is not the original, or not whole')}"
+        for name, md5 in files
+        if not check_integrity(folder / name, md5)
+    ]
+
+
+def _fashion_faults(folder: Path) -> list[str]:
+    """Returns what is wrong with the unpacked files of Fashion-MNIST, by their headers and sizes."""
+    faults = []
+    for name, header in _FASHION_HEADERS.items():
+        expected = struct.pack(f">{len(header)}i", *header)
+        size = len(expected) + math.prod(header[1:])
+        if not _begins_with(folder / name, expected, size):
+            faults.append(f"{name} {_is_missing_or(folder / name, f'is not the original of {size:,} bytes')}")
+    return faults
+
+
+def _begins_with(path: Path, header: bytes, size: int) -> bool:
+    if not path.is_file() or path.stat().st_size != size:
+        return False
+    with open(path, "rb") as file:
+        return file.read(len(header)) == header
+
+
+def _is_missing_or(path: Path, otherwise: str) -> str:
+    return otherwise if path.exists() else "is missing"
 
 
 def _images(data: Any) -> NDArray[np.uint8]:

@@ -1,0 +1,179 @@
+"""The commands of ``python -m analysis``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analysis.source import Source
+from dst.components import unknown
+from dst.errors import UserError
+
+if TYPE_CHECKING:
+    from analysis.collect import Collection
+
+HELP = """usage: python -m analysis COMMAND [key=value ...]
+
+  collect                     read the runs: runs.parquet, runs.csv, epochs.parquet; say what is missing
+  table                       mean ± std (n), criteria × densities: text, Markdown, LaTeX, CSV
+  table    layout=latex       print that one (text, markdown, latex, csv); all four are written
+  figures  fig=1              draw a figure of the paper as PDF and PNG (fig=all, fig=1,3; fig=help lists them)
+  report                      one report.html to open in a browser, without any network
+  overview                    collect, table, accuracy figure and report in one go
+  dashboard entity=… project=…  a W&B report that compares the criteria (dry_run=true: write its spec to a file)
+
+Which runs, for every command:
+  sweep=demo                  those of a planned sweep; results then go to results/demo (default: all runs)
+  output_dir=outputs          what the runs were given; or dir=… for the run directories' parent itself
+  results_dir=results         where tables, figures and the report go
+  source=wandb entity=… project=…   from a W&B project instead of run directories
+  where='update_period == 800'      those for which a pandas expression holds (see the columns in runs.csv)
+
+Further keys: table, figures, overview: metric=test_acc (or test_acc_best_val, val_acc, best_val_acc).
+"""
+
+_SOURCE_KEYS = tuple(Source.__dataclass_fields__)
+_PATHS = ("output_dir", "dir", "results_dir")
+_INSTALL = {"wandb_workspaces": "dashboard", "wandb": "dashboard"}
+_LIBRARIES = ("pyarrow", "scipy", "scikit_posthocs", "matplotlib", "plotly", *_INSTALL)
+
+
+def main() -> None:
+    """Runs the command line; a mistake is one line on stderr and exit status 2."""
+    command, *rest = sys.argv[1:] or ["help"]
+    if command in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return
+    try:
+        if command not in COMMANDS:
+            raise UserError(f"{command}: {unknown(command, COMMANDS)}")
+        run, keys = COMMANDS[command]
+        run(*_arguments(rest, keys))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        library = (error.name or "").partition(".")[0]
+        if library not in _LIBRARIES:
+            raise
+        extra = _INSTALL.get(library, "analysis")
+        print(f"error: {library} is not installed; pip install 'fantastic-weights[{extra}]'", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:  # a reader such as head has seen enough
+        sys.stderr.close()
+    except KeyboardInterrupt:
+        sys.exit("stopped")
+
+
+def _arguments(argv: Sequence[str], keys: Sequence[str]) -> tuple[Source, dict[str, str]]:
+    """Takes a command line apart into what every command takes and what this one takes besides."""
+    valid = [*_SOURCE_KEYS, *keys]
+    given: dict[str, str] = {}
+    for argument in argv:
+        key, equals, value = argument.partition("=")
+        if key not in valid:
+            raise UserError(f"{key}: {unknown(key, valid)}")
+        if not equals or not value:
+            raise UserError(f"{key}: give a value: {key}=…")
+        given[key] = value
+    own = {key: given.pop(key) for key in list(given) if key in keys}
+    source: dict[str, Any] = {key: Path(value) if key in _PATHS else value for key, value in given.items()}
+    return Source(**source), own
+
+
+def _collect(source: Source, own: dict[str, str]) -> None:
+    from analysis.collect import collect
+    from analysis.overview import collected_text
+
+    print(collected_text(collect(source), source))
+
+
+def _table(source: Source, own: dict[str, str]) -> None:
+    from analysis.collect import collect
+    from analysis.table import LAYOUTS, table
+
+    layout, metric = _choice(own, "layout", LAYOUTS), _metric(own)
+    collection = collect(source)
+    paths = _write_tables(collection, metric)
+    print(table(collection.runs, layout, metric))
+    print(f"written to {', '.join(map(str, paths))}", file=sys.stderr)
+
+
+def _figures(source: Source, own: dict[str, str]) -> None:
+    from analysis.figures import CATALOGUE, draw, named
+
+    if own.get("fig") == "help":
+        print("\n".join(f"fig={name:<4} {figure.about}" for name, figure in CATALOGUE.items()))
+        return
+    figures, metric = named(own.get("fig", "all")), _metric(own)
+    from analysis.collect import collect
+
+    collection = collect(source)
+    for figure in figures:
+        outcome = draw(figure, collection, metric)
+        print("\n".join(outcome.lines))
+
+
+def _report(source: Source, own: dict[str, str]) -> None:
+    from analysis.collect import collect
+    from analysis.report import write_report
+
+    print(f"open {write_report(collect(source))}")
+
+
+def _overview(source: Source, own: dict[str, str]) -> None:
+    from analysis.collect import collect
+    from analysis.figures import draw, named
+    from analysis.overview import collected_text
+    from analysis.report import write_report
+    from analysis.table import table
+
+    metric = _metric(own)
+    collection = collect(source)
+    print(f"{collected_text(collection, source)}\n\n{table(collection.runs, 'text', metric)}\n")
+    tables = _write_tables(collection, metric)
+    outcome = draw(named("22")[0], collection, metric)
+    report = write_report(collection)
+    print("\n".join([f"tables  {', '.join(map(str, tables))}", *outcome.lines, f"report  {report}"]))
+
+
+def _dashboard(source: Source, own: dict[str, str]) -> None:
+    from analysis.dashboard import make_dashboard
+
+    dry_run = _choice(own, "dry_run", ("false", "true")) == "true"
+    print(make_dashboard(source, dry_run=dry_run))
+
+
+COMMANDS: dict[str, tuple[Callable[[Source, dict[str, str]], None], tuple[str, ...]]] = {
+    "collect": (_collect, ()),
+    "table": (_table, ("layout", "metric")),
+    "figures": (_figures, ("fig", "metric")),
+    "report": (_report, ()),
+    "overview": (_overview, ("metric",)),
+    "dashboard": (_dashboard, ("dry_run",)),
+}
+"""Each command's function, and the keys it takes besides those of :class:`analysis.source.Source`."""
+
+
+def _write_tables(collection: Collection, metric: str) -> list[Path]:
+    from analysis.table import LAYOUTS, SUFFIX, table
+
+    return [
+        collection.results.write_text(f"table.{SUFFIX[layout]}", table(collection.runs, layout, metric).rstrip() + "\n")
+        for layout in LAYOUTS
+    ]
+
+
+def _metric(own: dict[str, str]) -> str:
+    from analysis.table import METRICS
+
+    return _choice(own, "metric", METRICS)
+
+
+def _choice(own: dict[str, str], key: str, valid: Sequence[str] | dict[str, Any]) -> str:
+    value = own.get(key, next(iter(valid)))
+    if value not in valid:
+        raise UserError(f"{key}={value}: {unknown(value, valid)}")
+    return value

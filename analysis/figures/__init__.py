@@ -1,0 +1,103 @@
+"""The figures of the paper, by number: each a function from tidy frames to matplotlib figures.
+
+To add one, write a function ``Material -> list[Drawing]`` in a file of this folder and list it in :data:`CATALOGUE`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import fill
+from typing import TYPE_CHECKING
+
+import matplotlib
+
+from analysis.figures.accuracy import figure_1, figure_10, figure_22
+from analysis.figures.canvas import STYLE, Drawing, Material
+from analysis.figures.critical_distance import figure_3
+from analysis.figures.curves import LEARNING_CURVES, all_learning_curves, figure_2, figure_4, learning_curves
+from analysis.figures.periods import figure_5, figure_11
+from dst.atomic import atomic_file
+from dst.components import unknown
+from dst.errors import UserError
+
+if TYPE_CHECKING:
+    from analysis.collect import Collection
+
+
+@dataclass(frozen=True)
+class PaperFigure:
+    """A figure: its name, what it shows, what it needs, and the function that draws it (nothing: an empty list)."""
+
+    name: str
+    about: str
+    needs: str
+    draw: Callable[[Material], list[Drawing]]
+
+
+_LIST = (
+    PaperFigure("1", "accuracy versus density, setups side by side", "finished runs", figure_1),
+    PaperFigure("2", "ImageNet: validation accuracy and training loss over time", "runs on imagenet", figure_2),
+    PaperFigure("3", "critical-distance diagrams of the criteria", "two criteria in two blocks of runs", figure_3),
+    PaperFigure("4", "loss gap over time, and accuracy", "dynamic runs with learning curves", figure_4),
+    PaperFigure("5", "update period versus validation accuracy", "runs with two update periods or more", figure_5),
+    PaperFigure(
+        "10", "accuracy versus density, further setups", "runs of small_cnn/cifar10, resnet56/cifar100", figure_10
+    ),
+    PaperFigure("11", "update period versus ITOP ratio", "runs with two update periods or more", figure_11),
+    PaperFigure("22", "accuracy versus density, all setups", "finished runs", figure_22),
+    *(
+        PaperFigure(number, f"learning curves of {setup}", f"runs of {setup}", learning_curves(setup))
+        for number, setup in LEARNING_CURVES.items()
+    ),
+    PaperFigure("curves", "learning curves of every setup there is", "finished runs", all_learning_curves),
+)
+CATALOGUE = {figure.name: figure for figure in _LIST}
+"""Every figure by what one types for it."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a figure: the lines to print, and the files."""
+
+    lines: list[str]
+    paths: list[Path]
+
+
+def named(text: str) -> list[PaperFigure]:
+    """Returns the figures that ``fig=…`` asks for: numbers or names with commas, or ``all``."""
+    if text == "all":
+        return list(CATALOGUE.values())
+    for name in text.split(","):
+        if name not in CATALOGUE:
+            raise UserError(f"fig={name}: {unknown(name, ['all', 'help', *CATALOGUE])}")
+    return [CATALOGUE[name] for name in text.split(",")]
+
+
+def draw(figure: PaperFigure, collection: Collection, metric: str) -> Outcome:
+    """Draws a figure with what there is into ``<results>/figures`` as PDF and PNG; says so where there is nothing."""
+    material = Material(collection.runs, collection.missing, lambda: collection.epochs, metric)
+    lines: list[str] = []
+    paths: list[Path] = []
+    with matplotlib.rc_context(STYLE):
+        drawings = figure.draw(material)
+        for drawing in drawings:
+            name = f"figure_{figure.name}{drawing.suffix}"
+            written = [collection.results.path(f"figures/{name}.{suffix}") for suffix in ("pdf", "png")]
+            _save(drawing, written)
+            lines.append(f"figure {figure.name}: {', '.join(map(str, written))}")
+            paths += written
+    return Outcome(lines or [f"figure {figure.name}: nothing to draw, it needs {figure.needs}"], paths)
+
+
+def _save(drawing: Drawing, paths: list[Path]) -> None:
+    width = drawing.figure.get_size_inches()[0]
+    if drawing.caption:
+        text = "\n".join(fill(sentence, int(width * 19)) for sentence in drawing.caption)
+        drawing.figure.supxlabel(text, fontsize=6.5, color="0.35", x=0.01, ha="left")
+    for path in paths:
+        with atomic_file(path) as file:
+            drawing.figure.savefig(
+                file, format=path.suffix[1:], metadata={"CreationDate": None} if path.suffix == ".pdf" else None
+            )

@@ -1,0 +1,134 @@
+"""Accuracy versus density (Figures 1, 10, 22)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from analysis.compare import at_one_period, cells, comparable, diverged_note
+from analysis.figures.canvas import (
+    Drawing,
+    Grid,
+    Material,
+    draw_lines,
+    gaps_note,
+    line_style,
+    log_ticks,
+    missing_note,
+    notes_text,
+    seeds_note,
+)
+from analysis.looks import colours, growth_title, setup_title
+from analysis.table import METRIC_NAMES
+
+MAIN = (
+    *("small_mlp/higgs", "large_mlp/cifar10", "lenet5_caffe/fashion_mnist"),
+    *("resnet56/cifar10", "vgg16/cifar100", "efficientnet_b0/tiny_imagenet"),
+)
+"""The setups of Figure 1."""
+
+APPENDIX = ("small_cnn/cifar10", "resnet56/cifar100")
+"""The setups of Figure 10."""
+
+
+def figure_1(material: Material) -> list[Drawing]:
+    """Setups side by side, a row for each growth; all setups there are if none is of the paper's figure."""
+    setups = [setup for setup in MAIN if setup in set(material.runs["setup"])]
+    return accuracy_versus_density(material, setups or None, by_rows=False)
+
+
+def figure_10(material: Material) -> list[Drawing]:
+    """As Figure 1, for the two setups that the main text has no room for."""
+    return accuracy_versus_density(material, APPENDIX, by_rows=False)
+
+
+def figure_22(material: Material) -> list[Drawing]:
+    """Every setup there is, one below the other, a column for each growth."""
+    return accuracy_versus_density(material, None, by_rows=True)
+
+
+def accuracy_versus_density(material: Material, setups: Sequence[str] | None, *, by_rows: bool) -> list[Drawing]:
+    """Draws a panel for each setup and growth: criteria and static as lines, dense as a dashed one.
+
+    Args:
+        setups: which, in this order; None: all.
+        by_rows: a row, not a column, for each setup.
+    """
+    chosen = at_one_period(comparable(material.runs))
+    runs = chosen.runs if setups is None else chosen.runs[chosen.runs["setup"].isin(setups)]
+    summary = cells(runs, [material.metric])
+    summary = summary[summary[f"{material.metric}_n"] > 0]
+    if summary.empty:
+        return []
+    below = False
+    order = [setup for setup in setups or sorted(summary["setup"].unique()) if setup in set(summary["setup"])]
+    growths = sorted(summary["growth"].dropna().unique()) or [None]
+    shape = (len(order), len(growths)) if by_rows else (len(growths), len(order))
+    alone = len(order) * len(growths) == 1
+    grid = Grid.make(*shape, panel=(4.6, 3.0) if alone else (2.6, 2.2), sharey="row" if by_rows else "col")
+    for row, setup in enumerate(order):
+        for column, growth in enumerate(growths):
+            axes = grid.axes[(row, column) if by_rows else (column, row)]
+            here = summary[(summary["setup"] == setup) & (summary["growth"].isna() | (summary["growth"] == growth))]
+            _panel(grid, axes, here, material.metric)
+            limits = _limits(summary[summary["setup"] == setup], material.metric)
+            if limits:
+                below |= _cut(axes, here, material.metric, limits)
+            axes.set_title(f"{setup_title(setup)}\n{growth_title(growth)}" if growth else setup_title(setup))
+            if (column if by_rows else row) == 0:
+                axes.set_ylabel(f"{METRIC_NAMES[material.metric]} (%)")
+            if (row == len(order) - 1) if by_rows else (column == len(growths) - 1):
+                axes.set_xlabel("density (log scale)")
+    sparse = summary[summary["line"] != "dense"]
+    caption = [
+        seeds_note(summary[f"{material.metric}_n"]),
+        *(["▼ a mean that lies below the axis, in %."] if below else []),
+        *missing_note(material.missing, order),
+        *gaps_note(sparse, "density"),
+        *notes_text([*chosen.notes, *diverged_note(runs)]),
+    ]
+    return [grid.finish(caption)]
+
+
+def _panel(grid: Grid, axes: Axes, here: pd.DataFrame, metric: str) -> None:
+    sparse = here[here["line"] != "dense"]
+    grid.used(draw_lines(axes, sparse, "density", metric))
+    for value in here.loc[here["line"] == "dense", metric]:
+        axes.axhline(100 * value, **line_style("dense", colours(["dense"])["dense"]))
+        grid.used(["dense"])
+    log_ticks(axes, sparse["density"])
+
+
+def _limits(cells_of_setup: pd.DataFrame, metric: str) -> tuple[float, float] | None:
+    """Returns the y axis on which the criteria can be told apart, None if static's points leave room enough."""
+    criteria = cells_of_setup[~cells_of_setup["line"].isin(["static", "dense"])]
+    if criteria.empty:
+        return None
+    shown = cells_of_setup[cells_of_setup["line"] != "static"]
+    top, low = cells_of_setup[metric].max(), shown[metric].min()
+    room = max(top - low, 0.01)
+    if cells_of_setup[metric].min() > low - room:
+        return None
+    return 100 * (low - 0.7 * room), 100 * (top + 0.2 * room)
+
+
+def _cut(axes: Axes, here: pd.DataFrame, metric: str, limits: tuple[float, float]) -> bool:
+    """Cuts the y axis and says at its foot what lies below; returns whether anything does."""
+    axes.set_ylim(*limits)
+    below = here[100 * here[metric] < limits[0]]
+    palette = colours(below["line"])
+    for density, value, line in zip(below["density"], below[metric], below["line"], strict=True):
+        place = axes.get_xaxis_transform()
+        axes.text(
+            density,
+            0.02,
+            f"▼{100 * value:.0f}",
+            transform=place,
+            color=palette[line],
+            ha="center",
+            fontsize=6,
+            backgroundcolor="white",
+        )
+    return not below.empty

@@ -1,0 +1,162 @@
+"""What all figures share: what they are drawn from, how they look, where their captions go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+
+from analysis.looks import colours, label, marker
+
+STYLE = {
+    "font.size": 8,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.linewidth": 0.4,
+    "grid.alpha": 0.5,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 3.5,
+    "pdf.fonttype": 42,
+    "savefig.dpi": 200,
+}
+"""matplotlib settings of every figure."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a figure may be drawn from.
+
+    Attributes:
+        runs: one row a run (:func:`analysis.frames.runs_frame`).
+        missing: one row a planned run without results.
+        epochs: returns one row an epoch of every run.
+        metric: the accuracy to draw.
+    """
+
+    runs: pd.DataFrame
+    missing: pd.DataFrame
+    epochs: Callable[[], pd.DataFrame]
+    metric: str = "test_acc"
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure, what its caption says, and what is added to its file's name if there are several."""
+
+    figure: Figure
+    caption: Sequence[str] = ()
+    suffix: str = ""
+
+
+@dataclass
+class Grid:
+    """A figure of panels with one legend above and a caption below.
+
+    Attributes:
+        figure: the figure.
+        axes: its panels, rows × columns.
+    """
+
+    figure: Figure
+    axes: Any
+    _lines: set[str] = field(default_factory=set)
+
+    @classmethod
+    def make(cls, rows: int, columns: int, *, panel: tuple[float, float] = (2.6, 2.2), **shared: Any) -> Grid:
+        """Returns a grid of empty panels, each ``panel`` inches wide and high."""
+        size = (max(columns * panel[0], 4.6), rows * panel[1] + 0.9)
+        figure = Figure(figsize=size, layout="constrained")
+        return cls(figure, figure.subplots(rows, columns, squeeze=False, **shared))
+
+    def used(self, lines: Iterable[str]) -> None:
+        """Notes lines (criteria, ``static``, ``dense``) that the legend is to explain."""
+        self._lines.update(lines)
+
+    def finish(self, caption: Sequence[str], suffix: str = "") -> Drawing:
+        """Adds legend and caption."""
+        palette = colours(self._lines)
+        handles = [Line2D([], [], label=label(line), **line_style(line, palette[line])) for line in palette]
+        columns = min(len(handles), max(3, int(self.figure.get_size_inches()[0] / 1.15)))
+        self.figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False)
+        return Drawing(self.figure, caption, suffix)
+
+
+def line_style(line: str, colour: str) -> dict[str, Any]:
+    """Returns how a criterion, ``static`` or ``dense`` is drawn."""
+    if line in ("dense", "dropout"):
+        return {"color": colour, "linestyle": "--" if line == "dense" else "-.", "marker": ""}
+    return {"color": colour, "linestyle": "-" if line != "static" else ":", "marker": marker(line)}
+
+
+def draw_lines(axes: Axes, cells: pd.DataFrame, x: str, y: str, scale: float = 100) -> list[str]:
+    """Draws a line with error bars for each ``line`` of a frame of cells, and returns which there are.
+
+    On the logarithmic x axis the points of different lines are set apart by 1.5 %, so as not to hide one another.
+    """
+    palette = colours(cells["line"])
+    for index, (line, colour) in enumerate(palette.items()):
+        points = cells[cells["line"] == line].dropna(subset=[y]).sort_values(x)
+        apart = 1.015 ** (index - (len(palette) - 1) / 2) if len(palette) > 1 else 1.0
+        axes.errorbar(
+            points[x].to_numpy(float) * apart,
+            scale * points[y],
+            yerr=scale * points[f"{y}_std"].fillna(0),
+            elinewidth=0.7,
+            capsize=1.5,
+            **line_style(line, colour),
+        )
+    return list(palette)
+
+
+def log_ticks(axes: Axes, values: Iterable[float], at_most: int = 6) -> None:
+    """Makes the x axis logarithmic with plain numbers at (some of) ``values``."""
+    found = sorted(set(map(float, values)))
+    axes.set_xscale("log")
+    if found:
+        wanted = np.geomspace(found[0], found[-1], min(at_most, len(found)))
+        axes.set_xticks(sorted({min(found, key=lambda value: abs(np.log(value / here))) for here in wanted}))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def seeds_note(counts: pd.Series) -> str:
+    """Says over how many runs the means are."""
+    counts = counts[counts > 0]
+    low, high = (int(counts.min()), int(counts.max())) if len(counts) else (0, 0)
+    over = f"{low} runs" if low == high else f"{low} to {high} runs"
+    return f"Mean and standard deviation over {over}." if high > 1 else "Single runs, so without error bars."
+
+
+def missing_note(missing: pd.DataFrame, setups: Iterable[str]) -> list[str]:
+    """Says how many planned runs of the setups have no results."""
+    here = missing[missing["setup"].isin(list(setups))]
+    if here.empty:
+        return []
+    lines = here["criterion"].fillna(here["method"]).value_counts()
+    return [f"Missing: {len(here)} planned runs ({', '.join(f'{n} {label(name)}' for name, n in lines.items())})."]
+
+
+def gaps_note(cells: pd.DataFrame, x: str) -> list[str]:
+    """Says which lines lack points that others of their panel have, without needing a plan."""
+    lacking: dict[str, int] = {}
+    for _, panel in cells.groupby(["setup", "growth"], dropna=False):
+        present = panel.groupby("line")[x].nunique()
+        for line, count in (panel[x].nunique() - present).items():
+            lacking[str(line)] = lacking.get(str(line), 0) + int(count)
+    found = [f"{label(line)} lacks {count}" for line, count in lacking.items() if count]
+    return [f"Points without runs: {', '.join(found)}."] if found else []
+
+
+def notes_text(notes: Iterable[str]) -> list[str]:
+    """Returns notes as sentences."""
+    return [f"{note[0].upper()}{note[1:]}." for note in notes]

@@ -1,0 +1,89 @@
+"""Critical-distance diagrams of the criteria's average ranks (Figure 3)."""
+
+from __future__ import annotations
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.compare import at_one_period, comparable, diverged_note
+from analysis.figures.canvas import Drawing, Material, missing_note, notes_text
+from analysis.looks import colours, label
+from analysis.stats import ALPHA, REGIMES, Ranking, rank_criteria
+
+
+def figure_3(material: Material) -> list[Drawing]:
+    """A diagram each for all densities, those up to 0.2 and those above."""
+    chosen = at_one_period(comparable(material.runs))
+    rankings = {regime: rank_criteria(chosen.runs, material.metric, regime) for regime in REGIMES}
+    found = {regime: ranking for regime, ranking in rankings.items() if ranking is not None}
+    if not found:
+        return []
+    lacking = [f"Too few runs for {regime}." for regime in rankings if regime not in found]
+    caption = [
+        *(sentence for regime, ranking in found.items() for sentence in in_words(regime, ranking)),
+        *lacking,
+        *missing_note(material.missing, chosen.runs["setup"].unique()),
+        *notes_text([*chosen.notes, *diverged_note(chosen.runs)]),
+    ]
+    return [Drawing(diagrams(found), caption)]
+
+
+def diagrams(rankings: dict[str, Ranking]) -> Figure:
+    """Draws the diagrams below one another."""
+    figure = Figure(figsize=(5.2, 1.75 * len(rankings)), layout="constrained")
+    for axes, (regime, ranking) in zip(
+        figure.subplots(len(rankings), squeeze=False)[:, 0], rankings.items(), strict=True
+    ):
+        _diagram(axes, regime, ranking)
+    return figure
+
+
+def in_words(regime: str, ranking: Ranking) -> list[str]:
+    """Says what the tests say."""
+    f, p = ranking.f
+    verdict = "the criteria differ" if ranking.significant else "no difference among the criteria is significant"
+    size = f"{ranking.blocks} blocks of setup, growth and density"
+    text = f"{regime.capitalize()}: {verdict} (Friedman F = {f:.2f}, p = {p:.2g}; {size}; Nemenyi p = {ALPHA}"
+    sentences = [f"{text}, critical distance {ranking.cd:.2f})."]
+    if ranking.dropped:
+        lacking = ", ".join(f"{label(name)} lacks {count}" for name, count in ranking.lacking.items())
+        sentences.append(f"{ranking.dropped} incomplete blocks dropped ({lacking}).")
+    return sentences
+
+
+def _diagram(axes: Axes, regime: str, ranking: Ranking) -> None:
+    count = len(ranking.average)
+    palette = colours(ranking.average.index)
+    half = (count + 1) // 2
+    depth = 0.55 + 0.17 * len(ranking.groups)
+    axes.set(xlim=(0.2, count + 0.8), ylim=(-depth - 0.42 * half, 1.5))
+    axes.axis("off")
+    axes.set_title(regime, loc="center")
+    axes.hlines(0, 1, count, color="black", linewidth=1)
+    for tick in range(1, count + 1):
+        axes.vlines(tick, 0, 0.14, color="black", linewidth=1)
+        axes.text(tick, 0.22, str(tick), ha="center", va="bottom", fontsize=7)
+    _distance_bar(axes, ranking.cd)
+    for index, (name, rank) in enumerate(ranking.average.items()):
+        left = index < half
+        row = index if left else count - 1 - index
+        height, end = -depth - 0.42 * row, 0.75 if left else count + 0.25
+        axes.plot([rank, rank, end], [0, height, height], color=palette[name], linewidth=1.3, solid_joinstyle="miter")
+        axes.text(
+            end + (-0.06 if left else 0.06),
+            height,
+            f"{label(name)} {rank:.2f}" if left else f"{rank:.2f} {label(name)}",
+            ha="right" if left else "left",
+            va="center",
+            color=palette[name],
+            fontweight="bold",
+        )
+    for level, group in enumerate(ranking.groups):
+        ends = ranking.average[group[0]] - 0.05, ranking.average[group[-1]] + 0.05
+        axes.hlines(-0.22 - 0.17 * level, *ends, color="black", linewidth=3)
+
+
+def _distance_bar(axes: Axes, cd: float) -> None:
+    axes.hlines(0.95, 1, 1 + cd, color="black", linewidth=1)
+    axes.vlines([1, 1 + cd], 0.87, 1.03, color="black", linewidth=1)
+    axes.text(1 + cd / 2, 1.05, f"CD = {cd:.2f}", ha="center", va="bottom", fontsize=7)

@@ -1,0 +1,166 @@
+"""What happens during training: learning curves (Figures 2, 23–30) and the loss gap (Figure 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from analysis.compare import CELL, Comparable, at_one_period, cells, comparable
+from analysis.figures.canvas import (
+    Drawing,
+    Grid,
+    Material,
+    line_style,
+    missing_note,
+    notes_text,
+    seeds_note,
+)
+from analysis.looks import colours, growth_title, label, ordered, setup_title
+from analysis.table import METRIC_NAMES
+
+LEARNING_CURVES = {
+    "23": "lenet5_caffe/fashion_mnist",
+    "24": "small_mlp/higgs",
+    "25": "small_cnn/cifar10",
+    "26": "resnet56/cifar10",
+    "27": "resnet56/cifar100",
+    "28": "large_mlp/cifar10",
+    "29": "efficientnet_b0/tiny_imagenet",
+    "30": "vgg16/cifar100",
+}
+"""The setup of each of these figures."""
+
+_LOSS_GAP_SETUP, _LOSS_GAP_DENSITY = "large_mlp/cifar10", 0.1
+_DROPOUT = "_dropout"
+
+
+def figure_2(material: Material) -> list[Drawing]:
+    """ImageNet: validation accuracy and training loss over the epochs, the best of the dense model as a dashed line."""
+    chosen = at_one_period(comparable(material.runs[material.runs["dataset"] == "imagenet"]))
+    curves = _curves(chosen, material, ["val_acc", "train_loss"])
+    if curves.empty:
+        return []
+    grid = Grid.make(1, 2, panel=(3.2, 2.6))
+    sparse = curves[curves["line"] != "dense"]
+    left, right = grid.axes[0]
+    grid.used(_draw(left, sparse, "val_acc", scale=100) + _draw(right, sparse, "train_loss"))
+    dense = curves.loc[curves["line"] == "dense", "val_acc"]
+    if len(dense):
+        left.axhline(100 * dense.max(), **line_style("dense", "black"))
+        grid.used(["dense"])
+    left.set(xlabel="epoch", ylabel="validation accuracy (%)")
+    right.set(xlabel="epoch", ylabel="training loss", yscale="log")
+    return [grid.finish(_caption(chosen, material))]
+
+
+def learning_curves(setup: str) -> Callable[[Material], list[Drawing]]:
+    """Returns the function that draws the learning curves of one setup."""
+    return lambda material: _learning_curves(material, setup, "")
+
+
+def all_learning_curves(material: Material) -> list[Drawing]:
+    """A figure for each setup there is."""
+    setups = sorted(material.runs["setup"].dropna().unique())
+    return [drawing for setup in setups for drawing in _learning_curves(material, setup, f"_{setup.replace('/', '_')}")]
+
+
+def _learning_curves(material: Material, setup: str, suffix: str) -> list[Drawing]:
+    """Validation accuracy over the epochs: a row a density, a column a growth."""
+    chosen = at_one_period(comparable(material.runs[material.runs["setup"] == setup]))
+    curves = _curves(chosen, material, ["val_acc"])
+    densities = sorted(curves.loc[curves["line"] != "dense", "density"].unique())
+    if not densities:
+        return []
+    growths = sorted(curves["growth"].dropna().unique()) or [None]
+    grid = Grid.make(len(densities), len(growths), panel=(3.1, 1.7), sharex=True, sharey="row")
+    for row, density in enumerate(densities):
+        for column, growth in enumerate(growths):
+            axes = grid.axes[row, column]
+            wanted = (curves["density"] == density) & (curves["growth"].isna() | (curves["growth"] == growth))
+            grid.used(_draw(axes, curves[wanted | (curves["line"] == "dense")], "val_acc", scale=100))
+            axes.set_title(f"density {density:g}" + (f", {growth_title(growth)}" if growth else ""))
+            if column == 0:
+                axes.set_ylabel("validation acc. (%)")
+            if row == len(densities) - 1:
+                axes.set_xlabel("epoch")
+    return [grid.finish([f"{setup_title(setup)}.", *_caption(chosen, material)], suffix)]
+
+
+def figure_4(material: Material) -> list[Drawing]:
+    """The loss gap over time and the accuracy of each line; every setup there is if the paper's is not."""
+    setups = sorted(material.runs["setup"].dropna().unique())
+    if _LOSS_GAP_SETUP in setups:
+        return _loss_gap(material, _LOSS_GAP_SETUP, "")
+    plain = [setup for setup in setups if _DROPOUT not in setup]
+    return [drawing for setup in plain for drawing in _loss_gap(material, setup, f"_{setup.replace('/', '_')}")]
+
+
+def _loss_gap(material: Material, setup: str, suffix: str) -> list[Drawing]:
+    with_dropout = setup.replace("/", f"{_DROPOUT}/")
+    chosen = at_one_period(comparable(material.runs[material.runs["setup"].isin([setup, with_dropout])]))
+    runs = chosen.runs[(chosen.runs["setup"] == setup) | (chosen.runs["line"] == "dense")]
+    runs = runs.assign(line=runs["line"].where(runs["setup"] == setup, "dropout"))
+    densities = sorted(runs.loc[runs["method"] == "dst", "density"].unique())
+    if not densities:
+        return []
+    density = min(densities, key=lambda value: abs(np.log(value / _LOSS_GAP_DENSITY)))
+    runs = runs[(runs["density"] == density) | (runs["method"] == "dense")]
+    chosen = Comparable(runs, chosen.notes)
+    curves = _curves(chosen, material, ["train_loss", "val_loss"], gap=True)
+    growths = sorted(runs["growth"].dropna().unique())
+    grid = Grid.make(len(growths), 2, panel=(3.2, 2.4), sharex="col")
+    for row, growth in enumerate(growths):
+        left, right = grid.axes[row]
+        grid.used(_draw(left, curves[curves["growth"].isna() | (curves["growth"] == growth)], "gap"))
+        left.set(ylabel="validation − training loss", title=growth_title(growth))
+        _accuracy_points(right, runs[runs["growth"].isna() | (runs["growth"] == growth)], material.metric)
+    grid.axes[-1, 0].set_xlabel("epoch")
+    return [grid.finish([f"{setup_title(setup)}, density {density:g}.", *_caption(chosen, material)], suffix)]
+
+
+def _accuracy_points(axes: Axes, runs: pd.DataFrame, metric: str) -> None:
+    summary = cells(runs, [metric]).set_index("line")
+    lines = [line for line in ordered(summary.index) if pd.notna(summary.at[line, metric])]
+    palette = colours(lines)
+    for position, line in enumerate(lines):
+        mean, std = summary.loc[line, [metric, f"{metric}_std"]].fillna(0)
+        style = line_style(line, palette[line]) | {"linestyle": "", "marker": line_style(line, "")["marker"] or "_"}
+        axes.errorbar(position, 100 * mean, yerr=100 * std, capsize=2, **style)
+    axes.set_xticks(range(len(lines)), [label(line) for line in lines], rotation=35, ha="right")
+    axes.set_ylabel(f"{METRIC_NAMES[metric]} (%)")
+
+
+def _curves(chosen: Comparable, material: Material, values: list[str], *, gap: bool = False) -> pd.DataFrame:
+    """Returns mean and standard deviation over the seeds, a row a cell and epoch."""
+    if chosen.runs.empty:
+        return pd.DataFrame(columns=[*CELL, "epoch", *values])
+    epochs = material.epochs()[["run_id", "epoch", *values]]
+    frame = chosen.runs[["run_id", *CELL]].merge(epochs, on="run_id")
+    if gap:
+        frame["gap"] = frame["val_loss"] - frame["train_loss"]
+        values = ["gap"]
+    groups = frame.groupby([*CELL, "epoch"], dropna=False, sort=False)[values]
+    return groups.mean().join(groups.std(ddof=1).add_suffix("_std")).reset_index()
+
+
+def _draw(axes: Axes, curves: pd.DataFrame, value: str, scale: float = 1) -> list[str]:
+    palette = colours(curves["line"])
+    for line, colour in palette.items():
+        points = curves[curves["line"] == line].sort_values("epoch")
+        mean, std = scale * points[value], scale * points[f"{value}_std"].fillna(0)
+        style = line_style(line, colour) | {"marker": "", "linewidth": 1.0}
+        axes.plot(points["epoch"], mean, **style)
+        axes.fill_between(points["epoch"], mean - std, mean + std, color=colour, alpha=0.15, linewidth=0)
+    return list(palette)
+
+
+def _caption(chosen: Comparable, material: Material) -> Sequence[str]:
+    counts = chosen.runs.groupby(CELL, dropna=False).size()
+    return [
+        seeds_note(counts),
+        *missing_note(material.missing, chosen.runs["setup"].unique()),
+        *notes_text(chosen.notes),
+    ]

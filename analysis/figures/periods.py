@@ -1,0 +1,103 @@
+"""The update period Δt: versus validation accuracy (Figure 5) and versus the ITOP ratio (Figure 11)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from analysis.compare import Comparable, cells, comparable
+from analysis.figures.canvas import (
+    Drawing,
+    Grid,
+    Material,
+    draw_lines,
+    gaps_note,
+    log_ticks,
+    missing_note,
+    notes_text,
+    seeds_note,
+)
+from analysis.looks import colours, growth_title, setup_title
+
+_SETUPS = ("large_mlp/cifar10", "small_cnn/cifar10", "resnet56/cifar10")
+_ITOP_SETUP, _ITOP_DENSITY = "large_mlp/cifar10", 0.1
+
+
+def figure_5(material: Material) -> list[Drawing]:
+    """A column for each setup and density, a row for each growth; static as a line of its own."""
+    chosen, varied = _varied(material, _SETUPS)
+    if varied.empty:
+        return []
+    static, varied = varied[varied["line"] == "static"], varied[varied["line"] != "static"]
+    columns = list(
+        varied[["setup", "density"]].drop_duplicates().sort_values(["setup", "density"]).itertuples(index=False)
+    )
+    growths = sorted(varied["growth"].unique())
+    grid = Grid.make(len(growths), len(columns), sharey="col")
+    for row, growth in enumerate(growths):
+        for column, (setup, density) in enumerate(columns):
+            axes = grid.axes[row, column]
+            here = varied[(varied["growth"] == growth) & (varied["setup"] == setup) & (varied["density"] == density)]
+            grid.used(draw_lines(axes, here, "update_period", "val_acc"))
+            for value in static.loc[(static["setup"] == setup) & (static["density"] == density), "val_acc"]:
+                axes.axhline(100 * value, color=colours(["static"])["static"], linestyle=":")
+                grid.used(["static"])
+            log_ticks(axes, here["update_period"])
+            axes.set_title(f"{setup_title(setup)}\n{growth_title(growth)}, density {density:g}")
+            if row == len(growths) - 1:
+                axes.set_xlabel("update period Δt (steps, log scale)")
+            if column == 0:
+                axes.set_ylabel("validation accuracy (%)")
+    return [grid.finish(_caption(varied, "val_acc", chosen, material))]
+
+
+def figure_11(material: Material) -> list[Drawing]:
+    """A column for each growth, a row for each setup, at density 0.1 or the one next to it."""
+    chosen, varied = _varied(material, (_ITOP_SETUP,))
+    varied = varied[varied["line"] != "static"]
+    if varied.empty:
+        return []
+    density = min(varied["density"].unique(), key=lambda value: abs(np.log(value / _ITOP_DENSITY)))
+    varied = varied[varied["density"] == density]
+    setups, growths = sorted(varied["setup"].unique()), sorted(varied["growth"].unique())
+    grid = Grid.make(len(setups), len(growths), panel=(3.0, 2.3), sharey=True)
+    for row, setup in enumerate(setups):
+        for column, growth in enumerate(growths):
+            axes = grid.axes[row, column]
+            here = varied[(varied["growth"] == growth) & (varied["setup"] == setup)]
+            grid.used(draw_lines(axes, here, "update_period", "itop_ratio", scale=1))
+            log_ticks(axes, here["update_period"])
+            axes.set_title(f"{setup_title(setup)}\n{growth_title(growth)}, density {density:g}")
+            axes.set_xlabel("update period Δt (steps, log scale)")
+        grid.axes[row, 0].set_ylabel("ITOP ratio")
+    return [grid.finish(_caption(varied, "itop_ratio", chosen, material))]
+
+
+def varied_cells(chosen: Comparable) -> pd.DataFrame:
+    """Returns the cells of setups and densities trained with two update periods or more, static's included."""
+    values = ["val_acc", "itop_ratio"]
+    summary = cells(chosen.runs[chosen.runs["method"] != "dense"], values).astype({"update_period": "float64"})
+    periods = summary.groupby(["setup", "growth", "density"])["update_period"].transform("nunique")
+    varied = summary[periods > 1]
+    pairs = varied[["setup", "density"]].drop_duplicates()
+    static = summary[summary["line"] == "static"].merge(pairs, on=["setup", "density"])
+    return pd.concat([static, varied], ignore_index=True)
+
+
+def _varied(material: Material, setups: Sequence[str]) -> tuple[Comparable, pd.DataFrame]:
+    """Returns the varied cells: those of the paper's setups if there are any, else all."""
+    chosen = comparable(material.runs)
+    varied = varied_cells(chosen)
+    of_paper = varied[varied["setup"].isin(setups)]
+    return chosen, varied if of_paper.empty else of_paper
+
+
+def _caption(varied: pd.DataFrame, value: str, chosen: Comparable, material: Material) -> Sequence[str]:
+    return [
+        seeds_note(varied[f"{value}_n"]),
+        *missing_note(material.missing, varied["setup"].unique()),
+        *gaps_note(varied.assign(growth=varied["growth"] + varied["density"].astype(str)), "update_period"),
+        *notes_text(chosen.notes),
+    ]

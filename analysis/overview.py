@@ -1,0 +1,65 @@
+"""What was found, as a short text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from analysis.collect import problems
+from analysis.source import Source
+
+if TYPE_CHECKING:
+    from analysis.collect import Collection
+
+_SHOWN = 5
+
+
+def collected_text(collection: Collection, source: Source) -> str:
+    """Returns runs per setup and status, what is missing against the plan, what is wrong, and where the frames are."""
+    lines = [f"{len(collection.runs)} runs in {collection.origin}"]
+    if not collection.runs.empty:
+        lines.append(status_table(collection.runs).to_string())
+    lines += _missing_lines(collection, source) + _problem_lines(collection)
+    files = ("runs.parquet", "runs.csv", "epochs.parquet")
+    return "\n".join([*lines, f"frames in {', '.join(str(collection.results.folder / name) for name in files)}"])
+
+
+def status_table(runs: pd.DataFrame) -> pd.DataFrame:
+    """Returns the number of runs of each setup by status, and their hours."""
+    setup = runs["setup"].fillna("(unreadable)")
+    table = pd.crosstab(setup, runs["status"]).rename_axis(None).rename_axis(None, axis=1)
+    table.insert(0, "runs", table.sum(axis=1))
+    table["hours"] = (runs["duration_s"].fillna(0).groupby(setup).sum() / 3600).round(2)
+    return table
+
+
+def _missing_lines(collection: Collection, source: Source) -> list[str]:
+    if collection.planned is None:
+        return []
+    missing = collection.missing
+    if missing.empty:
+        return [f"complete: all {collection.planned} planned runs have results"]
+    counts = missing["status"].value_counts()
+    what = ", ".join(f"{count} {status}" for status, count in counts.items())
+    lines = [f"missing {len(missing)} of {collection.planned} planned runs: {what}"]
+    groups = missing.assign(line=missing["criterion"].fillna(missing["method"])).groupby(["setup", "line"]).size()
+    lines += [f"  {setup} {line}: {count}" for (setup, line), count in groups.head(_SHOWN).items()]
+    lines += [f"  … and {len(groups) - _SHOWN} more setups and criteria"] if len(groups) > _SHOWN else []
+    listed = collection.results.folder / "missing.csv"
+    where = "" if source.output_dir == Source.output_dir else f" output_dir={source.output_dir}"
+    command = f"python -m launch submit sweep={source.sweep}{where}"
+    return [*lines, f"  each with its command in {listed}; train them with: {command}"]
+
+
+def _problem_lines(collection: Collection) -> list[str]:
+    found = problems(collection.runs)
+    if not found:
+        return []
+    more = [f"  … and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
+    log = collection.results.folder / "collect.log"
+    return [
+        f"{len(found)} directories with a problem, listed in {log}",
+        *(f"  {line}" for line in found[:_SHOWN]),
+        *more,
+    ]

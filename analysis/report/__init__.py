@@ -1,0 +1,115 @@
+"""One ``report.html`` to open in a browser: everything is inside, nothing is fetched."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from datetime import datetime
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+import pandas as pd
+from plotly.offline import get_plotlyjs
+
+from analysis.compare import at_one_period, cells, comparable, diverged_note
+from analysis.figures.canvas import STYLE, notes_text
+from analysis.figures.critical_distance import diagrams, in_words
+from analysis.figures.periods import varied_cells
+from analysis.looks import colours, label
+from analysis.overview import status_table
+from analysis.report.findings import findings
+from analysis.report.payload import COLUMNS, CURVES, POINTS, columnar, pack_curves
+from analysis.stats import REGIMES, Ranking, rank_criteria
+from analysis.table import METRIC_NAMES
+
+if TYPE_CHECKING:
+    from analysis.collect import Collection
+
+_SYMBOLS = {"set": "square", "mest": "triangle-up", "snip": "triangle-down", "rsensitivity": "diamond", "static": "x"}
+
+
+def write_report(collection: Collection) -> Path:
+    """Writes ``report.html`` into the results and returns where."""
+    runs = _with_lines(collection.runs)
+    parts = {
+        "title": "Where to prune: dynamic sparse training, compared",
+        "data": _script_safe(json.dumps(_data(collection, runs), ensure_ascii=False, allow_nan=False)),
+        "curves": pack_curves(runs["run_id"], collection.epochs),
+        "plotly": get_plotlyjs(),
+        "css": _file("page.css"),
+        "js": _file("page.js"),
+    }
+    pieces = _file("page.html").split("{{")
+    page = pieces[0] + "".join(parts[key] + rest for key, rest in (piece.split("}}", 1) for piece in pieces[1:]))
+    return collection.results.write_text("report.html", page)
+
+
+def _data(collection: Collection, runs: pd.DataFrame) -> dict[str, Any]:
+    chosen = comparable(collection.runs)
+    at_period = at_one_period(chosen)
+    rankings = {regime: rank_criteria(at_period.runs, regime=regime) for regime in REGIMES}
+    found = {regime: ranking for regime, ranking in rankings.items() if ranking is not None}
+    varied = varied_cells(chosen)
+    accuracy = cells(at_period.runs, list(METRIC_NAMES))
+    palette = colours([*accuracy["line"], *varied["line"]])
+    made = datetime.now().astimezone().isoformat(sep=" ", timespec="minutes")
+    return {
+        "origin": f"{len(runs)} runs in {collection.origin}; report of {made}",
+        "tiles": _tiles(collection, runs),
+        "statuses": _statuses(runs),
+        "findings": findings(at_period.runs, varied, rankings),
+        "diagrams": [_image(found)] if found else [],
+        "rank_notes": [
+            *(sentence for regime, ranking in found.items() for sentence in in_words(regime, ranking)),
+            *notes_text([*at_period.notes, *diverged_note(at_period.runs)]),
+        ],
+        "metrics": METRIC_NAMES,
+        "lines": {line: _look(line, colour) for line, colour in palette.items()},
+        "cells": columnar(accuracy.drop(columns="update_period")),
+        "periods": columnar(varied),
+        "columns": COLUMNS,
+        "runs": columnar(runs[[column["name"] for column in COLUMNS]]),
+        "curves": {"names": CURVES, "points": POINTS},
+    }
+
+
+def _with_lines(runs: pd.DataFrame) -> pd.DataFrame:
+    return runs.assign(line=runs["criterion"].where(runs["method"] == "dst", runs["method"]))
+
+
+def _tiles(collection: Collection, runs: pd.DataFrame) -> list[tuple[str, str]]:
+    status = runs["status"].value_counts()
+    finished = [(f"{count:,}", name) for name, count in status.items()]
+    hours = runs["duration_s"].sum() / 3600
+    tiles = [*finished, (f"{hours:,.1f}", "hours of training"), (f"{runs['setup'].nunique()}", "setups")]
+    if collection.planned is not None:
+        tiles.insert(0, (f"{collection.planned:,}", "planned"))
+    return tiles
+
+
+def _statuses(runs: pd.DataFrame) -> dict[str, Any]:
+    table = status_table(runs).rename_axis("setup").reset_index() if len(runs) else pd.DataFrame({"setup": []})
+    return {"columns": list(table.columns), "rows": table.to_numpy(object).tolist()}
+
+
+def _look(line: str, colour: str) -> dict[str, str]:
+    return {"label": label(line), "colour": colour, "symbol": _SYMBOLS.get(line, "circle")}
+
+
+def _image(rankings: dict[str, Ranking]) -> dict[str, str]:
+    with matplotlib.rc_context(STYLE | {"svg.fonttype": "path"}):
+        buffer = io.BytesIO()
+        diagrams(rankings).savefig(buffer, format="svg")
+    about = "; ".join(sentence for regime, ranking in rankings.items() for sentence in in_words(regime, ranking))
+    return {"source": f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}", "about": about}
+
+
+def _script_safe(text: str) -> str:
+    return text.replace("<", "\\u003c")
+
+
+def _file(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text("utf-8")

@@ -1,0 +1,80 @@
+"""What the report's page is given: frames as compact JSON, learning curves as packed numbers."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+POINTS = 60
+"""Epochs of a run that the report keeps; of longer ones every n-th, and always the first and the last."""
+
+CURVES = ("epoch", "train_loss", "val_loss", "train_acc", "val_acc")
+_LEVELS = 65534
+_NONE = 65535
+
+COLUMNS: list[dict[str, Any]] = [
+    {"name": "run_id", "title": "run"},
+    {"name": "status", "title": "status", "filter": True},
+    {"name": "setup", "title": "setup", "filter": True},
+    {"name": "line", "title": "criterion", "filter": True},
+    {"name": "growth", "title": "growth", "filter": True},
+    {"name": "density", "title": "density", "filter": True, "number": True},
+    {"name": "update_period", "title": "Δt", "filter": True, "number": True},
+    {"name": "seed", "title": "seed", "filter": True, "number": True},
+    {"name": "test_acc", "title": "test acc. %", "number": True, "scale": 100, "digits": 2},
+    {"name": "test_acc_best_val", "title": "at best val. %", "number": True, "scale": 100, "digits": 2},
+    {"name": "val_acc", "title": "val. acc. %", "number": True, "scale": 100, "digits": 2},
+    {"name": "epochs", "title": "epochs", "number": True},
+    {"name": "itop_ratio", "title": "ITOP", "number": True, "digits": 3},
+    {"name": "duration_s", "title": "minutes", "number": True, "scale": 1 / 60, "digits": 1},
+    {"name": "reason", "title": "remark"},
+]
+"""The columns of the run table. To add one, add a line: any column of the frame of runs will do."""
+
+
+def columnar(frame: pd.DataFrame) -> dict[str, Any]:
+    """Returns a frame column by column: text that repeats as ``{names, codes}``, numbers with null for none."""
+    return {str(name): _column(values) for name, values in frame.items()}
+
+
+def _column(values: pd.Series) -> Any:
+    if not pd.api.types.is_numeric_dtype(values):
+        codes, names = pd.factorize(values)
+        if len(names) < len(values) / 2:
+            return {"names": [str(name) for name in names], "codes": codes.tolist()}
+        return [None if pd.isna(value) else str(value) for value in values]
+    return [None if pd.isna(value) else round(value, 6) for value in values.tolist()]
+
+
+def pack_curves(run_ids: pd.Series, epochs: pd.DataFrame) -> str:
+    """Returns the learning curves of the runs as base64 of gzip of numbers, little-endian.
+
+    First two float32 for each run and each of :data:`CURVES`: the lowest and the highest value. Then :data:`POINTS`
+    uint16 for each: 0 is the lowest value, 65534 the highest, 65535 none.
+    """
+    sorted_epochs = epochs.sort_values(["run_id", "epoch"], kind="stable")
+    counts = sorted_epochs.groupby("run_id", sort=True).size()
+    starts = counts.cumsum() - counts
+    count = run_ids.map(counts).fillna(0).to_numpy(int)[:, None]
+    start = run_ids.map(starts).fillna(0).to_numpy(int)[:, None]
+    steps = np.arange(POINTS)[None, :]
+    thinned = np.rint(steps * np.maximum(count - 1, 0) / (POINTS - 1)).astype(int)
+    place = np.where(count > POINTS, thinned, steps)
+    there = place < count
+    ranges, levels = [], []
+    for name in CURVES:
+        column = np.append(pd.to_numeric(sorted_epochs[name]).to_numpy(float), np.nan)
+        values = np.where(there, column[np.where(there, start + place, len(column) - 1)], np.nan)
+        low = np.nanmin(values, axis=1, initial=np.inf)
+        high = np.nanmax(values, axis=1, initial=-np.inf)
+        low, high = (np.where(np.isfinite(bound), bound, 0.0) for bound in (low, high))
+        width = np.where(high > low, high - low, 1.0)
+        level = np.rint((values - low[:, None]) / width[:, None] * _LEVELS)
+        ranges.append(np.stack([low, np.where(high > low, high, low + 1)], axis=1))
+        levels.append(np.where(np.isnan(level), _NONE, level))
+    packed = np.stack(ranges, axis=1).astype("<f4").tobytes() + np.stack(levels, axis=1).astype("<u2").tobytes()
+    return base64.b64encode(gzip.compress(packed, 6)).decode()

@@ -1,0 +1,65 @@
+"""What tests of whole runs share: the digits prepared once, and how to start a training."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: threads of tests side by side only hinder each other
+
+import pytest  # noqa: E402
+
+from dst.config import compose  # noqa: E402
+from dst.train import run  # noqa: E402
+
+ROOT = Path(__file__).parents[1]
+SMALL = ("dataset=digits", "model=small_mlp", "update_period=dt25", "tracker=local", "device=cpu", "recipe.epochs=4")
+"""A training of a second or two on real digits, with topology updates in every epoch but the last."""
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where prepared data lie, shared by the workers of pytest-xdist."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "data"
+
+
+@pytest.fixture
+def overrides(data_dir: Path, tmp_path: Path) -> Callable[..., list[str]]:
+    """Returns the overrides of a small training with an output folder of its own, and more."""
+
+    def make(*more: str) -> list[str]:
+        return [*SMALL, f"data_dir={data_dir}", f"output_dir={tmp_path / 'outputs'}", *more]
+
+    return make
+
+
+@pytest.fixture
+def train(overrides: Callable[..., list[str]]) -> Callable[..., dict[str, Any]]:
+    """Trains in this process and returns the summary."""
+
+    def start(*more: str) -> dict[str, Any]:
+        return run(compose(overrides(*more)))
+
+    return start
+
+
+@pytest.fixture
+def command(overrides: Callable[..., list[str]]) -> Callable[..., subprocess.Popen[str]]:
+    """Starts ``python -m dst.train`` with the overrides of a small training."""
+
+    def start(*more: str, cwd: Path = ROOT) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "dst.train", *overrides(*more)],
+            cwd=cwd,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start

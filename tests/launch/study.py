@@ -1,0 +1,107 @@
+"""A folder in which tests plan and train sweeps through the command line, as a user does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tests.slurm.cluster import wait_until
+
+ROOT = Path(__file__).parents[2]
+SHORT = ("model=small_mlp", "dataset=digits", "device=cpu", "tracker=local", "model.hidden=[16]", "update_period=dt25")
+
+
+class Study:
+    """``python -m launch`` in a folder of its own, and what comes of it.
+
+    Args:
+        folder: current directory of the commands and the place of their results.
+        data_dir: may be shared between studies.
+        environment: of the commands.
+    """
+
+    def __init__(self, folder: Path, data_dir: Path, environment: Mapping[str, str] = os.environ) -> None:
+        self.folder, self.data_dir, self.output_dir = folder, data_dir, folder / "outputs"
+        paths = f"{ROOT}:{environment.get('PYTHONPATH', '')}"
+        self.environment = {**environment, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
+        self.environment.pop("WANDB_API_KEY", None)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Starts ``python -m launch`` in a session of its own."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "launch", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def launch(self, *arguments: str, rc: int = 0) -> str:
+        """Runs ``python -m launch``, which must end with ``rc``; returns what it printed, errors last."""
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == rc, f"launch {' '.join(arguments)}: {process.returncode}\n{out}{err}"
+        return out + err
+
+    def plan(self, name: str, *overrides: str) -> list[str]:
+        """Plans short runs on real digits and returns their ids."""
+        self.launch("plan", f"name={name}", *SHORT, f"data_dir={self.data_dir}", *overrides)
+        return self.planned(name)
+
+    def planned(self, name: str) -> list[str]:
+        """Returns the ids of the runs of a plan."""
+        lines = (self.output_dir / "sweeps" / name / "plan.jsonl").read_text().splitlines()
+        return [json.loads(line)["run_id"] for line in lines[1:]]
+
+    def jobs(self, name: str) -> list[dict[str, Any]]:
+        """Returns the jobs that were submitted for a sweep."""
+        lines = (self.output_dir / "sweeps" / name / "jobs.jsonl").read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+    def run_dir(self, run_id: str) -> Path:
+        """Returns a run's directory."""
+        return self.output_dir / "runs" / run_id
+
+    def log(self, run_id: str) -> str:
+        """Returns what a run printed."""
+        path = self.run_dir(run_id) / "log.txt"
+        return path.read_text() if path.exists() else ""
+
+    def summary(self, run_id: str) -> dict[str, Any]:
+        """Returns a finished run's summary."""
+        summary: dict[str, Any] = json.loads((self.run_dir(run_id) / "summary.json").read_text())
+        return summary
+
+    def is_finished(self, run_id: str) -> bool:
+        """Whether the run has a summary."""
+        return (self.run_dir(run_id) / "summary.json").exists()
+
+    def wait_finished(self, run_ids: list[str], seconds: float = 240) -> None:
+        """Waits until the runs are finished."""
+        wait_until(lambda: all(map(self.is_finished, run_ids)), f"runs in {self.output_dir} to finish", seconds)
+
+    def results(self, run_id: str) -> dict[str, Any]:
+        """Returns what must be equal however a run came to its end."""
+        directory = self.run_dir(run_id)
+        summary = self.summary(run_id)
+        lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+        masks = torch.load(directory / "masks.pt", weights_only=True)
+        return {
+            "summary": {key: summary[key] for key in summary.keys() - {"duration_s", "steps_per_s"}},
+            "metrics": [{key: line[key] for key in line.keys() - {"epoch_s"}} for line in lines],
+            "topology": (directory / "topology.jsonl").read_text() if summary["topology_updates"] else "",
+            "masks": {name: mask.tolist() for name, mask in masks.items()},
+        }
+
+    def times_finished(self, run_id: str) -> int:
+        """Returns how often the run was trained to its end."""
+        return self.log(run_id).count("finished: test accuracy")

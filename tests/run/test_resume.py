@@ -1,0 +1,191 @@
+"""A run interrupted in any way ends like one that never was."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import multiprocessing
+import random
+import resource
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dst.config import compose
+from dst.data import store
+from dst.errors import UserError
+from dst.run import Stopped
+from dst.train import run
+
+METHODS = {
+    "dense": ["density=dense"],
+    "static": ["update_period=never"],
+    "random growth": ["criterion=set", "growth=random"],
+    "gradient growth": ["criterion=snip", "growth=gradient", "model=large_mlp_dropout"],
+}
+LONG = ["recipe.epochs=30", "checkpoint.minutes=0"]
+
+Overrides = Callable[..., list[str]]
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    """Everything a run leaves that is no time."""
+    summary = json.loads((folder / "summary.json").read_text())
+    epochs = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    topology = folder / "topology.jsonl"
+    return {
+        "summary": {key: value for key, value in summary.items() if key not in ("duration_s", "steps_per_s")},
+        "epochs": [{key: value for key, value in epoch.items() if key != "epoch_s"} for epoch in epochs],
+        "topology": topology.read_text() if topology.exists() else "",
+        "masks": (folder / "masks.pt").read_bytes(),
+        "weights": {
+            name: weight.tolist()
+            for name, weight in torch.load(folder / "checkpoint.pt")["training"]["model"].items()
+        },
+    }  # fmt: skip
+
+
+def in_a_process(target: Callable[..., Any], *arguments: Any) -> Any:
+    """Starts ``target`` in a process forked from one that has imported everything, within milliseconds."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["dst.train"])
+    process = context.Process(target=target, args=arguments)
+    process.start()
+    return process
+
+
+def undisturbed(overrides: Overrides, tmp_path: Path, *more: str) -> tuple[dict[str, Any], float]:
+    cfg = compose(overrides(*more, f"output_dir={tmp_path / 'undisturbed'}"))
+    in_a_process(time.sleep, 0).join()  # the first one waits for the imports
+    began = time.monotonic()
+    process = in_a_process(run, cfg)
+    process.join()
+    assert process.exitcode == 0
+    return outcome(next((tmp_path / "undisturbed" / "runs").iterdir())), time.monotonic() - began
+
+
+def kill_again_and_again(overrides: Overrides, tmp_path: Path, method: str, kills: int, seed: int) -> None:
+    more = [*METHODS[method], *LONG]
+    expected, duration = undisturbed(overrides, tmp_path, *more)
+    cfg = compose(overrides(*more, f"output_dir={tmp_path / 'killed'}"))
+    moments = random.Random(seed)
+    killed = 0
+    for _ in range(kills):
+        process = in_a_process(run, cfg)
+        process.join(timeout=moments.uniform(0, duration / 2))
+        killed += process.is_alive()
+        process.kill()
+        process.join()
+    run(cfg)
+    assert killed >= 2
+    assert outcome(next((tmp_path / "killed" / "runs").iterdir())) == expected
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_kill_9_at_random_moments_changes_nothing(overrides: Overrides, tmp_path: Path, method: str) -> None:
+    kill_again_and_again(overrides, tmp_path, method, kills=8, seed=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("method", METHODS)
+def test_kill_9_at_many_random_moments_changes_nothing(
+    overrides: Overrides, tmp_path: Path, method: str, seed: int
+) -> None:
+    kill_again_and_again(overrides, tmp_path, method, kills=20, seed=seed + 1)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_stopping_in_the_middle_of_an_epoch_changes_nothing(overrides: Overrides, tmp_path: Path, method: str) -> None:
+    more = [*METHODS[method], "recipe.epochs=6"]
+    expected, _ = undisturbed(overrides, tmp_path, *more)
+    cfg = compose(overrides(*more, f"output_dir={tmp_path / 'stopped'}"))
+    for steps in (13, 1, 27):
+        asked = iter(range(steps))
+        with pytest.raises(Stopped):
+            run(cfg, should_stop=lambda asked=asked: next(asked, None) is None)  # type: ignore[misc]
+    run(cfg)
+    assert outcome(next((tmp_path / "stopped" / "runs").iterdir())) == expected
+
+
+def stopped_run(overrides: Overrides, tmp_path: Path, *more: str) -> tuple[Any, Path]:
+    """A run stopped in its fifth epoch, after two checkpoints or more; its config and directory."""
+    cfg = compose(overrides("recipe.epochs=8", "checkpoint.minutes=0", f"output_dir={tmp_path / 'stopped'}", *more))
+    asked = iter(range(45))
+    with pytest.raises(Stopped):
+        run(cfg, should_stop=lambda: next(asked, None) is None)
+    return cfg, next((tmp_path / "stopped" / "runs").iterdir())
+
+
+@pytest.mark.parametrize("damage", ["truncated", "one bit", "empty", "foreign"])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(
+    overrides: Overrides, tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected, _ = undisturbed(overrides, tmp_path, "recipe.epochs=8", "checkpoint.minutes=0")
+    cfg, folder = stopped_run(overrides, tmp_path)
+    content = bytearray((folder / "checkpoint.pt").read_bytes())
+    if damage == "one bit":
+        content[len(content) // 2] ^= 1
+    kept = {"truncated": content[: len(content) // 2], "one bit": content, "empty": b"", "foreign": b"no checkpoint"}
+    (folder / "checkpoint.pt").write_bytes(kept[damage])
+    with caplog.at_level("INFO", logger="dst"):
+        run(cfg)
+    assert "checkpoint.pt is damaged and passed over" in caplog.text
+    assert "resuming run" in caplog.text
+    assert outcome(folder) == expected
+
+
+def test_with_no_usable_checkpoint_the_run_begins_again(
+    overrides: Overrides, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected, _ = undisturbed(overrides, tmp_path, "recipe.epochs=8")
+    cfg, folder = stopped_run(overrides, tmp_path)
+    for name in ("checkpoint.pt", "checkpoint.previous.pt"):
+        (folder / name).write_bytes(b"no checkpoint")
+    with caplog.at_level("INFO", logger="dst"):
+        run(cfg)
+    assert caplog.text.count("is damaged") == 2
+    assert outcome(folder)["epochs"] == expected["epochs"]
+
+
+def with_little_space(cfg: Any, limit: int, told: Any) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    try:
+        run(cfg)
+    except UserError as error:
+        told.put(str(error))
+
+
+def test_a_full_disk_is_one_line_and_the_last_good_state_is_kept(overrides: Overrides, tmp_path: Path) -> None:
+    expected, _ = undisturbed(overrides, tmp_path, "recipe.epochs=8", "checkpoint.minutes=0")
+    cfg, folder = stopped_run(overrides, tmp_path)
+    before = (folder / "checkpoint.pt").read_bytes()
+    told = multiprocessing.get_context("forkserver").Queue()
+    process = in_a_process(with_little_space, cfg, len(before) // 2, told)
+    line = told.get(timeout=60)
+    process.join()
+    assert line.startswith("no space left to write")
+    assert "\n" not in line
+    assert (folder / "checkpoint.pt").read_bytes() == before
+    assert not list(folder.glob("*.tmp")) + list(folder.glob(".*.tmp"))
+    run(cfg)
+    assert outcome(folder) == expected
+
+
+def test_a_run_does_not_go_on_with_other_data(overrides: Overrides, tmp_path: Path, data_dir: Path) -> None:
+    mine = tmp_path / "data"
+    run(compose(overrides("recipe.epochs=0")))  # prepares the data
+    shutil.copytree(data_dir, mine)
+    cfg, folder = stopped_run(overrides, tmp_path, f"data_dir={mine}")
+    arrays, meta = store.read(mine / "digits") or pytest.fail("the digits were not prepared")
+    others = dataclasses.replace(arrays, train_x=255 - np.asarray(arrays.train_x))
+    store.write(mine / "digits", others, dataclasses.replace(meta, digests=others.digests()))
+    with pytest.raises(UserError, match="dataset=digits: the data differ"):
+        run(cfg)
+    assert (folder / "checkpoint.pt").exists()
