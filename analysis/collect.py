@@ -56,11 +56,10 @@ def collect(source: Source) -> Collection:
         from analysis.wandb_runs import read_project
 
         plan = _plan(source)
-        runs, epochs = read_project(source.entity, source.project)
-        runs = runs[runs["run_id"].isin(plan)] if plan is not None else runs
+        runs, epochs = read_project(source.entity, source.project, plan)
         memory = Memory(runs, {}, {"source": "wandb", "from": f"{source.entity or ''}/{source.project}".strip("/")})
         results.remember(memory, epochs)
-    elif source.source is None and memory.origin.get("source") == "wandb":
+    elif memory.origin.get("source") == "wandb" and not source.names_runs:
         plan = _plan(source)
     else:
         plan = _plan(source)
@@ -158,7 +157,8 @@ def _where(collection: Collection, expression: str | None) -> Collection:
     if expression is None:
         return collection
     try:
-        runs, missing = (frame.query(expression) for frame in (collection.runs, collection.missing))
+        runs = collection.runs.query(expression)
+        missing = collection.missing if collection.missing.empty else collection.missing.query(expression)
     except Exception as error:  # pandas passes on whatever the expression raises
         reason = " ".join(str(error).split())[:200]
         example = '"update_period == 800"'

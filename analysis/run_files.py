@@ -50,25 +50,26 @@ def read_run(directory: Path, planned: Mapping[str, Any] | None = None) -> dict[
         return row | {"reason": f"no {' and no '.join(missing)}: no run directory" if missing else "no config.yaml"}
     row |= _choices(config)
     if summary is not None:
-        return row | _from_summary(directory, summary)
+        row |= summary_columns(summary, directory.name)
+        if row["reason"] is None and row.get("epochs") and not (directory / "metrics.jsonl").exists():
+            row["reason"] = "metrics.jsonl is missing: no learning curve"
+        return row
     if failure is not None:
         return row | {"status": "failed", "reason": _one_line(failure.get("error", "failure.json does not say why"))}
     return row | {"status": "running" if _at_work(directory) else "unfinished"}
 
 
-def _from_summary(directory: Path, summary: dict[str, Any]) -> dict[str, Any]:
+def summary_columns(summary: Mapping[str, Any], run_id: str) -> dict[str, Any]:
+    """Returns a summary's figures as columns, or the ``reason`` why it is not that of a finished run ``run_id``."""
     if summary.get("status") not in DONE:
         return {"reason": f"summary.json: status is {summary.get('status')!r}, not one of {', '.join(DONE)}"}
-    if summary.get("run_id") != directory.name:
-        return {"reason": f"summary.json is that of run {summary.get('run_id')}, not of {directory.name}"}
+    if summary.get("run_id") != run_id:
+        return {"reason": f"summary.json is that of run {summary.get('run_id')}, not of {run_id}"}
     if not isinstance(summary.get("test_acc"), (int, float)) and summary["status"] == "finished":
         return {"reason": "summary.json: finished, but without test_acc"}
-    versions = summary.pop("versions", None) or {}
-    summary |= {f"version_{name}": version for name, version in versions.items()}
-    summary = {key: value for key, value in summary.items() if not isinstance(value, (dict, list, type(None)))}
-    if summary.get("epochs", 0) and not (directory / "metrics.jsonl").exists():
-        summary["reason"] = "metrics.jsonl is missing: no learning curve"
-    return summary
+    versions = dict(summary.get("versions") or {})
+    columns = {key: value for key, value in summary.items() if not isinstance(value, (dict, list, type(None)))}
+    return columns | {f"version_{name}": version for name, version in versions.items()}
 
 
 def _choices(config: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -17,7 +17,8 @@ class Source:
         output_dir: what ``dst.train`` and ``launch`` were given.
         dir: the run directories' parent, if not ``<output_dir>/runs``.
         results_dir: for the tables, figures and the report.
-        source: ``runs`` (run directories) or ``wandb`` (a W&B project); None: as collected last, else ``runs``.
+        source: ``runs`` (run directories) or ``wandb`` (a W&B project); None: as collected last into the
+            same results, unless it is said where run directories are.
         entity: of the W&B project; None: the default one of whoever is logged in.
         project: of W&B.
         where: keeps only the runs for which this pandas expression holds, such as ``"update_period == 800"``.
@@ -42,6 +43,11 @@ class Source:
     def runs_dir(self) -> Path:
         """Where the run directories are."""
         return self.dir or self.output_dir / "runs"
+
+    @property
+    def names_runs(self) -> bool:
+        """Whether it was said where the runs are; else those collected last from W&B will do."""
+        return self.source == "runs" or self.dir is not None or self.output_dir != Source.output_dir
 
     @property
     def results(self) -> Path:

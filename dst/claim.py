@@ -122,9 +122,6 @@ class Claim:
         if _latest(directory) != number:  # a listing taken while files come and go may miss the latest
             _path(directory, number).unlink(missing_ok=True)
             raise Claimed(taken)
-        if _latest(directory) != number:  # this process slept between looking and creating
-            _path(directory, number).unlink()
-            raise Claimed(f"{directory.name} was claimed by another process this moment")
         for old in _numbers(directory):
             if old < number:
                 _path(directory, old).unlink(missing_ok=True)
@@ -134,9 +131,12 @@ class Claim:
 
     def _beat(self) -> None:
         while not self._released.wait(HEARTBEAT_S):
-            with contextlib.suppress(FileNotFoundError, OSError):
-                os.utime(_path(self._directory, self._number))
-            self.lost = self.lost or not self._is_ours()
+            self._beat_once()
+
+    def _beat_once(self) -> None:
+        with contextlib.suppress(OSError):
+            os.utime(_path(self._directory, self._number))
+        self.lost = self.lost or not self._is_ours()
 
     def _is_ours(self) -> bool:
         """No higher number is there, and ours was not released by whoever took over and used once more."""

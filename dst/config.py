@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from dst.components import CONF_DIR, parameters, resolve
 from dst.config_errors import explain
 from dst.data import DatasetConfig
+from dst.data.config import check as check_dataset
 from dst.errors import UserError
 from dst.sparsity.distribution import DISTRIBUTIONS
 from dst.tracking import TrackerConfig
@@ -161,6 +162,7 @@ def checked(cfg: DictConfig | Config) -> Config:
     assert isinstance(config, Config)
     for group, runtime in _COMPONENTS.items():
         _check_component(config, group, runtime)
+    check_dataset(config.dataset)
     for key, valid in _CHOICES.items():
         if OmegaConf.select(node, key) not in valid:
             raise UserError(f"{key}={OmegaConf.select(node, key)}: choose one of {', '.join(valid)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hydra.errors import MissingConfigException
+from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
@@ -15,6 +15,8 @@ def explain(error: BaseException) -> str:
         group, _, choice = error.missing_cfg_file.rpartition("/")
         if group:
             return f"{group}={choice}: {unknown(choice, error.options)}"
+    if isinstance(error, OverrideParseException) and error.override:
+        return f"{error.override}: {str(error).splitlines()[0]}; write key=value"
     cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         if isinstance(cause, (ConfigAttributeError, ConfigKeyError)) and isinstance(cause.parent_node, DictConfig):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
@@ -27,6 +30,8 @@ from dst.loop import Training
 from dst.models import build_model
 from dst.run import Run, Stopped
 from dst.run_directory import RunDirectory
+
+_FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
 def run(cfg: DictConfig | Config, *, should_stop: Callable[[], bool] = lambda: False) -> dict[str, Any]:
@@ -87,13 +92,32 @@ def _build(config: Config, shape: Any, num_classes: int | None) -> nn.Module | N
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="train")
 def _task(cfg: DictConfig) -> float | None:
-    config = checked(cfg)
-    stop = _StopSignals()
-    announce(config)
-    summary = run(config, should_stop=stop.received)
-    report(config, summary)
+    alone = HydraConfig.get().mode is RunMode.RUN  # in a sweep Hydra adds which of its jobs it was
+    with _told_in_one_line() if alone else contextlib.nullcontext():
+        config = checked(cfg)
+        stop = _StopSignals()
+        announce(config)
+        summary = run(config, should_stop=stop.received)
+        report(config, summary)
     accuracy: float | None = summary["best_val_acc"]
     return accuracy  # what Hydra's sweepers optimise
+
+
+@contextlib.contextmanager
+def _told_in_one_line() -> Iterator[None]:
+    """Ends the process with one line on stderr where a person made a mistake or wished it."""
+    try:
+        yield
+    except Stopped as stopped:
+        sys.exit(f"stopped: {stopped}; give the same command again to continue")
+    except Claimed as claimed_by:
+        print(f"error: {claimed_by}; it will be finished there", file=sys.stderr)
+        sys.exit(3)
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        if _FULL_ERROR:
+            raise
+        print(f"error: {error if isinstance(error, UserError) else explain(error)}", file=sys.stderr)
+        sys.exit(2)
 
 
 class _StopSignals:
@@ -114,19 +138,9 @@ class _StopSignals:
 
 def main() -> None:
     """The command line: Hydra's, but a mistake is one line on stderr and exit status 2."""
-    full_error = os.environ.setdefault("HYDRA_FULL_ERROR", "own")  # makes Hydra raise, so that the line below is ours
-    try:
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise, so that the line is ours
+    with _told_in_one_line():
         _task()
-    except Stopped as stopped:
-        sys.exit(f"stopped: {stopped}; give the same command again to continue")
-    except Claimed as claimed_by:
-        print(f"error: {claimed_by}; it will be finished there", file=sys.stderr)
-        sys.exit(3)
-    except (UserError, HydraException, OmegaConfBaseException) as error:
-        if full_error != "own":
-            raise
-        print(f"error: {error if isinstance(error, UserError) else explain(error)}", file=sys.stderr)
-        sys.exit(2)
 
 
 if __name__ == "__main__":

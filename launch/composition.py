@@ -1,37 +1,55 @@
 """Thousands of configs in seconds: what Hydra would compose for each run, from a few compositions of their parts.
 
-Hydra takes 0.1 s to compose a config. The overrides of a run fall into parts that touch different keys: its setup
-(model, dataset, recipe) and one part for every other group or value. Each distinct part is composed by Hydra once, on
-its own; what it changes is then laid over the run's setup. Parts that touch one key are composed by Hydra together,
-and a random sample of each plan is composed by Hydra outright and compared.
+Hydra takes 0.1 s to compose a config. The overrides of a run fall into parts: its setup (model, dataset, recipe) and
+one part for every other group or value. What all runs share is composed into a base. Every other distinct part is
+composed upon that base once, several parts of different kinds at a time, and a run is the base with the top-level nodes
+that its parts change. Where parts meet in one node Hydra composes the whole run, and a random sample of each plan is
+composed by Hydra outright and compared.
 """
 
 from __future__ import annotations
 
-import copy
+import itertools
+import json
 import random
 import re
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from functools import cache
 from typing import Any
 
 from dst.config import checked, compose
+from dst.errors import UserError
 from launch.sweep import Overrides
 
 Resolved = dict[str, Any]
-Changes = dict[tuple[str, ...], Any]
+Part = tuple[str, Overrides]
+"""A kind and the overrides of that kind, in the order given."""
 
-_SETUP = ("model", "dataset", "recipe")
-_REMOVED = object()
-_SAMPLE = 5
+_SETUP = "setup"
+_SETUP_NODES = ("model", "dataset", "recipe")
+_SAMPLE = 4
 
 
 def compose_all(runs: Sequence[Overrides]) -> list[Resolved]:
-    """Returns each run's resolved and checked config as plain containers, equal to :func:`compose_one` of each."""
-    configs = [_assemble(overrides) for overrides in runs]
+    """Returns each run's resolved and checked config as plain containers, equal to :func:`compose_one` of each.
+
+    Configs share nodes: they are not to be changed.
+    """
+    parts = [_parts(overrides) for overrides in runs]
+    shared = [part for part in parts[0] if all(part in given for given in parts)] if parts else []
+    try:
+        base = compose_one(_overrides(shared))
+    except UserError:  # a mistake, or right only together with the rest of a run
+        return [compose_one(overrides) for overrides in runs]
+    changes = {part: {} for part in shared} | _changes(shared, dict.fromkeys(itertools.chain.from_iterable(parts)))
+    configs = [
+        _assembled(base, [changes.get(part) for part in given]) or compose_one(overrides)
+        for given, overrides in zip(parts, runs, strict=True)
+    ]
     sample = random.sample(range(len(runs)), min(_SAMPLE, len(runs)))
-    if any(configs[number] != compose_one(runs[number]) for number in sample):
+    if any(_text(configs[number]) != _text(compose_one(runs[number])) for number in sample):
         return [compose_one(overrides) for overrides in runs]  # parts that depend on each other: the slow way
     return configs
 
@@ -42,61 +60,60 @@ def compose_one(overrides: Overrides) -> Resolved:
     return asdict(checked(compose(overrides)))
 
 
-def _assemble(overrides: Overrides) -> Resolved:
-    parts = _parts(overrides)
-    setup = parts.pop("setup", ())
-    changes: Changes = {}
-    for part in parts.values():
-        for path, value in _changes(part).items():
-            if path in changes or path in _changes(setup):
-                return compose_one(overrides)
-            changes[path] = value
-    return _apply(compose_one(setup), changes)
-
-
-def _parts(overrides: Overrides) -> dict[str, Overrides]:
+def _parts(overrides: Overrides) -> tuple[Part, ...]:
     """Groups overrides by the first word of their key, those of the setup together."""
     parts: dict[str, Overrides] = {}
     for override in overrides:
         top = re.split(r"[./@=]", override.lstrip("+~"))[0]
-        name = "setup" if top in _SETUP else top
-        parts[name] = (*parts.get(name, ()), override)
-    return parts
+        kind = _SETUP if top in _SETUP_NODES else top
+        parts[kind] = (*parts.get(kind, ()), override)
+    return tuple(parts.items())
 
 
-@cache
-def _changes(part: Overrides) -> Changes:
-    """Returns what ``part`` changes in the default config."""
-    default, changed = _leaves(compose_one(())), _leaves(compose_one(part))
-    removed = {path: _REMOVED for path in default if path not in changed}
-    return removed | {k: v for k, v in changed.items() if k not in default or not _same(default[k], v)}
+def _overrides(parts: Sequence[Part]) -> Overrides:
+    return tuple(itertools.chain.from_iterable(overrides for _, overrides in parts))
 
 
-def _same(a: Any, b: Any) -> bool:
-    return type(a) is type(b) and a == b
+def _changes(shared: Sequence[Part], parts: Iterable[Part]) -> dict[Part, Resolved]:
+    """Returns the top-level nodes that each part changes; leaves out parts that cannot be composed on their own."""
+    by_kind: dict[str, list[Part]] = defaultdict(list)
+    for part in parts:
+        if part not in shared:
+            by_kind[part[0]].append(part)
+    changes: dict[Part, Resolved] = {}
+    for bundle in itertools.zip_longest(*by_kind.values()):
+        changes |= _changes_of(shared, [part for part in bundle if part is not None])
+    return changes
 
 
-def _leaves(node: Any, path: tuple[str, ...] = ()) -> Changes:
-    if not isinstance(node, dict) or not node:
-        return {path: node}
-    return {k: v for key, child in node.items() for k, v in _leaves(child, (*path, key)).items()}
+def _changes_of(shared: Sequence[Part], bundle: Sequence[Part]) -> dict[Part, Resolved]:
+    """Returns what each part of a bundle changes; one by one if that cannot be told from all of them at a time."""
+    owners = {node: part for part in bundle for node in (_SETUP_NODES if part[0] == _SETUP else (part[0],))}
+    base = compose_one(_overrides(shared))
+    try:
+        config = compose_one(_overrides((*shared, *bundle)))
+    except UserError:
+        changed = None
+    else:
+        changed = {node: value for node, value in config.items() if _text(value) != _text(base.get(node))}
+        if changed.keys() <= owners.keys():
+            return {part: {node: changed[node] for node in changed if owners[node] == part} for part in bundle}
+    if len(bundle) == 1:
+        return {} if changed is None else {bundle[0]: changed}
+    return {part: nodes for part in bundle for nodes in _changes_of(shared, [part]).values()}
 
 
-def _apply(config: Resolved, changes: Changes) -> Resolved:
-    config = _copied(config)
-    for path, value in changes.items():
-        node = config
-        for key in path[:-1]:
-            node = node.setdefault(key, {})
-        if value is _REMOVED:
-            node.pop(path[-1], None)
-        else:
-            node[path[-1]] = copy.copy(value)
+def _assembled(base: Resolved, changes: Sequence[Resolved | None]) -> Resolved | None:
+    """Returns the base with the changes of a run's parts; None if two of them meet or one is not known."""
+    config = dict(base)
+    touched: set[str] = set()
+    for nodes in changes:
+        if nodes is None or touched & nodes.keys():
+            return None
+        touched |= nodes.keys()
+        config |= nodes
     return config
 
 
-def _copied(node: Any) -> Any:
-    """A copy to change; several times as fast as deepcopy for what a config can hold."""
-    if isinstance(node, dict):
-        return {key: _copied(child) for key, child in node.items()}
-    return list(node) if isinstance(node, list) else node
+def _text(node: Any) -> str:
+    return json.dumps(node, sort_keys=True)

@@ -61,7 +61,7 @@ def _data(collection: Collection, runs: pd.DataFrame) -> dict[str, Any]:
         "tiles": _tiles(collection, runs),
         "statuses": _statuses(runs),
         "findings": findings(at_period.runs, varied, rankings),
-        "diagrams": [_image(found)] if found else [],
+        "diagrams": [_image(regime, ranking) for regime, ranking in found.items()],
         "rank_notes": [
             *(sentence for regime, ranking in found.items() for sentence in in_words(regime, ranking)),
             *notes_text([*at_period.notes, *diverged_note(at_period.runs)]),
@@ -99,12 +99,12 @@ def _look(line: str, colour: str) -> dict[str, str]:
     return {"label": label(line), "colour": colour, "symbol": _SYMBOLS.get(line, "circle")}
 
 
-def _image(rankings: dict[str, Ranking]) -> dict[str, str]:
-    with matplotlib.rc_context(STYLE | {"svg.fonttype": "path"}):
+def _image(regime: str, ranking: Ranking) -> dict[str, str]:
+    with matplotlib.rc_context(STYLE):
         buffer = io.BytesIO()
-        diagrams(rankings).savefig(buffer, format="svg")
-    about = "; ".join(sentence for regime, ranking in rankings.items() for sentence in in_words(regime, ranking))
-    return {"source": f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}", "about": about}
+        diagrams({regime: ranking}).savefig(buffer, format="svg")
+    source = f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return {"source": source, "about": " ".join(in_words(regime, ranking))}
 
 
 def _script_safe(text: str) -> str:

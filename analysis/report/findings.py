@@ -63,7 +63,8 @@ def _winners(summary: pd.DataFrame) -> Iterator[str]:
         densities = contested["density"].nunique()
         won = top.groupby("line")["density"].apply(sorted).sort_values(key=lambda lists: -lists.map(len), kind="stable")
         parts = [f"{label(str(line))} at {', '.join(f'{value:g}' for value in at)}" for line, at in won.items()]
-        yield f"{setup_title(setup)}, {growth_title(growth)}: highest mean of {densities} densities: {'; '.join(parts)}."
+        where = f"{setup_title(setup)}, {growth_title(growth)}"
+        yield f"{where}: the highest mean has, of {densities} densities, {'; '.join(parts)}."
 
 
 def _spread(summary: pd.DataFrame) -> Iterator[str]:
@@ -130,10 +131,10 @@ def _periods(varied: pd.DataFrame) -> Iterator[str]:
     for (setup, growth), here in dynamic.groupby(["setup", "growth"]) if len(dynamic) else ():
         means = here.groupby("update_period")["val_acc"].mean()
         best, worst = means.idxmax(), means.idxmin()
+        where = f"{setup_title(setup)}, {growth_title(growth)}"
         yield (
-            f"{setup_title(setup)}, {growth_title(growth)}: averaged over criteria and densities, Δt = {best:g} has the "
-            f"highest validation accuracy ({100 * means[best]:.2f} %), Δt = {worst:g} the lowest "
-            f"({100 * means[worst]:.2f} %)."
+            f"{where}: averaged over criteria and densities, Δt = {best:g} has the highest validation accuracy "
+            f"({100 * means[best]:.2f} %), Δt = {worst:g} the lowest ({100 * means[worst]:.2f} %)."
         )
 
 

@@ -1,7 +1,7 @@
 "use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
-const PAGE = 100;
+const PAGE = 50;
 const LAYOUT = { margin: { l: 60, r: 15, t: 34, b: 48 }, font: { family: "system-ui, sans-serif", size: 13 },
   hovermode: "closest", showlegend: false, paper_bgcolor: "white", plot_bgcolor: "white" };
 const CONFIG = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
@@ -98,7 +98,8 @@ function drawPeriods() {
   const here = periods.filter((cell) => cell.setup === setup && cell.density === density);
   const dynamic = here.filter((cell) => cell.growth === growth);
   const statics = here.find((cell) => cell.line === "static");
-  $("period-none").hidden = periods.length > 0;
+  $("period-none").hidden = dynamic.length > 0;
+  $("period-choice").hidden = dynamic.length === 0;
   for (const id of ["period-chart", "itop-chart"]) $(id).hidden = dynamic.length === 0;
   if (!dynamic.length) return;
   const title = `${setup}, ${growth} growth, density ${density}`, x = "update period Δt (steps, log scale)";

@@ -34,7 +34,7 @@ def decode_all(parts: Sequence[Sequence[Path]], image_size: int | None) -> list[
     height, width = (image_size, image_size) if image_size else _first_size(paths)
     images = np.empty((len(paths), 3, height, width), dtype=np.uint8)
     grey = np.zeros(len(paths), dtype=bool)
-    problems: list[tuple[int, str]] = []
+    problems: list[tuple[int, Exception]] = []
 
     def decode(begin: int) -> int:
         chunk = range(begin, min(begin + _CHUNK, len(paths)))
@@ -42,10 +42,10 @@ def decode_all(parts: Sequence[Sequence[Path]], image_size: int | None) -> list[
             try:
                 pixels, grey[index] = _decode(paths[index], image_size)
                 if pixels.shape[:2] != (height, width):
-                    raise ValueError(f"{pixels.shape[1]}×{pixels.shape[0]} pixels, not {width}×{height}")
+                    raise _OtherSizeError(f"{pixels.shape[1]}×{pixels.shape[0]} pixels, not {width}×{height}")
                 images[index] = pixels.transpose(2, 0, 1)
             except Exception as error:  # a damaged file may raise anything
-                problems.append((index, str(error)))
+                problems.append((index, error))
         return len(chunk)
 
     with (
@@ -55,11 +55,7 @@ def decode_all(parts: Sequence[Sequence[Path]], image_size: int | None) -> list[
         for count in threads.map(decode, range(0, len(paths), _CHUNK)):
             bar.update(count)
     if problems:
-        told = [f"{paths[index]} ({_short(reason, paths[index])})" for index, reason in sorted(problems)]
-        resize = "" if image_size else ", or set dataset.image_size=… if they differ in size"
-        raise UserError(
-            f"{len(told)} of {len(paths)} files cannot be used: {named(told)}; repair or remove them{resize}"
-        )
+        raise _refusal(paths, problems)
     channels = 1 if grey.all() else 3
     ends = np.cumsum([len(part) for part in parts])[:-1]
     return np.split(images[:, :channels], ends)
@@ -90,6 +86,17 @@ def _first_size(paths: Sequence[Path]) -> tuple[int, int]:
     raise UserError(f"none of {len(paths)} files is an image: {named(paths)}")
 
 
-def _short(reason: str, path: Path) -> str:
-    """Returns Pillow's reason without the file's name, which stands beside it."""
-    return reason.replace(f" {str(path)!r}", "") or "unreadable"
+class _OtherSizeError(ValueError):
+    """An image that dataset.image_size would make usable."""
+
+
+def _refusal(paths: Sequence[Path], problems: list[tuple[int, Exception]]) -> UserError:
+    problems.sort(key=lambda problem: problem[0])
+    # Pillow names the file, which stands beside its reason already
+    reasons = [(paths[index], str(error).replace(f" {str(paths[index])!r}", "")) for index, error in problems]
+    told = named([f"{path} ({reason or 'unreadable'})" for path, reason in reasons])
+    resize = any(isinstance(error, _OtherSizeError) for _, error in problems)
+    return UserError(
+        f"{len(problems)} of {len(paths)} files cannot be used: {told}; repair or remove them"
+        f"{', or set dataset.image_size=… if they differ in size' if resize else ''}"
+    )

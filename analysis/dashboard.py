@@ -1,0 +1,154 @@
+"""A Weights & Biases report that compares criteria across densities, made of W&B's own panels: it stays live."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import wandb_workspaces.reports.v2 as wr
+
+from analysis.collect import collect
+from analysis.looks import growth_title, setup_title
+from analysis.results import Results
+from analysis.source import Source
+from dst.errors import UserError
+
+TITLE = "Where to prune in dynamic sparse training"
+_GROWTHS = ("random", "gradient")
+_DENSITY, _PERIOD, _CRITERION = "density.value.value", "update_period.value.steps", "criterion.value.name"
+"""What W&B stores nested choices under: it puts a ``value`` after the first part, whatever comes then."""
+_COLUMNS = (
+    *("run:name", "run:state", "run:jobType", "config:model.value.name", "config:dataset.value.name"),
+    *(f"config:{key}" for key in (_CRITERION, "growth.value.name", _DENSITY, _PERIOD, "seed.value")),
+    *("summary:test_acc", "summary:test_acc_best_val", "summary:val_acc", "summary:itop_ratio", "summary:duration_s"),
+)
+_REFERENCE = "['dense', 'static']"
+
+Panels = list[tuple[str, str]]
+"""Pairs of setup and growth."""
+
+
+def make_dashboard(source: Source, *, dry_run: bool = False) -> str:
+    """Saves the report to W&B, or its specification to a file, and says where.
+
+    Raises:
+        UserError: without an entity, or where W&B does not take the report.
+    """
+    if not source.entity:
+        raise UserError("entity: say whose W&B project it is: entity=… project=…")
+    report = dashboard(source.entity, source.project, _panels_of(source))
+    if dry_run:
+        return f"specification in {_write_spec(report, Results(source.results))}"
+    try:
+        report.save()
+    except Exception as error:  # wandb raises many kinds, and a bare Exception where nobody is logged in
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"entity={source.entity} project={source.project}: W&B did not take the report ({reason}); try "
+            "dry_run=true, or log in with: wandb login"
+        ) from error
+    return str(report.url)
+
+
+def dashboard(entity: str, project: str, panels: Panels) -> wr.Report:
+    """Returns the report: accuracy, update period, learning curves of each setup and growth; a table of runs."""
+    blocks: list[Any] = [
+        wr.P("Every panel shows the runs there are by now. A point is the mean over the seeds of a group."),
+        wr.TableOfContents(),
+    ]
+    for setup in dict.fromkeys(setup for setup, _ in panels):
+        blocks.append(wr.H1(setup_title(setup)))
+        for growth in [growth for of, growth in panels if of == setup]:
+            blocks += [wr.H2(growth_title(growth).capitalize()), *_setup_blocks(setup, growth)]
+    blocks += [
+        wr.H1("Runs"),
+        wr.PanelGrid(runsets=[_runset("all runs", [])], panels=[wr.RunComparer(diff_only="split")]),
+    ]
+    return wr.Report(entity=entity, project=project, title=TITLE, blocks=blocks, width="fluid")
+
+
+def _setup_blocks(setup: str, growth: str) -> list[Any]:
+    """Returns a grid of means by criterion and density, one by update period, one of learning curves."""
+    model, _, dataset = setup.partition("/")
+    here = [f"Config('model.value.name') == '{model}'", f"Config('dataset.value.name') == '{dataset}'"]
+    dynamic = [*here, f"Metric('JobType') not in {_REFERENCE}", f"Config('growth.value.name') == '{growth}'"]
+    reference = [*here, f"Metric('JobType') in {_REFERENCE}"]  # their configs name a criterion that had no effect
+
+    def grid(key: str, *panels: Any) -> wr.PanelGrid:
+        groups = [f"config.{key}"] if key else []
+        runsets = [
+            _runset(growth_title(growth), dynamic, [f"config.{_CRITERION}", *groups]),
+            _runset("dense and static", reference, ["run.jobType", *groups]),
+        ]
+        return wr.PanelGrid(runsets=runsets, panels=list(panels))
+
+    density, period = wr.Config("density.value"), wr.Config("update_period.steps")
+    return [
+        grid(
+            _DENSITY,
+            _scatter("Test accuracy versus density", density, "test_acc", 0),
+            _scatter("Test accuracy at the best validation epoch versus density", density, "test_acc_best_val", 1),
+        ),
+        grid(
+            _PERIOD,
+            _scatter("Validation accuracy versus update period", period, "val_acc", 0),
+            _scatter("ITOP ratio versus update period", period, "itop_ratio", 1),
+        ),
+        grid("", _curve("Validation accuracy", "val_acc", 0), _curve("Training loss", "train_loss", 1)),
+    ]
+
+
+def _runset(name: str, filters: Sequence[str], groups: Iterable[str] = ()) -> wr.Runset:
+    return wr.Runset(
+        name=name,
+        filters=" and ".join(filters),
+        groupby=list(groups),
+        visible_columns=list(_COLUMNS),
+    )
+
+
+def _scatter(title: str, x: wr.Config, summary: str, place: int) -> wr.ScatterPlot:
+    return wr.ScatterPlot(title=title, x=x, y=wr.SummaryMetric(summary), log_x=True, layout=_half(place))
+
+
+def _curve(title: str, metric: str, place: int) -> wr.LinePlot:
+    return wr.LinePlot(
+        title=title,
+        x="epoch",
+        y=[metric],
+        groupby="JobType",  # which is the criterion, dense or static
+        groupby_aggfunc="mean",
+        groupby_rangefunc="stddev",
+        max_runs_to_show=100,
+        layout=_half(place),
+    )
+
+
+def _half(place: int) -> wr.Layout:
+    """The left or the right half of W&B's grid of 24 columns."""
+    return wr.Layout(x=12 * place, y=0, w=12, h=10)
+
+
+def _panels_of(source: Source) -> Panels:
+    """Returns the setups and growths there are runs or plans of; without any, those of the paper."""
+    try:
+        collection = collect(source)
+    except UserError:
+        return [(setup, growth) for setup in _paper_setups() for growth in _GROWTHS]
+    rows = [frame[["setup", "growth"]].dropna() for frame in (collection.runs, collection.missing)]
+    found = sorted({tuple(pair) for frame in rows for pair in frame.to_numpy()})
+    return found or [(setup, growth) for setup in _paper_setups() for growth in _GROWTHS]
+
+
+def _paper_setups() -> list[str]:
+    from analysis.figures.accuracy import APPENDIX, MAIN
+
+    return [*MAIN, *APPENDIX]
+
+
+def _write_spec(report: wr.Report, results: Results) -> Path:
+    model = report._to_model()  # the library has no public way to see what it would send
+    spec = json.loads(model.model_dump_json(by_alias=True, exclude_none=True))
+    return results.write_text("dashboard.json", json.dumps(spec, indent=1) + "\n")

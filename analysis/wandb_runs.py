@@ -1,0 +1,114 @@
+"""The runs of a Weights & Biases project as the frames that run directories give."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import pandas as pd
+import pyarrow as pa
+from tqdm import tqdm
+
+from analysis.choices import flatten
+from analysis.frames import runs_frame
+from analysis.metrics_files import SCHEMA
+from analysis.run_files import summary_columns
+from dst.errors import UserError
+
+_PAGE = 200
+_THREADS = 8
+_WAITS_S = (1, 2, 4, 8, 16)
+"""Between attempts at one request."""
+
+_STATUS = {"running": "running", "failed": "failed", "crashed": "failed", "killed": "failed"}
+"""What W&B's states mean for a run whose summary says nothing; any other: ``unfinished``."""
+
+_T = TypeVar("_T")
+
+
+def read_project(
+    entity: str | None, project: str, wanted: Collection[str] | None = None, api: Any = None
+) -> tuple[pd.DataFrame, pa.Table]:
+    """Returns runs and epochs of a W&B project, like those of run directories.
+
+    Args:
+        entity: whose project; None: that of whoever is logged in.
+        project: its name.
+        wanted: only the runs with these ids.
+        api: a ``wandb.Api``; made if None.
+
+    Raises:
+        UserError: where W&B cannot be reached, or has no such project.
+    """
+    path = f"{entity}/{project}" if entity else project
+    try:
+        api = api or _api()
+        listed = _listed(api.runs(path, per_page=_PAGE, lazy=False))
+        runs = [
+            run for run in tqdm(listed, desc="runs", disable=None, leave=False) if wanted is None or run.id in wanted
+        ]
+        with ThreadPoolExecutor(_THREADS) as pool:
+            tables = list(tqdm(pool.map(_epochs, runs), desc="curves", total=len(runs), disable=None, leave=False))
+    except UserError:
+        raise
+    except Exception as error:  # wandb raises its own errors, requests' and ValueError
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"source=wandb {path}: {reason}; check entity=… project=…, and log in with: wandb login"
+        ) from error
+    return runs_frame([_row(run) for run in runs]), pa.concat_tables([SCHEMA.empty_table(), *tables])
+
+
+def _api() -> Any:
+    import wandb
+
+    return wandb.Api(timeout=60)
+
+
+def _listed(pages: Any) -> Iterator[Any]:
+    """Yields the runs page by page; a page that fails is asked for again, not those before it."""
+    iterator = iter(pages)
+    nothing = object()
+    while (run := _retried(lambda: next(iterator, nothing))) is not nothing:
+        yield run
+
+
+def _row(run: Any) -> dict[str, Any]:
+    """Returns the row of a run; one that is none of ours becomes ``broken``, with the reason."""
+    row: dict[str, Any] = {
+        "run_id": run.id,
+        "path": getattr(run, "url", None) or run.id,
+        "status": "broken",
+        "reason": None,
+    }
+    config = {key: value for key, value in dict(run.config).items() if not key.startswith("_")}
+    if not all(isinstance(config.get(group), dict) for group in ("model", "dataset", "density")):
+        return row | {"reason": "its config has no model, dataset and density: no run of this framework"}
+    row |= flatten(config)
+    summary = {key: value for key, value in dict(run.summary.items()).items() if not key.startswith(("_", "topology/"))}
+    if "status" in summary:
+        return row | summary_columns(summary, run.id)
+    reason = f"W&B calls it {run.state}" if _STATUS.get(run.state) == "failed" else None
+    return row | {"status": _STATUS.get(run.state, "unfinished"), "reason": reason}
+
+
+def _epochs(run: Any) -> pa.Table:
+    """Returns the learning curve of a run; empty for one without."""
+    keys = [name for name in SCHEMA.names if name != "run_id"]
+    wanted = dict(run.summary.items()).get("epochs")
+    records = _retried(lambda: list(run.scan_history(keys=keys)))
+    if not records or len(records) != wanted:  # W&B passes over records that lack one of the keys
+        records = _retried(lambda: list(run.scan_history()))
+    curve = [{"run_id": run.id, **record} for record in records if record.get("epoch") is not None]
+    return pa.Table.from_pylist([{name: row.get(name) for name in SCHEMA.names} for row in curve], schema=SCHEMA)
+
+
+def _retried(request: Callable[[], _T]) -> _T:
+    for wait in _WAITS_S:
+        try:
+            return request()
+        except Exception:  # what is wrong shows at the last attempt, if it lasts
+            time.sleep(wait)
+    return request()

@@ -1,0 +1,89 @@
+"""Whatever befalls a job in the middle of its runs, each run ends once and as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.launch.study import Study
+from tests.slurm.cluster import SlurmCluster, wait_until
+
+pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
+
+RUNS = ("criterion=magnitude,set", "growth=gradient", "density=d0.2", "recipe.epochs=250", "checkpoint.minutes=0.01")
+ON_A100 = ("cluster=slurm_a100", "cluster.cpus_per_run=1", "cluster.runs_per_gpu=2", "cluster.signal_s=30")
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> dict[str, dict[str, Any]]:
+    study = Study(tmp_path_factory.mktemp("undisturbed"), data_dir)
+    runs = study.plan("runs", *RUNS)
+    study.launch("submit", "sweep=runs", "cluster=local")
+    return {run_id: study.results(run_id) for run_id in runs}
+
+
+def requeued(cluster: SlurmCluster, job_id: str, lane: int) -> None:
+    cluster.ask("scontrol", "requeue", job_id)
+
+
+def preempted(cluster: SlurmCluster, job_id: str, lane: int) -> None:
+    cluster.ask("scancel", "--signal=USR2", job_id)
+
+
+def lane_killed(cluster: SlurmCluster, job_id: str, lane: int) -> None:
+    os.kill(lane, signal.SIGKILL)
+
+
+def worker_killed(cluster: SlurmCluster, job_id: str, lane: int) -> None:
+    os.kill(_parent(lane), signal.SIGKILL)
+
+
+def slurmd_killed(cluster: SlurmCluster, job_id: str, lane: int) -> None:
+    cluster.kill_node("a100-0", with_jobs=False)
+    cluster.start_node("a100-0")
+
+
+def node_lost_and_back(cluster: SlurmCluster, job_id: str, lane: int) -> None:
+    cluster.kill_node("a100-0", with_jobs=True)
+    cluster.start_node("a100-0")
+
+
+FAULTS = [requeued, preempted, lane_killed, worker_killed, slurmd_killed, node_lost_and_back]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_a_fault_in_the_middle_changes_no_result(
+    fault: Callable[[SlurmCluster, str, int], None],
+    cluster: SlurmCluster,
+    study: Study,
+    undisturbed: dict[str, dict[str, Any]],
+) -> None:
+    runs = study.plan("runs", *RUNS)
+    study.launch("submit", "sweep=runs", *ON_A100)
+    wait_until(lambda: all(map(_is_under_way, map(study.run_dir, runs))), "both runs to be under way")
+    fault(cluster, study.jobs("runs")[0]["job_id"], _lane(study.run_dir(runs[0])))
+    assert not all(map(study.is_finished, runs)), "the fault came too late to test anything"
+    study.wait_finished(runs)
+    assert {run_id: study.results(run_id) for run_id in runs} == undisturbed
+    assert [study.times_finished(run_id) for run_id in runs] == [1, 1]
+
+
+def _is_under_way(directory: Path) -> bool:
+    metrics = directory / "metrics.jsonl"
+    return (directory / "checkpoint.pt").exists() and len(metrics.read_text().splitlines()) > 20
+
+
+def _lane(directory: Path) -> int:
+    """The process that trains a run, as its claim names it."""
+    pid: int = json.loads(next(directory.glob("claim.*")).read_text())["pid"]
+    return pid
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])

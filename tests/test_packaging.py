@@ -1,0 +1,51 @@
+"""The installed wheel works like the checkout."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from dst.config import compose, run_id
+from tests.conftest import ROOT
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the contents of the project's wheel are, away from the checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    built = subprocess.run(build, capture_output=True, text=True)
+    assert built.returncode == 0, built.stdout + built.stderr
+    with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
+        wheel.extractall(folder / "site")
+    return folder / "site"
+
+
+def python(installed: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    return subprocess.run(
+        [sys.executable, "-P", *arguments] if sys.version_info >= (3, 11) else [sys.executable, *arguments],
+        cwd=folder, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def test_a_wheel_finds_its_own_config(installed: Path, tmp_path: Path) -> None:
+    line = "import dst.components, dst.config as c; print(dst.components.CONF_DIR, c.run_id(c.compose()))"
+    found = python(installed, tmp_path, "-c", line)
+    assert found.stdout.split() == [str(installed / "dst" / "conf"), run_id(compose())], found.stderr
+
+
+def test_a_run_and_a_plan_start_from_a_wheel(installed: Path, tmp_path: Path) -> None:
+    trained = python(
+        installed, tmp_path, "-m", "dst.train", "dataset=digits", "model=small_mlp", "tracker=local", "recipe.epochs=1"
+    )
+    assert trained.returncode == 0, trained.stderr
+    assert list((tmp_path / "outputs" / "runs").glob("*/summary.json"))
+    planned = python(installed, tmp_path, "-m", "launch", "plan", "sweep=demo")
+    assert planned.returncode == 0, planned.stderr
+    assert (tmp_path / "outputs" / "sweeps" / "demo" / "plan.jsonl").exists()
