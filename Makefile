@@ -39,7 +39,7 @@ lint: $(STAMP)  ## ruff and mypy
 	$(BIN)/mypy
 
 bench: $(STAMP)  ## time training steps against the bare arithmetic; table and results/bench.json
-	$(RUN) tests.benchmarks.steps
+	$(RUN) tests.benchmarks
 
 clean:  ## remove .venv, caches and build outputs; data, outputs and results stay
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _SECTION = re.compile(r"^(?=[^\s#-])", re.MULTILINE)
@@ -24,7 +24,7 @@ WITHOUT_EFFECT = {
 
 
 def parse_config(text: str) -> dict[str, Any]:
-    """Returns what a ``config.yaml`` holds; raises ValueError if it is no YAML mapping.
+    """Returns what a ``config.yaml`` holds; raises ValueError if that is no run's config.
 
     Parsed section by section, as thousands of runs share most of their sections, and YAML is slow to parse.
     """
@@ -39,12 +39,20 @@ def parse_config(text: str) -> dict[str, Any]:
             raise ValueError(" ".join(str(error).split())) from error
     if not isinstance(config, dict) or not config:
         raise ValueError("no mapping")
+    check_groups(config)
     return config
 
 
 @lru_cache(maxsize=4096)
 def _section(text: str) -> dict[str, Any]:
     return yaml.load(text, Loader=_Loader) or {}
+
+
+def check_groups(config: Mapping[str, Any]) -> None:
+    """Raises ValueError unless the config has the groups that every run of this framework has."""
+    for group in ("model", "dataset", "density", "update_period"):
+        if not isinstance(config.get(group), Mapping):
+            raise ValueError(f"no {group}: no run of this framework")
 
 
 def method_of(config: Mapping[str, Any]) -> str:

@@ -72,7 +72,7 @@ def collect(source: Source) -> Collection:
     if plan is not None:
         results.write_csv("missing.csv", missing)
     results.write_text("collect.log", "".join(f"{line}\n" for line in problems(memory.runs)))
-    kind = {"wandb": "W&B project"}.get(memory.origin.get("source"), "folder")
+    kind = "W&B project" if memory.origin.get("source") == "wandb" else "folder"
     origin = f"{kind} {memory.origin.get('from', source.runs_dir)}"
     collection = Collection(memory.runs, missing, results, origin, None if plan is None else len(plan))
     return _where(collection, source.where)

@@ -44,6 +44,13 @@ def ordered(methods: Iterable[str]) -> list[str]:
     return sorted(set(methods), key=lambda method: (names.index(method) if method in _NAMES else len(names), method))
 
 
+def growth_order(growths: Iterable[str]) -> list[str | None]:
+    """Returns the growth criteria, each once: random, gradient, as in the paper, then others; if none, only None."""
+    first = ["random", "gradient"]
+    rank = {growth: (first.index(growth) if growth in first else len(first), growth) for growth in growths}
+    return [*sorted(rank, key=rank.__getitem__)] or [None]
+
+
 def label(method: str) -> str:
     """Returns what a criterion, ``static`` or ``dense`` is called in print."""
     return _NAMES.get(method, method)
@@ -68,6 +75,6 @@ def setup_title(setup: str) -> str:
     return f"{model} on {dataset}"
 
 
-def growth_title(growth: str) -> str:
-    """Returns a growth criterion as a title."""
-    return f"{growth} growth"
+def growth_title(growth: str | None) -> str:
+    """Returns a growth criterion as a title; nothing for none."""
+    return f"{growth} growth" if growth else ""

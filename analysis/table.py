@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.compare import Comparable, at_one_period, cells, comparable, diverged_note
-from analysis.looks import growth_title, label, ordered, setup_title
+from analysis.looks import growth_order, growth_title, label, ordered, setup_title
 
 _BEST, _SECOND = "▲", "△"
 _LEGEND = f"{_BEST} best and {_SECOND} second of a density. In %: mean ± standard deviation (runs)."
@@ -74,7 +74,7 @@ def panels(chosen: Comparable, metric: str = "test_acc") -> list[Panel]:
     return [
         _panel(setup, growth, of_setup[of_setup["growth"].isna() | (of_setup["growth"] == growth)])
         for setup, of_setup in summary.groupby("setup")
-        for growth in sorted(of_setup["growth"].dropna().unique()) or [None]
+        for growth in growth_order(of_setup["growth"].dropna())
     ]
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 from tqdm import tqdm
 
-from analysis.choices import flatten
+from analysis.choices import check_groups, flatten
 from analysis.frames import runs_frame
 from analysis.metrics_files import SCHEMA
 from analysis.run_files import summary_columns
@@ -84,8 +84,10 @@ def _row(run: Any) -> dict[str, Any]:
         "reason": None,
     }
     config = {key: value for key, value in dict(run.config).items() if not key.startswith("_")}
-    if not all(isinstance(config.get(group), dict) for group in ("model", "dataset", "density")):
-        return row | {"reason": "its config has no model, dataset and density: no run of this framework"}
+    try:
+        check_groups(config)
+    except ValueError as error:
+        return row | {"reason": f"its config has {error}"}
     row |= flatten(config)
     summary = {key: value for key, value in dict(run.summary.items()).items() if not key.startswith(("_", "topology/"))}
     if "status" in summary:

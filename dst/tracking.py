@@ -143,6 +143,18 @@ class WandbTracker(Tracker):
 
     def _init(self, arguments: dict[str, Any]) -> Any:
         """Returns a W&B run: as the mode asks for, or offline if that is online and the server cannot be reached."""
+        mode = self._mode()
+        try:
+            return self._begin(arguments, mode)
+        except Exception as error:
+            if mode != "online" or self._gave_up:
+                raise
+            self._warn(error, f"the run is kept offline, for: wandb sync {arguments['dir']}/wandb/offline-run-*")
+        _end_service()  # as it holds the id of the failed attempt in use
+        return self._begin(arguments, "offline")
+
+    def _mode(self) -> Any:
+        """Loads wandb, quietly, and returns the mode asked for; ``offline`` where there is no key for ``online``."""
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # the reports can hold up the exit for half a minute
         import wandb
 
@@ -150,8 +162,13 @@ class WandbTracker(Tracker):
         found = wandb.setup(quiet).settings  # with WANDB_* and W&B's own settings files
         atexit.register(self._finish_at_exit)  # now, so as to come before wandb's own, which waits without end
         mode: Any = self.cfg.mode or found.mode
-        if mode == "online" and not _has_credentials(found.base_url):
+        if mode == "online" and not has_credentials(found.base_url):
             mode = "offline"  # wandb would ask for a key
+        return mode
+
+    def _begin(self, arguments: dict[str, Any], mode: Any) -> Any:
+        import wandb
+
         settings = wandb.Settings(
             silent=True,
             console="off",
@@ -164,14 +181,7 @@ class WandbTracker(Tracker):
             finish_timeout=self.cfg.timeout_s * 0.8,  # wandb giving up by itself keeps more than being killed
             finish_timeout_raises=True,
         )
-        try:
-            return wandb.init(mode=mode, reinit="create_new", settings=settings, **arguments)
-        except Exception as error:
-            if mode != "online" or self._gave_up:
-                raise
-            self._warn(error, f"the run is kept offline, for: wandb sync {arguments['dir']}/wandb/offline-run-*")
-        _end_service()  # as it holds the id of the failed attempt in use
-        return wandb.init(mode="offline", reinit="create_new", settings=settings, **arguments)
+        return wandb.init(mode=mode, reinit="create_new", settings=settings, **arguments)
 
     def _warn(self, reason: object, outcome: str = "the run goes on without it") -> None:
         """One line a run."""
@@ -187,7 +197,7 @@ def _method(config: dict[str, Any]) -> str:
     return "static" if config["update_period"]["steps"] is None else str(config["criterion"]["name"])
 
 
-def _has_credentials(base_url: str) -> bool:
+def has_credentials(base_url: str) -> bool:
     """Whether wandb would find an API key for that server without asking the user for one."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True

@@ -181,7 +181,8 @@ def _sync(arguments: Arguments) -> int:
     from launch.sync import sync
 
     plan = Plan.read(arguments.name, arguments.output_dir)
-    return sync(plan, jobs=arguments.launch.jobs, entity=arguments.launch.entity, project=arguments.launch.project)
+    given = arguments.launch
+    return sync(plan, jobs=given.jobs, entity=given.entity, project=given.project, dry_run=given.dry_run)
 
 
 COMMANDS: dict[str, Callable[[Arguments], int]] = {

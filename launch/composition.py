@@ -43,7 +43,8 @@ def compose_all(runs: Sequence[Overrides]) -> list[Resolved]:
         base = compose_one(_overrides(shared))
     except UserError:  # a mistake, or right only together with the rest of a run
         return [compose_one(overrides) for overrides in runs]
-    changes = {part: {} for part in shared} | _changes(shared, dict.fromkeys(itertools.chain.from_iterable(parts)))
+    unchanged: dict[Part, Resolved] = {part: {} for part in shared}
+    changes = unchanged | _changes(shared, dict.fromkeys(itertools.chain.from_iterable(parts)))
     configs = [
         _assembled(base, [changes.get(part) for part in given]) or compose_one(overrides)
         for given, overrides in zip(parts, runs, strict=True)

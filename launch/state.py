@@ -48,6 +48,11 @@ def is_settled(run_dir: Path) -> bool:
     return _read(run_dir / "summary.json") is not None or (run_dir / "failure.json").exists()
 
 
+def is_finished(run_dir: Path) -> bool:
+    """Whether the run was trained to its end."""
+    return _read(run_dir / "summary.json") is not None
+
+
 def write_failure(run_dir: Path, error: str, where: str) -> None:
     """Records that the run failed: ``error`` in one line, and where and when."""
     run_dir.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ from analysis.figures.canvas import (
     notes_text,
     seeds_note,
 )
-from analysis.looks import colours, growth_title, setup_title
+from analysis.looks import colours, growth_order, growth_title, setup_title
 from analysis.table import METRIC_NAMES
 
 MAIN = (
@@ -64,7 +64,7 @@ def accuracy_versus_density(material: Material, setups: Sequence[str] | None, *,
         return []
     below = False
     order = [setup for setup in setups or sorted(summary["setup"].unique()) if setup in set(summary["setup"])]
-    growths = sorted(summary["growth"].dropna().unique()) or [None]
+    growths = growth_order(summary["growth"].dropna())
     shape = (len(order), len(growths)) if by_rows else (len(growths), len(order))
     alone = len(order) * len(growths) == 1
     grid = Grid.make(*shape, panel=(4.6, 3.0) if alone else (2.6, 2.2), sharey="row" if by_rows else "col")
@@ -98,7 +98,7 @@ def _panel(grid: Grid, axes: Axes, here: pd.DataFrame, metric: str) -> None:
     for value in here.loc[here["line"] == "dense", metric]:
         axes.axhline(100 * value, **line_style("dense", colours(["dense"])["dense"]))
         grid.used(["dense"])
-    log_ticks(axes, sparse["density"])
+    log_ticks(axes, sparse["density"], at_most=5)
 
 
 def _limits(cells_of_setup: pd.DataFrame, metric: str) -> tuple[float, float] | None:

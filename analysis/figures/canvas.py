@@ -64,27 +64,39 @@ class Grid:
     Attributes:
         figure: the figure.
         axes: its panels, rows × columns.
+        compact: many panels side by side: smaller, with smaller letters, so as to be read at the width of a page.
     """
 
     figure: Figure
     axes: Any
+    compact: bool = False
     _lines: set[str] = field(default_factory=set)
 
     @classmethod
     def make(cls, rows: int, columns: int, *, panel: tuple[float, float] = (2.6, 2.2), **shared: Any) -> Grid:
         """Returns a grid of empty panels, each ``panel`` inches wide and high."""
-        size = (max(columns * panel[0], 4.6), rows * panel[1] + 0.9)
-        figure = Figure(figsize=size, layout="constrained")
-        return cls(figure, figure.subplots(rows, columns, squeeze=False, **shared))
+        compact = columns > 3
+        wide, high = (1.7, 1.55) if compact else panel
+        figure = Figure(figsize=(max(columns * wide, 4.6), rows * high + 0.9), layout="constrained")
+        return cls(figure, figure.subplots(rows, columns, squeeze=False, **shared), compact)
 
     def used(self, lines: Iterable[str]) -> None:
         """Notes lines (criteria, ``static``, ``dense``) that the legend is to explain."""
         self._lines.update(lines)
 
-    def finish(self, caption: Sequence[str], suffix: str = "") -> Drawing:
-        """Adds legend and caption."""
+    def finish(self, caption: Sequence[str], suffix: str = "", *, markers: bool = True) -> Drawing:
+        """Adds the legend, with or without the lines' markers, and the caption."""
         palette = colours(self._lines)
-        handles = [Line2D([], [], label=label(line), **line_style(line, palette[line])) for line in palette]
+        styles = [line_style(line, colour) | ({} if markers else {"marker": ""}) for line, colour in palette.items()]
+        handles = [Line2D([], [], label=label(line), **style) for line, style in zip(palette, styles, strict=True)]
+        if self.compact:
+            for axes in self.axes.flat:
+                axes.title.set_fontsize(5.7)
+                for line in axes.lines:
+                    line.set(markersize=0.65 * line.get_markersize(), linewidth=0.75 * line.get_linewidth())
+                axes.xaxis.label.set_fontsize(6.5)
+                axes.yaxis.label.set_fontsize(6.5)
+                axes.tick_params(labelsize=6)
         columns = min(len(handles), max(3, int(self.figure.get_size_inches()[0] / 1.15)))
         self.figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False)
         return Drawing(self.figure, caption, suffix)
@@ -118,12 +130,14 @@ def draw_lines(axes: Axes, cells: pd.DataFrame, x: str, y: str, scale: float = 1
 
 
 def log_ticks(axes: Axes, values: Iterable[float], at_most: int = 6) -> None:
-    """Makes the x axis logarithmic with plain numbers at (some of) ``values``."""
-    found = sorted(set(map(float, values)))
+    """Makes the x axis logarithmic with plain numbers at those of ``values`` that leave room for one another."""
     axes.set_xscale("log")
-    if found:
-        wanted = np.geomspace(found[0], found[-1], min(at_most, len(found)))
-        axes.set_xticks(sorted({min(found, key=lambda value: abs(np.log(value / here))) for here in wanted}))
+    ticks: list[float] = []
+    found = sorted(set(map(float, values)))
+    for value in found:
+        if not ticks or np.log(value / ticks[-1]) >= np.log(found[-1] / found[0]) / at_most:
+            ticks.append(value)
+    axes.set_xticks(ticks)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())

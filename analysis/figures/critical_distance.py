@@ -64,7 +64,7 @@ def _diagram(axes: Axes, regime: str, ranking: Ranking) -> None:
         axes.vlines(tick, 0, 0.14, color="black", linewidth=1)
         axes.text(tick, 0.22, str(tick), ha="center", va="bottom", fontsize=7)
     _distance_bar(axes, ranking.cd)
-    for index, (name, rank) in enumerate(ranking.average.items()):
+    for index, (name, rank) in enumerate(zip(map(str, ranking.average.index), ranking.average, strict=True)):
         left = index < half
         row = index if left else count - 1 - index
         height, end = -depth - 0.42 * row, 0.75 if left else count + 0.25

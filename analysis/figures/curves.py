@@ -18,7 +18,7 @@ from analysis.figures.canvas import (
     notes_text,
     seeds_note,
 )
-from analysis.looks import colours, growth_title, label, ordered, setup_title
+from analysis.looks import colours, growth_order, growth_title, label, ordered, setup_title
 from analysis.table import METRIC_NAMES
 
 LEARNING_CURVES = {
@@ -53,7 +53,7 @@ def figure_2(material: Material) -> list[Drawing]:
         grid.used(["dense"])
     left.set(xlabel="epoch", ylabel="validation accuracy (%)")
     right.set(xlabel="epoch", ylabel="training loss", yscale="log")
-    return [grid.finish(_caption(chosen, material))]
+    return [grid.finish(_caption(chosen, material), markers=False)]
 
 
 def learning_curves(setup: str) -> Callable[[Material], list[Drawing]]:
@@ -74,19 +74,21 @@ def _learning_curves(material: Material, setup: str, suffix: str) -> list[Drawin
     densities = sorted(curves.loc[curves["line"] != "dense", "density"].unique())
     if not densities:
         return []
-    growths = sorted(curves["growth"].dropna().unique()) or [None]
-    grid = Grid.make(len(densities), len(growths), panel=(3.1, 1.7), sharex=True, sharey="row")
+    growths = growth_order(curves["growth"].dropna())
+    grid = Grid.make(len(densities), len(growths), panel=(3.1, 1.7), sharex=True)
     for row, density in enumerate(densities):
         for column, growth in enumerate(growths):
             axes = grid.axes[row, column]
             wanted = (curves["density"] == density) & (curves["growth"].isna() | (curves["growth"] == growth))
             grid.used(_draw(axes, curves[wanted | (curves["line"] == "dense")], "val_acc", scale=100))
+            _leave_out_start(axes, curves[wanted | (curves["line"] == "dense")])
             axes.set_title(f"density {density:g}" + (f", {growth_title(growth)}" if growth else ""))
             if column == 0:
                 axes.set_ylabel("validation acc. (%)")
             if row == len(densities) - 1:
                 axes.set_xlabel("epoch")
-    return [grid.finish([f"{setup_title(setup)}.", *_caption(chosen, material)], suffix)]
+    caption = [f"{setup_title(setup)}. The first epochs may lie below the axis.", *_caption(chosen, material)]
+    return [grid.finish(caption, suffix, markers=False)]
 
 
 def figure_4(material: Material) -> list[Drawing]:
@@ -110,7 +112,7 @@ def _loss_gap(material: Material, setup: str, suffix: str) -> list[Drawing]:
     runs = runs[(runs["density"] == density) | (runs["method"] == "dense")]
     chosen = Comparable(runs, chosen.notes)
     curves = _curves(chosen, material, ["train_loss", "val_loss"], gap=True)
-    growths = sorted(runs["growth"].dropna().unique())
+    growths = growth_order(runs["growth"].dropna())
     grid = Grid.make(len(growths), 2, panel=(3.2, 2.4), sharex="col")
     for row, growth in enumerate(growths):
         left, right = grid.axes[row]
@@ -119,6 +121,14 @@ def _loss_gap(material: Material, setup: str, suffix: str) -> list[Drawing]:
         _accuracy_points(right, runs[runs["growth"].isna() | (runs["growth"] == growth)], material.metric)
     grid.axes[-1, 0].set_xlabel("epoch")
     return [grid.finish([f"{setup_title(setup)}, density {density:g}.", *_caption(chosen, material)], suffix)]
+
+
+def _leave_out_start(axes: Axes, curves: pd.DataFrame) -> None:
+    """Starts the y axis at what is reached after a tenth of the epochs, so that differences later on show."""
+    later = curves[curves["epoch"] > 0.1 * curves["epoch"].max()]
+    low, high = 100 * later["val_acc"].min(), 100 * curves["val_acc"].max()
+    if high > low:
+        axes.set_ylim(low - 0.05 * (high - low), high + 0.08 * (high - low))
 
 
 def _accuracy_points(axes: Axes, runs: pd.DataFrame, metric: str) -> None:

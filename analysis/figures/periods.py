@@ -19,7 +19,7 @@ from analysis.figures.canvas import (
     notes_text,
     seeds_note,
 )
-from analysis.looks import colours, growth_title, setup_title
+from analysis.looks import colours, growth_order, growth_title, setup_title
 
 _SETUPS = ("large_mlp/cifar10", "small_cnn/cifar10", "resnet56/cifar10")
 _ITOP_SETUP, _ITOP_DENSITY = "large_mlp/cifar10", 0.1
@@ -34,7 +34,7 @@ def figure_5(material: Material) -> list[Drawing]:
     columns = list(
         varied[["setup", "density"]].drop_duplicates().sort_values(["setup", "density"]).itertuples(index=False)
     )
-    growths = sorted(varied["growth"].unique())
+    growths = growth_order(varied["growth"])
     grid = Grid.make(len(growths), len(columns), sharey="col")
     for row, growth in enumerate(growths):
         for column, (setup, density) in enumerate(columns):
@@ -44,10 +44,10 @@ def figure_5(material: Material) -> list[Drawing]:
             for value in static.loc[(static["setup"] == setup) & (static["density"] == density), "val_acc"]:
                 axes.axhline(100 * value, color=colours(["static"])["static"], linestyle=":")
                 grid.used(["static"])
-            log_ticks(axes, here["update_period"])
+            log_ticks(axes, here["update_period"], at_most=4)
             axes.set_title(f"{setup_title(setup)}\n{growth_title(growth)}, density {density:g}")
             if row == len(growths) - 1:
-                axes.set_xlabel("update period Δt (steps, log scale)")
+                axes.set_xlabel("Δt (steps, log scale)")
             if column == 0:
                 axes.set_ylabel("validation accuracy (%)")
     return [grid.finish(_caption(varied, "val_acc", chosen, material))]
@@ -61,16 +61,16 @@ def figure_11(material: Material) -> list[Drawing]:
         return []
     density = min(varied["density"].unique(), key=lambda value: abs(np.log(value / _ITOP_DENSITY)))
     varied = varied[varied["density"] == density]
-    setups, growths = sorted(varied["setup"].unique()), sorted(varied["growth"].unique())
+    setups, growths = sorted(varied["setup"].unique()), growth_order(varied["growth"])
     grid = Grid.make(len(setups), len(growths), panel=(3.0, 2.3), sharey=True)
     for row, setup in enumerate(setups):
         for column, growth in enumerate(growths):
             axes = grid.axes[row, column]
             here = varied[(varied["growth"] == growth) & (varied["setup"] == setup)]
             grid.used(draw_lines(axes, here, "update_period", "itop_ratio", scale=1))
-            log_ticks(axes, here["update_period"])
+            log_ticks(axes, here["update_period"], at_most=4)
             axes.set_title(f"{setup_title(setup)}\n{growth_title(growth)}, density {density:g}")
-            axes.set_xlabel("update period Δt (steps, log scale)")
+            axes.set_xlabel("Δt (steps, log scale)")
         grid.axes[row, 0].set_ylabel("ITOP ratio")
     return [grid.finish(_caption(varied, "itop_ratio", chosen, material))]
 

@@ -60,7 +60,7 @@ def _data(collection: Collection, runs: pd.DataFrame) -> dict[str, Any]:
         "origin": f"{len(runs)} runs in {collection.origin}; report of {made}",
         "tiles": _tiles(collection, runs),
         "statuses": _statuses(runs),
-        "findings": findings(at_period.runs, varied, rankings),
+        **dict(zip(("findings", "setup_findings"), findings(at_period.runs, varied, rankings), strict=True)),
         "diagrams": [_image(regime, ranking) for regime, ranking in found.items()],
         "rank_notes": [
             *(sentence for regime, ranking in found.items() for sentence in in_words(regime, ranking)),
@@ -82,7 +82,7 @@ def _with_lines(runs: pd.DataFrame) -> pd.DataFrame:
 
 def _tiles(collection: Collection, runs: pd.DataFrame) -> list[tuple[str, str]]:
     status = runs["status"].value_counts()
-    finished = [(f"{count:,}", name) for name, count in status.items()]
+    finished = [(f"{count:,}", str(name)) for name, count in status.items()]
     hours = runs["duration_s"].sum() / 3600
     tiles = [*finished, (f"{hours:,.1f}", "hours of training"), (f"{runs['setup'].nunique()}", "setups")]
     if collection.planned is not None:

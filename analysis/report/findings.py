@@ -13,8 +13,10 @@ from analysis.stats import ALPHA, Ranking
 _FEW = 3
 
 
-def findings(runs: pd.DataFrame, varied: pd.DataFrame, rankings: Mapping[str, Ranking | None]) -> list[str]:
-    """Returns the findings.
+def findings(
+    runs: pd.DataFrame, varied: pd.DataFrame, rankings: Mapping[str, Ranking | None]
+) -> tuple[list[str], list[str]]:
+    """Returns the findings over all runs, and those of single setups.
 
     Args:
         runs: those that can be compared, at one update period.
@@ -24,10 +26,9 @@ def findings(runs: pd.DataFrame, varied: pd.DataFrame, rankings: Mapping[str, Ra
     summary = cells(runs, ["test_acc"])
     summary = summary[summary["test_acc_n"] > 0]
     if summary.empty:
-        return ["No run has finished yet."]
-    sentences = [*_significance(rankings), *_winners(summary), *_spread(summary)]
-    sentences += [*_against_static(summary), *_against_dense(summary), *_growths(summary), *_periods(varied)]
-    return [*sentences, *_caution(summary)]
+        return ["No run has finished yet."], []
+    overall = [*_significance(rankings), *_spread(summary), *_against_static(summary), *_growths(summary)]
+    return [*overall, *_caution(summary)], [*_winners(summary), *_against_dense(summary), *_periods(varied)]
 
 
 def _significance(rankings: Mapping[str, Ranking | None]) -> Iterator[str]:
@@ -120,9 +121,10 @@ def _growths(summary: pd.DataFrame) -> Iterator[str]:
     if {"gradient", "random"} <= set(wide.columns):
         difference = 100 * (wide["gradient"] - wide["random"]).dropna()
         if len(difference):
+            mean = round(difference.mean(), 2) + 0.0  # no minus before a zero
             yield (
-                f"Gradient growth minus random growth: {difference.mean():+.2f} percentage points on average over "
-                f"{len(difference)} cells, gradient ahead in {int((difference > 0).sum())}."
+                f"Gradient growth minus random growth: {mean:+.2f} percentage points on average over {len(difference)} "
+                f"cells, gradient ahead in {int((difference > 0).sum())}."
             )
 
 
@@ -131,10 +133,10 @@ def _periods(varied: pd.DataFrame) -> Iterator[str]:
     for (setup, growth), here in dynamic.groupby(["setup", "growth"]) if len(dynamic) else ():
         means = here.groupby("update_period")["val_acc"].mean()
         best, worst = means.idxmax(), means.idxmin()
-        where = f"{setup_title(setup)}, {growth_title(growth)}"
         yield (
-            f"{where}: averaged over criteria and densities, Δt = {best:g} has the highest validation accuracy "
-            f"({100 * means[best]:.2f} %), Δt = {worst:g} the lowest ({100 * means[worst]:.2f} %)."
+            f"{setup_title(str(setup))}, {growth_title(str(growth))}: averaged over criteria and densities, "
+            f"Δt = {best:g} has the highest validation accuracy ({100 * means.max():.2f} %), Δt = {worst:g} the lowest "
+            f"({100 * means.min():.2f} %)."
         )
 
 

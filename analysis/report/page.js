@@ -22,6 +22,8 @@ function rowsOf(frame) {
   const names = Object.keys(frame), columns = names.map((name) => column(frame, name));
   return columns[0].map((_, row) => Object.fromEntries(names.map((name, index) => [name, columns[index][row]])));
 }
+const GROWTHS = ["random", "gradient"];
+const byGrowth = (growths) => [...GROWTHS.filter((growth) => growths.includes(growth)), ...growths.filter((growth) => !GROWTHS.includes(growth))];
 const unique = (values) => [...new Set(values.filter((value) => value !== null))].sort((a, b) => (a < b ? -1 : a > b ? 1 : 0));
 
 // ---- overview, findings, diagrams
@@ -39,6 +41,9 @@ statuses.append(...[data.statuses.columns, ...data.statuses.rows].map((cells, in
 }));
 $("statuses").append(statuses);
 $("finding-list").append(...data.findings.map((sentence) => element("li", sentence)));
+$("setup-finding-list").append(...data.setup_findings.map((sentence) => element("li", sentence)));
+$("setup-findings").hidden = data.setup_findings.length === 0;
+$("setup-findings").open = data.setup_findings.length < 8;
 for (const image of data.diagrams) $("diagrams").append(element("img", undefined, { src: image.source, alt: image.about }));
 $("rank-notes").append(...data.rank_notes.map((sentence) => element("p", sentence)));
 
@@ -99,6 +104,7 @@ function drawPeriods() {
   const dynamic = here.filter((cell) => cell.growth === growth);
   const statics = here.find((cell) => cell.line === "static");
   $("period-none").hidden = dynamic.length > 0;
+  $("period-none").textContent = "Trained with several update periods: " + (unique(periods.map((cell) => cell.setup)).join(", ") || "no setup") + ".";
   $("period-choice").hidden = dynamic.length === 0;
   for (const id of ["period-chart", "itop-chart"]) $(id).hidden = dynamic.length === 0;
   if (!dynamic.length) return;
@@ -109,7 +115,7 @@ function drawPeriods() {
 function chooseSetup() {
   const setup = $("setup").value, before = $("growth").value;
   const growths = unique(cells.filter((cell) => cell.setup === setup).map((cell) => cell.growth));
-  options($("growth"), growths);
+  options($("growth"), byGrowth(growths));
   if (growths.includes(before)) $("growth").value = before;
   options($("period-density"), unique(periods.filter((cell) => cell.setup === setup && cell.line !== "static").map((cell) => cell.density)));
   drawCharts();
@@ -243,6 +249,6 @@ $("run-close").addEventListener("click", () => { history.replaceState(null, "", 
 window.addEventListener("hashchange", showRun);
 
 refresh();
-if (cells.length) chooseSetup(); else $("period-none").hidden = false;
+if (cells.length) chooseSetup(); else drawPeriods();
 showRun();
 document.body.dataset.ready = "true";

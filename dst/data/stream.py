@@ -20,7 +20,7 @@ _Sample = tuple[int, int]
 
 
 class Stream:
-    """Decodes files in ``workers`` processes, which live as long as this object, and yields batches on the device.
+    """Decodes files in ``workers`` processes, which live as long as an epoch, and yields batches on the device.
 
     What travels is uint8, a quarter of the floats, from pinned memory while the device computes.
     """
@@ -29,16 +29,7 @@ class Stream:
         self, files: ImageFiles, normalise: Normalise, *, batch_size: int, workers: int, device: torch.device
     ) -> None:
         self.files, self.batch_size = files, batch_size
-        self._normalise, self._device = normalise, device
-        self._batches: list[list[_Sample]] = []  # the loader's workers outlive an epoch, so it keeps one sampler
-        self._loader = DataLoader(
-            files,
-            batch_sampler=self._batches,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            pin_memory=device.type == "cuda",
-            generator=torch.Generator(),  # else each pass would draw from the global one, on which dropout depends
-        )
+        self._normalise, self._workers, self._device = normalise, workers, device
 
     def __len__(self) -> int:
         return math.ceil(len(self.files) / self.batch_size)
@@ -49,14 +40,23 @@ class Stream:
         Raises:
             UserError: for a file that cannot be decoded.
         """
-        size = self.batch_size
-        self._batches[:] = [samples[begin : begin + size] for begin in range(start * size, len(samples), size)]
+        size, mistake = self.batch_size, ""
+        loader = DataLoader(
+            self.files,
+            batch_sampler=[samples[begin : begin + size] for begin in range(start * size, len(samples), size)],
+            num_workers=self._workers,
+            pin_memory=self._device.type == "cuda",
+            generator=torch.Generator(),  # else each pass would draw from the global one, on which dropout depends
+        )
         try:
-            for x, y in self._loader:
+            for x, y in loader:
                 x, y = (tensor.to(self._device, non_blocking=True) for tensor in (x, y))
                 yield self._normalise(x), y
         except UserError as error:  # from a worker it comes after the worker's traceback
-            raise UserError(str(error).strip().splitlines()[-1].removeprefix("dst.errors.UserError: ")) from error
+            mistake = str(error).strip().splitlines()[-1].removeprefix("dst.errors.UserError: ")
+            error.__traceback__ = None  # which holds the loader, and so its workers
+        if mistake:
+            raise UserError(mistake)
 
 
 @dataclass(frozen=True)

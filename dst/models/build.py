@@ -32,7 +32,9 @@ def build_model(
             _try(model, input_shape)
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             reason = str(error).strip().splitlines()[0]
-            raise UserError(f"model={node.get('name')}: cannot be built for {dataset}'s {shape} inputs ({reason})") from error
+            raise UserError(
+                f"model={node.get('name')}: cannot be built for {dataset}'s {shape} inputs ({reason})"
+            ) from error
     return model
 
 

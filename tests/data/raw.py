@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import struct
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ from dst.config import checked, compose
 from dst.data import DatasetConfig
 
 
+@cache
+def composed(dataset: str) -> DatasetConfig:
+    return checked(compose([f"dataset={dataset}"])).dataset
+
+
 def config(dataset: str, **changes: Any) -> DatasetConfig:
     """The group ``dataset`` as composed, with changes."""
-    cfg = checked(compose([f"dataset={dataset}"])).dataset
-    for key, value in changes.items():
-        setattr(cfg, key, value)
-    return cfg
+    return replace(composed(dataset), **changes)
 
 
 @cache
@@ -92,6 +95,12 @@ def write_tiny_imagenet(root: Path, classes: list[str], train: int, val: int) ->
             number += 1
     (root / "val" / "val_annotations.txt").write_text("".join(reversed(lines)))
     return root
+
+
+def higgs_like() -> tuple[np.ndarray, np.ndarray]:
+    """400 digits, described by 24 of their pixels: odd or even."""
+    images, labels = pictures(400, 8, channels=1)
+    return images.reshape(400, -1)[:, 10:34].astype(float) / 7, labels % 2
 
 
 def write_openml(home: Path, features: np.ndarray, labels: np.ndarray) -> Path:

@@ -15,7 +15,16 @@ from dst.data import DatasetConfig, prepare
 from dst.data.sources import torchvision as source
 from dst.data.store import Arrays
 from dst.errors import UserError
-from tests.data.raw import config, pictures, write_cifar, write_idx, write_openml, write_tiny_imagenet, write_tree
+from tests.data.raw import (
+    config,
+    higgs_like,
+    pictures,
+    write_cifar,
+    write_idx,
+    write_openml,
+    write_tiny_imagenet,
+    write_tree,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -160,11 +169,6 @@ def test_files_of_fashion_mnist_that_are_foreign_or_cut_short_are_named(
     line = refusal(config("fashion_mnist"), tmp_path)
     assert "train-images-idx3-ubyte is not the original of 156,816 bytes" in line
     assert "t10k-labels-idx1-ubyte is not the original of 58 bytes" in line
-
-
-def higgs_like() -> tuple[np.ndarray, np.ndarray]:
-    images, labels = pictures(400, 8, channels=1)
-    return images.reshape(400, -1)[:, 10:34].astype(float) / 7, labels % 2
 
 
 def test_higgs_is_read_from_what_scikit_learn_keeps_and_split_70_15_15(tmp_path: Path) -> None:

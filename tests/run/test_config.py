@@ -68,13 +68,29 @@ def test_the_defaults_are_the_papers() -> None:
         0.5,
     )
     recipe = config.recipe
-    assert (recipe.epochs, recipe.batch_size, recipe.lr, recipe.momentum, recipe.nesterov) == (100, 128, 0.01, 0.9, True)
+    assert (recipe.epochs, recipe.batch_size, recipe.lr, recipe.momentum, recipe.nesterov) == (
+        100,
+        128,
+        0.01,
+        0.9,
+        True,
+    )
     assert (list(recipe.lr_milestones), recipe.lr_decay) == ([0.5, 0.75], 0.1)
 
 
 @pytest.mark.parametrize(
     "group",
-    ["model", "dataset", "criterion", "growth", "density", "update_period", "prune_fraction", "distribution", "tracker"],
+    [
+        "model",
+        "dataset",
+        "criterion",
+        "growth",
+        "density",
+        "update_period",
+        "prune_fraction",
+        "distribution",
+        "tracker",
+    ],
 )
 def test_every_choice_of_a_group_composes_to_a_valid_config(group: str) -> None:
     for choice in options(group):

@@ -97,7 +97,9 @@ def test_a_finished_run_is_returned_at_once_and_left_as_it_is(train: Train, tmp_
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
 
 
-def test_equal_seeds_give_equal_runs_and_other_seeds_other_ones(overrides: Callable[..., list[str]], tmp_path: Path) -> None:
+def test_equal_seeds_give_equal_runs_and_other_seeds_other_ones(
+    overrides: Callable[..., list[str]], tmp_path: Path
+) -> None:
     def weights(place: str, *more: str) -> dict[str, torch.Tensor]:
         summary = run(compose(overrides("recipe.epochs=2", f"output_dir={tmp_path / place}", *more)))
         return torch.load(tmp_path / place / "runs" / summary["run_id"] / "checkpoint.pt")["training"]["model"]

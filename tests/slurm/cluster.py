@@ -100,9 +100,12 @@ class SlurmCluster:
         daemon.kill()
         daemon.wait()
         if with_jobs:
-            for pid in self.processes(lambda environment: environment.get("SLURMD_NODENAME") == node):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            pids = self.processes(lambda environment: environment.get("SLURMD_NODENAME") == node)
+            keepers = {parent for pid in pids if (parent := parent_of(pid)) not in pids and parent > 1}  # slurmstepd
+            for number in (signal.SIGSTOP, signal.SIGKILL):  # stopped first: none may report the end of another
+                for pid in (*keepers, *pids):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, number)
 
     def ask(self, *command: str) -> str:
         """Returns what a SLURM command prints; nothing where it fails."""
@@ -163,6 +166,14 @@ def missing() -> str:
     if absent:
         return f"{', '.join(absent)} not installed (packages slurm-wlm and munge)"
     return "" if os.geteuid() == 0 else "SLURM's daemons need root"
+
+
+def parent_of(pid: int) -> int:
+    """Returns the process's parent, 0 if it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def wait_until(holds: Callable[[], bool], what: str, seconds: float = 120) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.launch.study import Study
-from tests.slurm.cluster import SlurmCluster, wait_until
+from tests.slurm.cluster import SlurmCluster, parent_of, wait_until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
 
@@ -41,7 +41,7 @@ def lane_killed(cluster: SlurmCluster, job_id: str, lane: int) -> None:
 
 
 def worker_killed(cluster: SlurmCluster, job_id: str, lane: int) -> None:
-    os.kill(_parent(lane), signal.SIGKILL)
+    os.kill(parent_of(lane), signal.SIGKILL)
 
 
 def slurmd_killed(cluster: SlurmCluster, job_id: str, lane: int) -> None:
@@ -51,7 +51,9 @@ def slurmd_killed(cluster: SlurmCluster, job_id: str, lane: int) -> None:
 
 def node_lost_and_back(cluster: SlurmCluster, job_id: str, lane: int) -> None:
     cluster.kill_node("a100-0", with_jobs=True)
+    cluster.ask("scontrol", "update", "nodename=a100-0", "state=down", "reason=lost")  # SLURM finds out in minutes
     cluster.start_node("a100-0")
+    cluster.ask("scontrol", "update", "nodename=a100-0", "state=resume")
 
 
 FAULTS = [requeued, preempted, lane_killed, worker_killed, slurmd_killed, node_lost_and_back]
@@ -83,7 +85,3 @@ def _lane(directory: Path) -> int:
     """The process that trains a run, as its claim names it."""
     pid: int = json.loads(next(directory.glob("claim.*")).read_text())["pid"]
     return pid
-
-
-def _parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])

@@ -43,9 +43,7 @@ def higgs(cfg: DatasetConfig, data_dir: Path) -> tuple[Arrays, str]:
         with impatient_network(), warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")  # of damaged files, which scikit-learn removes
             # not the parser by pandas, which fails for classes that are numbers
-            data = fetch_openml(
-                data_id=44129, data_home=str(home), as_frame=False, parser="liac-arff", n_retries=1, delay=0
-            )
+            data = fetch_openml(data_id=44129, data_home=str(home), as_frame=False, parser="liac-arff", n_retries=1)
     except Exception as error:  # whatever a failed download or a damaged copy makes scikit-learn raise
         obtain = "run sklearn.datasets.fetch_openml(data_id=44129, data_home=…) where there is a network"
         damaged = [str(warning.message) for warning in told if "Invalid cache" in str(warning.message)]

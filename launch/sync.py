@@ -1,0 +1,163 @@
+"""Finished runs to Weights & Biases, from their directories: for clusters whose nodes have no network.
+
+A run is uploaded under its own id by the very tracker that trainings use, so one that was tracked while it trained, or
+was uploaded before, is continued and not doubled. What is uploaded is remembered in its directory.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import random
+import re
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from tqdm import tqdm
+
+from dst.atomic import atomic_file
+from dst.errors import UserError
+from dst.tracking import TrackerConfig, WandbTracker
+from launch.plan import Plan
+from launch.state import is_finished, read_lines
+
+_TRIES = 6
+_FIRST_WAIT_S = 4.0
+_TIMEOUT_S = 300.0
+_HOPELESS = re.compile(r"\b40[0134]\b|permission|unauthori[sz]ed|api.?key|not found|does not exist", re.IGNORECASE)
+"""What W&B says where waiting does not help."""
+
+
+def sync(plan: Plan, *, jobs: int, entity: str | None, project: str | None, dry_run: bool) -> int:
+    """Uploads the finished runs of ``plan`` that are not uploaded yet, ``jobs`` at a time; returns an exit status.
+
+    Raises:
+        UserError: without a key for W&B, or if it refuses run after run.
+    """
+    finished = [plan.run_dir(run.run_id) for run in plan.runs if is_finished(plan.run_dir(run.run_id))]
+    mode, server = _target()
+    uploads = [Upload(directory, entity, project, mode, server) for directory in finished]
+    new = [upload for upload in uploads if not upload.is_done()]
+    print(f"{len(finished)} of {len(plan.runs)} runs are finished, {len(finished) - len(new)} of them uploaded already")
+    if dry_run or not new:
+        return 0
+    failures: list[str] = []
+    with (
+        ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool,
+        tqdm(total=len(new), unit="run", disable=None, dynamic_ncols=True) as bar,
+    ):
+        futures = [pool.submit(upload) for upload in new]
+        for done, future in enumerate(as_completed(futures), start=1):
+            bar.update()
+            if failure := future.result():
+                failures.append(failure)
+            if len(failures) == done >= min(3, len(new)):
+                pool.shutdown(cancel_futures=True)
+                raise UserError(f"no run could be uploaded to {server}: {failures[-1]}")
+    kept = (
+        f" to offline folders, for: wandb sync {plan.output_dir}/runs/*/wandb/offline-run-*"
+        if mode == "offline"
+        else ""
+    )
+    print(
+        f"{len(new) - len(failures)} uploaded{kept}" + (f", {len(failures)} failed: {failures[-1]}" if failures else "")
+    )
+    return int(bool(failures))
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One run on its way to a project; called, it returns why it failed, empty if it did not."""
+
+    directory: Path
+    entity: str | None
+    project: str | None
+    mode: str
+    server: str
+
+    def __call__(self) -> str:
+        """Uploads the run; tries again, more and more slowly, where W&B is busy."""
+        failure = ""
+        for attempt in range(_TRIES):
+            if attempt:
+                time.sleep(_FIRST_WAIT_S * 2 ** (attempt - 1) * random.uniform(0.75, 1.25))
+            failure = self._attempt()
+            if not failure:
+                with atomic_file(self.directory / "synced.json") as file:
+                    file.write(json.dumps(self._record()).encode())
+            if not failure or _HOPELESS.search(failure):
+                return failure
+        return failure
+
+    def is_done(self) -> bool:
+        """Whether the run was uploaded there before."""
+        return read_lines(self.directory / "synced.json") == [self._record()]
+
+    def _record(self) -> dict[str, Any]:
+        config = self._tracker_config()
+        return {"server": self.server, "entity": config.entity, "project": config.project, "mode": self.mode}
+
+    def _tracker_config(self) -> TrackerConfig:
+        config = TrackerConfig(**self._config()["tracker"])
+        return replace(
+            config,
+            entity=self.entity or config.entity,
+            project=self.project or config.project,
+            mode=self.mode,
+            timeout_s=_TIMEOUT_S,
+        )
+
+    def _config(self) -> dict[str, Any]:
+        return OmegaConf.to_container(OmegaConf.load(self.directory / "config.yaml"))  # type: ignore[return-value]
+
+    def _attempt(self) -> str:
+        run_id = self.directory.name
+        with tempfile.TemporaryDirectory() as scratch:
+            tracker = _UploadTracker(self._tracker_config())
+            tracker.start(run_id, self._config(), self.directory if self.mode == "offline" else Path(scratch))
+            for kind, record in _history(self.directory):
+                (tracker.log_epoch if kind == "epoch" else tracker.log_topology)(record)
+            tracker.finish(json.loads((self.directory / "summary.json").read_bytes()))
+        return tracker.failure
+
+
+class _UploadTracker(WandbTracker):
+    """The tracker of trainings, but a failure is kept to be told and tried again."""
+
+    failure = ""
+
+    def _init(self, arguments: dict[str, Any]) -> Any:
+        self._mode()
+        return self._begin(arguments, self.cfg.mode)
+
+    def _warn(self, reason: object, outcome: str = "") -> None:
+        self.failure = self.failure or " ".join(str(reason).split())[:300] or type(reason).__name__
+
+
+def _history(directory: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields the run's updates and epochs as they came; an update and the epoch that ends with it in this order."""
+    updates = [(line["step"], 0, "update", line) for line in read_lines(directory / "topology.jsonl")]
+    epochs = [(line["step"], 1, "epoch", line) for line in read_lines(directory / "metrics.jsonl")]
+    for _, _, kind, line in sorted([*updates, *epochs], key=lambda entry: entry[:2]):
+        yield kind, line
+
+
+def _target() -> tuple[str, str]:
+    """Returns W&B's mode and server as its settings say; raises UserError where it would ask for a key."""
+    import wandb
+
+    from dst.tracking import has_credentials
+
+    settings = wandb.setup(wandb.Settings(silent=True)).settings
+    wandb.teardown()
+    if settings.mode != "offline" and not has_credentials(settings.base_url):
+        raise UserError(
+            f"no API key for {settings.base_url}: type wandb login or set WANDB_API_KEY (WANDB_MODE=offline needs none)"
+        )
+    return ("offline" if settings.mode == "offline" else "online"), settings.base_url

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_rgb
+
+from analysis.collect import Collection
+from analysis.figures import CATALOGUE, Material, draw
+from analysis.figures.accuracy import figure_22
+from analysis.looks import colours
+
+Collect = Callable[..., Collection]
+DRAWN = ("1", "3", "4", "5", "11", "22", "curves")
+NOT_DRAWN = ("2", "10", "23", "24", "25", "26", "27", "28", "29", "30")
+
+
+@pytest.fixture
+def study(trained: Path, collected: Collect) -> Collection:
+    return collected(trained, sweep="tiny")
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_figure_with_runs_is_drawn_as_pdf_and_png(name: str, study: Collection) -> None:
+    outcome = draw(CATALOGUE[name], study, "test_acc")
+    starts = {".pdf": b"%PDF", ".png": b"\x89PNG"}
+    assert sorted(path.suffix for path in outcome.paths) == [".pdf", ".png"]
+    for path in outcome.paths:
+        assert path.parent == study.results.folder / "figures"
+        assert path.read_bytes().startswith(starts[path.suffix])
+        assert path.stat().st_size > 5000
+    assert all(str(path) in outcome.lines[0] for path in outcome.paths)
+
+
+@pytest.mark.parametrize("name", NOT_DRAWN)
+def test_a_figure_without_runs_is_one_line_that_says_what_it_needs(name: str, study: Collection) -> None:
+    outcome = draw(CATALOGUE[name], study, "test_acc")
+    assert outcome.paths == []
+    assert outcome.lines == [f"figure {name}: nothing to draw, it needs {CATALOGUE[name].needs}"]
+
+
+def test_every_figure_asked_for_is_in_the_catalogue() -> None:
+    assert set(CATALOGUE) == {*DRAWN, *NOT_DRAWN}
+    assert {str(number) for number in (1, 2, 3, 4, 5, 10, 11, 22, *range(23, 31))} <= set(CATALOGUE)
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_no_figure_minds_an_empty_study(name: str, study: Collection) -> None:
+    nothing = Material(study.runs.iloc[:0], study.missing, lambda: study.epochs.iloc[:0])
+    assert CATALOGUE[name].draw(nothing) == []
+
+
+def material(collection: Collection) -> Material:
+    return Material(collection.runs, collection.missing, lambda: collection.epochs)
+
+
+def test_accuracy_is_the_mean_of_the_runs_against_a_log_axis_with_dense_dashed(study: Collection) -> None:
+    drawing = figure_22(material(study))[0]
+    random = next(axes for axes in drawing.figure.axes if "random growth" in axes.get_title())
+    assert random.get_xscale() == "log"
+    dense = study.runs.loc[study.runs["method"] == "dense", "test_acc"].mean()
+    dashed = [line for line in random.lines if line.get_linestyle() == "--"]
+    assert [line.get_ydata()[0] for line in dashed] == [pytest.approx(100 * dense)]
+    runs = study.runs[(study.runs["growth"] == "random") & (study.runs["update_period"] == 10)]
+    for criterion in ("magnitude", "snip"):
+        means = runs[runs["criterion"] == criterion].groupby("density")["test_acc"].mean()
+        line = next(line for line in random.lines if line.get_color() == colours([criterion])[criterion])
+        assert np.asarray(line.get_ydata()) == pytest.approx(100 * means.to_numpy())
+        assert np.asarray(line.get_xdata()) == pytest.approx(means.index.to_numpy(), rel=0.05)
+
+
+def test_missing_runs_are_named_in_the_caption(outputs: Path, collected: Collect) -> None:
+    runs = collected(outputs, sweep="tiny").runs
+    gone = runs[(runs["criterion"] == "snip") & (runs["growth"] == "random") & (runs["density"] == 0.1)]
+    for path in gone["path"]:
+        shutil.rmtree(path)
+    caption = " ".join(figure_22(material(collected(outputs, sweep="tiny")))[0].caption)
+    assert f"Missing: {len(gone)} planned runs ({len(gone)} SNIP)" in caption
+    assert "Points without runs: SNIP lacks 1." in caption
+
+
+def test_what_is_below_the_axis_is_said(study: Collection) -> None:
+    runs = study.runs.assign(test_acc=0.9 + study.runs["seed"].astype(float) / 1000)
+    runs.loc[(runs["method"] == "static") & (runs["density"] == 0.1), "test_acc"] = 0.2
+    drawing = figure_22(Material(runs, study.missing, lambda: study.epochs))[0]
+    assert any("▼" in sentence for sentence in drawing.caption)
+    assert [text.get_text() for text in drawing.figure.axes[0].texts] == ["▼20"]
+
+
+def test_a_colour_belongs_to_a_criterion_whatever_else_is_drawn() -> None:
+    everything = colours(["dense", "static", "magnitude", "set", "mest", "snip", "rsensitivity", "random", "mine"])
+    assert len(set(everything.values())) == 9
+    for method, colour in everything.items():
+        assert colours([method])[method] == colour
+
+
+# Viénot, Brettel and Mollon (1999): what a dichromat sees of linear RGB
+DICHROMATS = {
+    "protanopia": [[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.00401, -0.00401, 1]],
+    "deuteranopia": [[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]],
+}
+
+
+@pytest.mark.parametrize("kind", DICHROMATS)
+def test_colour_blind_readers_can_tell_the_papers_criteria_apart(kind: str) -> None:
+    palette = colours(["static", "magnitude", "set", "mest", "snip", "rsensitivity"])
+    linear = {name: np.array(to_rgb(colour)) ** 2.2 for name, colour in palette.items()}
+    seen = {name: np.clip(np.array(DICHROMATS[kind]) @ rgb, 0, 1) ** (1 / 2.2) for name, rgb in linear.items()}
+    distances = {pair: np.linalg.norm(seen[pair[0]] - seen[pair[1]]) for pair in itertools.combinations(seen, 2)}
+    assert min(distances.values()) > 0.1, min(distances, key=distances.__getitem__)
+
+
+def test_error_bars_are_the_standard_deviation_over_seeds(study: Collection) -> None:
+    runs = study.runs.copy()
+    chosen = (runs["criterion"] == "snip") & (runs["density"] == 0.1) & (runs["growth"] == "random")
+    chosen &= runs["update_period"] == 10
+    runs.loc[chosen, "test_acc"] = [0.5, 0.7]
+    axes = figure_22(Material(runs, study.missing, lambda: pd.DataFrame()))[0].figure.axes[0]
+    colour = colours(["snip"])["snip"]
+    bars = next(bars for bars in axes.collections if tuple(bars.get_color()[0][:3]) == to_rgb(colour))
+    (_, low), (_, high) = bars.get_segments()[0]
+    assert (low, high) == (pytest.approx(60 - 14.142, abs=0.01), pytest.approx(60 + 14.142, abs=0.01))

@@ -1,0 +1,186 @@
+"""Preparing: once for all runs, whole or not at all, whoever else is at it and whatever becomes of the process."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dst.data import DatasetConfig, prepare
+from dst.data.lock import locked
+from dst.errors import UserError
+from tests.conftest import ROOT
+from tests.data.raw import config, write_tree
+
+
+def folder_config(root: Path) -> DatasetConfig:
+    return config("image_folder", name="pictures", root=str(root))
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 1,200 images."""
+    return write_tree(tmp_path_factory.mktemp("raw"), {"train": 1000, "test": 200}, size=32, suffix="jpg")
+
+
+@pytest.fixture(scope="module")
+def fingerprint(root: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return prepare(folder_config(root), tmp_path_factory.mktemp("data"))[1].fingerprint
+
+
+def fingerprint_of_files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in (".npy", ".json")}
+
+
+def command(*overrides: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "dst.data", "prepare", *overrides],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_what_was_decoded_once_is_read_from_then_on_even_without_the_raw_data(tmp_path: Path) -> None:
+    raw = write_tree(tmp_path / "raw", {"train": 20, "test": 10})
+    first, meta = prepare(folder_config(raw), tmp_path / "data")
+    raw.rename(tmp_path / "gone")
+    second, meta_again = prepare(config("image_folder", name="pictures"), tmp_path / "data")
+    assert meta == meta_again
+    assert isinstance(second.train_x, np.memmap)
+    for part in ("train_x", "train_y", "test_x", "test_y"):
+        assert np.array_equal(getattr(first, part), getattr(second, part))
+
+
+def test_a_process_that_comes_second_waits_for_the_first_and_says_so(tmp_path: Path) -> None:
+    folder = tmp_path / "digits"
+    folder.mkdir()
+    with locked(folder / ".lock"):
+        process = command("dataset=digits", f"data_dir={tmp_path}")
+        assert process.stderr is not None
+        assert process.stderr.readline() == f"waiting for the process that prepares {folder}\n"
+        prepared_elsewhere, _ = prepare(config("digits"), tmp_path / "elsewhere")
+        assert [path.name for path in folder.iterdir()] == [".lock"]
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert out.startswith("digits: 1,257 train, 270 validation and 270 test samples of 1×8×8, 10 classes")
+    assert np.array_equal(np.load(folder / "train_x.npy"), prepared_elsewhere.train_x)
+
+
+def test_processes_that_prepare_at_once_all_get_the_whole_dataset(root: Path, fingerprint: str, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    with context.Pool(3) as pool:
+        found = pool.starmap(fingerprint_after_prepare, [(root, tmp_path)] * 6, chunksize=1)
+    assert found == [fingerprint] * 6
+    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == sorted(
+        [".lock", "meta.json", *(f"{part}.npy" for part in ("train_x", "train_y", "test_x", "test_y"))]
+    )
+
+
+def fingerprint_after_prepare(root: Path, data_dir: Path) -> str:
+    return prepare(folder_config(root), data_dir)[1].fingerprint
+
+
+def test_a_process_killed_at_any_moment_leaves_nothing_half_done(root: Path, fingerprint: str, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    began = time.monotonic()
+    fingerprint_after_prepare(root, tmp_path / "undisturbed")
+    duration, kills = time.monotonic() - began, 12
+    for kill in range(kills):
+        process = context.Process(target=fingerprint_after_prepare, args=(root, tmp_path / str(kill)))
+        process.start()
+        process.join(timeout=1.2 * duration * (kill + 1) / kills)
+        process.kill()
+        process.join()
+        arrays, meta = prepare(folder_config(root), tmp_path / str(kill))
+        assert meta.fingerprint == fingerprint
+        assert arrays.train_x.shape == (1000, 3, 32, 32)
+        assert not list((tmp_path / str(kill)).rglob("*.tmp"))
+
+
+@pytest.fixture
+def prepared(root: Path, fingerprint: str, tmp_path: Path) -> Path:
+    prepare(folder_config(root), tmp_path)
+    return tmp_path / "pictures"
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def change_one_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def put_another(path: Path) -> None:
+    np.save(path, np.zeros(7))
+
+
+def put_no_array(path: Path) -> None:
+    path.write_text("hello")
+
+
+@pytest.mark.parametrize("spoil", [cut_short, change_one_byte, put_another, put_no_array, Path.unlink])
+@pytest.mark.parametrize("name", ["train_x.npy", "test_y.npy"])
+def test_a_decoded_file_that_is_not_as_written_is_named_and_made_anew(
+    spoil, name: str, prepared: Path, root: Path, fingerprint: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = fingerprint_of_files(prepared)
+    spoil(prepared / name)
+    _, meta = prepare(folder_config(root), prepared.parent)
+    assert meta.fingerprint == fingerprint
+    assert fingerprint_of_files(prepared) == before
+    (message,) = caplog.messages
+    assert message.startswith(str(prepared / name))
+    assert message.endswith("; decoding the dataset anew")
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"format": 1}'])
+def test_a_damaged_meta_json_is_named_and_made_anew(
+    content: str, prepared: Path, root: Path, fingerprint: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (prepared / "meta.json").write_text(content)
+    assert prepare(folder_config(root), prepared.parent)[1].fingerprint == fingerprint
+    assert caplog.messages[0].startswith(str(prepared / "meta.json"))
+
+
+def test_other_data_of_the_same_name_are_refused_and_left_as_they_are(prepared: Path, tmp_path: Path) -> None:
+    other = write_tree(tmp_path / "other", {"train": 20, "test": 10})
+    before = fingerprint_of_files(prepared)
+    with pytest.raises(UserError, match=r"^dataset\.root=[^\n]*give the new data a dataset\.name of their own"):
+        prepare(folder_config(other), prepared.parent)
+    with pytest.raises(UserError, match=r"^dataset\.image_size=16: [^\n]*image_size=None"):
+        prepare(config("image_folder", name="pictures", image_size=16), prepared.parent)
+    with pytest.raises(UserError, match=r"^dataset\.source=digits: [^\n]*source=image_folder"):
+        prepare(config("digits", name="pictures"), prepared.parent)
+    assert fingerprint_of_files(prepared) == before
+
+
+def test_a_data_dir_that_cannot_be_written_is_one_line_that_says_what_to_set(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match=r"^data_dir=[^\n]*Not a directory; choose a data_dir of your own[^\n]*$"):
+        prepare(config("digits"), tmp_path / "file")
+
+
+def test_the_command_says_a_mistake_in_one_line_and_exits_with_2(tmp_path: Path) -> None:
+    for overrides, told in (
+        (
+            (f"data_dir={tmp_path}", "dataset=image_folder"),
+            f"error: dataset=image_folder: nothing usable at {tmp_path}",
+        ),
+        (("dataset=digit",), "error: dataset=digit: unknown; did you mean digits?"),
+    ):
+        process = command(*overrides)
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, out, len(err.splitlines())) == (2, "", 1)
+        assert err.startswith(told)
