@@ -43,7 +43,7 @@ class Training:
         torch.manual_seed(stream_seed(config.seed, "dropout"))  # the one stream that has to be torch's global one
 
     def train_epoch(self, after_step: Callable[[], None]) -> tuple[float, float]:
-        """Trains to the end of the epoch, from its start or from where it was stopped; returns mean loss and accuracy."""
+        """Trains to the end of the epoch, from its start or where it was stopped; returns mean loss and accuracy."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.recipe, self.epoch)
         optimizer_step = self.sparsity.step if self.sparsity else self.optimizer.step

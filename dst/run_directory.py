@@ -73,7 +73,7 @@ class RunDirectory:
         self._keep_lines("topology.jsonl", lambda record: record["step"] <= step)
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
-        """Writes ``checkpoint.pt``; the one before it stays as ``checkpoint.previous.pt`` in case this one is damaged."""
+        """Writes ``checkpoint.pt``; the one before stays as ``checkpoint.previous.pt`` in case this one is damaged."""
         current, previous = self.path / "checkpoint.pt", self.path / "checkpoint.previous.pt"
         data = _torch_bytes(state)
         for log_file in LOGS:

@@ -45,9 +45,11 @@ class Tally:
         return self.loss.item() / self.samples, self.correct.item() / self.samples
 
     def state_dict(self) -> dict[str, Any]:
+        """The sums so far."""
         return {"samples": self.samples, "loss": self.loss, "correct": self.correct}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues from :meth:`state_dict`."""
         self.samples = state["samples"]
         self.loss.copy_(state["loss"])
         self.correct.copy_(state["correct"])

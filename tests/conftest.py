@@ -11,10 +11,10 @@ from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: threads of tests side by side only hinder each other
 
-import pytest  # noqa: E402
+import pytest
 
-from dst.config import compose  # noqa: E402
-from dst.train import run  # noqa: E402
+from dst.config import compose
+from dst.train import run
 
 ROOT = Path(__file__).parents[1]
 SMALL = ("dataset=digits", "model=small_mlp", "update_period=dt25", "tracker=local", "device=cpu", "recipe.epochs=4")

@@ -48,7 +48,7 @@ class LeNet5Caffe(nn.Module):
 
 
 class VGG16(nn.Module):
-    """VGG-16 for small images: batch norm, convolutions without bias, one linear classifier (as in Liu et al., 2022)."""
+    """VGG-16 for small images: batch norm, convolutions without bias, one linear classifier (Liu et al., 2022)."""
 
     WIDTHS = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512, "pool", 512, 512, 512)
 

@@ -1,7 +1,7 @@
 """Pruning criteria: how important is each active weight?
 
-A criterion is a frozen dataclass with one formula, ``score``; the weights with the lowest scores are pruned. To add one,
-write such a class anywhere and name it in one YAML file of the config group ``criterion``. Scores are computed
+A criterion is a frozen dataclass with one formula, ``score``; the weights with the lowest scores are pruned. To add
+one, write such a class anywhere and name it in one YAML file of the config group ``criterion``. Scores are computed
 elementwise here, so a leading dimension that stacks several layers or runs needs no special care.
 """
 

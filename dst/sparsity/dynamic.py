@@ -210,7 +210,7 @@ class DynamicSparsity:
         return sum(layer.n_active for layer in self.layers) / sum(layer.weight.numel() for layer in self.layers)
 
     def itop_ratio(self) -> float:
-        """The share of the sparsifiable weights active at least once so far (Liu et al., 2021); reads from the device."""
+        """The share of the sparsifiable weights ever active so far (Liu et al., 2021); reads from the device."""
         explored = torch.stack([layer.explored.sum() for layer in self.layers]).sum().item()
         return explored / sum(layer.weight.numel() for layer in self.layers)
 

@@ -11,7 +11,7 @@ from dst.sparsity.schedule import Schedule
 
 
 def make_criterion(name: str, **params: Any) -> Criterion:
-    """Returns the pruning criterion ``name`` of the config group ``criterion``, e.g. ``make_criterion("mest", lam=0.1)``.
+    """Returns the criterion ``name`` of the config group ``criterion``, e.g. ``make_criterion("mest", lam=0.1)``.
 
     Raises:
         UserError: for a name or parameter there is not; it says which there are.
@@ -27,7 +27,7 @@ def make_growth(name: str, **params: Any) -> Growth:
 
 
 def make_schedule(name: str, **params: Any) -> Schedule:
-    """Returns the prune-fraction schedule ``name`` of the group ``prune_fraction``; raises UserError for an unknown one.
+    """Returns the schedule ``name`` of the group ``prune_fraction``; raises UserError for an unknown one.
 
     ``stop_at``, which the group has too, is not the schedule's but :class:`~dst.sparsity.DynamicSparsity`'s.
     """

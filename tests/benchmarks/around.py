@@ -16,14 +16,16 @@ RUN = ("dataset=digits", "model=small_mlp", "update_period=dt25", "device=cpu")
 
 
 def measure_around(rounds: int) -> dict[str, Any]:
-    """Returns medians in seconds: importing torch alone, a run that only evaluates, 200 epochs per tracker and so on."""
+    """Returns medians in seconds of whole processes, from importing torch alone to 200 epochs with each tracker."""
     with tempfile.TemporaryDirectory() as folder:
         _train(folder, "recipe.epochs=0", "tracker=local")  # prepares the data
         times: dict[str, list[float]] = {}
         for number in range(rounds):
             cases = {
                 "import torch": lambda: _python("-c", "import torch"),
-                "start to end, no epochs": lambda n=number: _train(folder, "recipe.epochs=0", "tracker=local", f"seed={n + 2}"),
+                "start to end, no epochs": lambda n=number: _train(
+                    folder, "recipe.epochs=0", "tracker=local", f"seed={n + 2}"
+                ),
                 "200 epochs, local": lambda n=number: _train(folder, "recipe.epochs=200", "tracker=local", f"seed={n}"),
                 "200 epochs, W&B offline": lambda n=number: _train(
                     folder, "recipe.epochs=200", "tracker=wandb", "tracker.mode=offline", f"seed={n + 100}"

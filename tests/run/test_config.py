@@ -110,7 +110,8 @@ WITHOUT_EFFECT = {
                              "distribution=uniform", "sparsity.scope=global", "sparsity.momentum=dense"],
     ),
     "a static run": (
-        ("update_period=never",), ["criterion=snip", "growth=gradient", "prune_fraction=linear", "sparsity.scope=global"],
+        ("update_period=never",),
+        ["criterion=snip", "growth=gradient", "prune_fraction=linear", "sparsity.scope=global"],
     ),
 }  # fmt: skip
 

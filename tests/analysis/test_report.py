@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.collect import Collection
+from analysis.report import write_report
+from analysis.report.payload import CURVES, POINTS, pack_curves
+
+Collect = Callable[..., Collection]
+Page = Any
+
+
+@pytest.fixture
+def report(trained: Path, collected: Collect) -> Path:
+    return write_report(collected(trained, sweep="tiny"))
+
+
+def payload(report: Path) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', report.read_text(), re.DOTALL)
+    assert found
+    data: dict[str, Any] = json.loads(found[1])
+    return data
+
+
+def unpack(packed: str, runs: int) -> dict[str, np.ndarray]:
+    """The curves as the page reads them: for each name runs × points, NaN for none."""
+    raw = gzip.decompress(base64.b64decode(packed))
+    head = runs * len(CURVES) * 8
+    ranges = np.frombuffer(raw[:head], "<f4").reshape(runs, len(CURVES), 2).astype(float)
+    levels = np.frombuffer(raw[head:], "<u2").reshape(runs, len(CURVES), POINTS).astype(float)
+    low, high = ranges[..., :1], ranges[..., 1:]
+    values = np.where(levels == 65535, np.nan, low + (high - low) * levels / 65534)
+    return {name: values[:, index] for index, name in enumerate(CURVES)}
+
+
+def test_the_report_fetches_nothing(report: Path) -> None:
+    html = re.sub(r"<script>.*?</script>", "", report.read_text(), flags=re.DOTALL)
+    assert not re.findall(r"(?:src|href)=[\"'](?!data:|#)[^\"']+", html)
+    assert "@import" not in html
+    assert "url(" not in html
+
+
+def test_the_report_has_every_run_and_every_criterion(report: Path, trained: Path) -> None:
+    data = payload(report)
+    ids = data["runs"]["run_id"]
+    assert sorted(ids) == sorted(path.name for path in (trained / "runs").iterdir())
+    assert set(data["lines"]) == {"dense", "static", "magnitude", "snip"}
+    assert ["26", "planned"] in data["tiles"]
+    assert ["26", "finished"] in data["tiles"]
+
+
+def test_findings_are_what_the_data_say(outputs: Path, collected: Collect) -> None:
+    for directory in (outputs / "runs").iterdir():
+        path = directory / "summary.json"
+        summary = json.loads(path.read_text())
+        best = {"dense": 0.99, "static": 0.2, "dst": 0.9 if summary["criterion"] == "snip" else 0.5}
+        path.write_text(json.dumps(summary | {"test_acc": best[summary["method"]]}))
+    data = payload(write_report(collected(outputs)))
+    findings = "\n".join([*data["findings"], *data["setup_findings"]])
+    assert "SNIP ranks best (average rank 1.00 over 4 blocks). Significantly worse at p = 0.05: Magnitude" in findings
+    assert "random growth: the highest mean has, of 2 densities, SNIP at 0.1, 0.2." in findings
+    assert "higher mean than static in 8 of 8 cells" in findings
+    assert "no sparse model's mean reaches the dense model's" in findings
+    assert "is 9.00 percentage points short" in findings
+    assert "40.00 percentage points at densities ≤ 0.2" in findings
+    assert "fewer than 3 runs" in findings
+
+
+def test_names_from_outside_cannot_become_part_of_the_page(outputs: Path, collected: Collect) -> None:
+    (outputs / "runs" / "<script>alert(1)<").mkdir()
+    html = write_report(collected(outputs)).read_text()
+    assert "alert(1)" in html
+    assert "<script>alert" not in html
+
+
+def test_packed_curves_are_the_curves() -> None:
+    random = np.random.default_rng(0)
+    lengths = {"short": 3, "exact": POINTS, "long": 500, "one": 1}
+    frames = [
+        pd.DataFrame({"run_id": name, "epoch": range(1, n + 1), **{key: random.normal(size=n) for key in CURVES[1:]}})
+        for name, n in lengths.items()
+    ]
+    frames[0].loc[1, "val_acc"] = np.nan
+    run_ids = pd.Series([*lengths, "none"])
+    unpacked = unpack(pack_curves(run_ids, pd.concat(frames[::-1])), len(run_ids))
+    for row, frame in enumerate(frames):
+        kept = np.rint(unpacked["epoch"][row][~np.isnan(unpacked["epoch"][row])]).astype(int)
+        assert (kept[0], kept[-1], len(kept)) == (1, len(frame), min(len(frame), POINTS))
+        expected = frame.set_index("epoch").loc[kept]
+        for name in CURVES[1:]:
+            np.testing.assert_allclose(unpacked[name][row][: len(kept)], expected[name], atol=2e-4)
+    assert np.isnan(unpacked["epoch"][-1]).all()
+
+
+def test_a_report_of_broken_runs_alone_still_comes(outputs: Path, collected: Collect) -> None:
+    for directory in (outputs / "runs").iterdir():
+        (directory / "summary.json").write_text("{")
+        (directory / "metrics.jsonl").unlink()
+    data = payload(write_report(collected(outputs)))
+    assert data["findings"] == ["No run has finished yet."]
+    assert ["26", "broken"] in data["tiles"]
+
+
+# ---- in a real browser
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+browser = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+
+
+@pytest.fixture
+def page(report: Path) -> Iterator[Page]:
+    """The report opened in headless Chromium; the test fails for anything the page complains of."""
+    if CHROMIUM is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("no Chromium: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    complaints: list[str] = []
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        opened = chromium.new_page(viewport={"width": 1280, "height": 900}, offline=True)
+        opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        opened.on("pageerror", lambda error: complaints.append(str(error)))
+        opened.on("request", lambda request: complaints.append(request.url) if request.url[:4] == "http" else None)
+        opened.goto(report.as_uri())
+        opened.wait_for_selector("body[data-ready]")
+        yield opened
+        chromium.close()
+    assert complaints == []
+
+
+def column(page: Page, name: str) -> list[str]:
+    place = page.eval_on_selector_all("#heads th", "heads => heads.map(head => head.dataset.name)").index(name)
+    cells: list[str] = page.eval_on_selector_all(
+        f"#rows td:nth-child({place + 1})", "cells => cells.map(c => c.innerText)"
+    )
+    return cells
+
+
+class TestInABrowser:
+    pytestmark = browser
+
+    def test_the_charts_are_drawn(self, page: Page) -> None:
+        for chart in ("accuracy-chart", "period-chart", "itop-chart"):
+            page.wait_for_selector(f"#{chart} .scatterlayer .trace")
+        assert page.locator("#diagrams img").count() >= 1
+        assert page.eval_on_selector_all("#diagrams img", "all => all.every(image => image.naturalWidth > 0)")
+        assert page.locator("#finding-list li").count() >= 3
+
+    def test_filters_filter(self, page: Page) -> None:
+        assert page.inner_text("#count") == "26 of 26 runs"
+        page.select_option("#filters select[data-name=line]", "snip")
+        page.select_option("#filters select[data-name=density]", "0.1")
+        assert set(column(page, "line")) == {"snip"}
+        assert set(column(page, "density")) == {"0.1"}
+        assert page.inner_text("#count") == "6 of 26 runs"
+        page.fill("#search", "gradient")
+        assert page.inner_text("#count") == "2 of 26 runs"
+        page.fill("#search", "no such thing")
+        assert column(page, "run_id") == []
+        page.click("#reset")
+        assert page.inner_text("#count") == "26 of 26 runs"
+
+    def test_sorting_sorts_by_number_both_ways(self, page: Page) -> None:
+        page.click("#heads th[data-name=test_acc]")
+        down = [float(text) for text in column(page, "test_acc")]
+        page.click("#heads th[data-name=test_acc]")
+        up = [float(text) for text in column(page, "test_acc")]
+        assert len(down) == 26
+        assert down == sorted(down, reverse=True)
+        assert up == sorted(up)
+
+    def test_empty_cells_are_sorted_last(self, page: Page) -> None:
+        for _ in range(2):
+            page.click("#heads th[data-name=update_period]")
+            assert column(page, "update_period")[-6:] == [""] * 6
+
+    def test_a_run_links_to_its_curves(self, page: Page) -> None:
+        run = column(page, "run_id")[3]
+        page.click(f"text={run}")
+        page.wait_for_selector("#run-loss .scatterlayer .trace")
+        assert page.inner_text("#run-title") == run
+        assert page.eval_on_selector("#run-acc", "chart => chart.data.map(trace => trace.x)") == [[1, 2, 3], [1, 2, 3]]
+        page.click("#run-close")
+        assert page.is_hidden("#run-panel")
+
+    def test_a_criterion_that_is_ticked_off_goes_from_the_chart(self, page: Page) -> None:
+        def drawn() -> list[str]:
+            names: list[str] = page.eval_on_selector("#accuracy-chart", "chart => chart.data.map(trace => trace.name)")
+            return [name for name in names if name]
+
+        page.wait_for_selector("#accuracy-chart .scatterlayer .trace")
+        assert {"Magnitude", "SNIP", "Static"} <= set(drawn())
+        page.uncheck("#lines input[value=snip]")
+        assert "SNIP" not in drawn()
+        assert "Magnitude" in drawn()
+
+    def test_the_chart_follows_the_choice_of_growth(self, page: Page) -> None:
+        for growth in ("gradient", "random"):
+            page.select_option("#growth", growth)
+            assert growth in page.eval_on_selector("#accuracy-chart", "chart => chart.layout.title.text")
