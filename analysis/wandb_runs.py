@@ -12,7 +12,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from analysis.choices import check_groups, flatten
-from analysis.frames import runs_frame
+from analysis.frames import RESULTS, runs_frame
 from analysis.metrics_files import SCHEMA
 from analysis.run_files import summary_columns
 from dst.errors import UserError
@@ -24,6 +24,9 @@ _WAITS_S = (1, 2, 4, 8, 16)
 
 _STATUS = {"running": "running", "failed": "failed", "crashed": "failed", "killed": "failed"}
 """What W&B's states mean for a run whose summary says nothing; any other: ``unfinished``."""
+
+_LAST_EPOCH = {*SCHEMA.names} - {*RESULTS, "run_id", "density"}
+"""What W&B adds to a summary on its own: the last logged values of the learning curves."""
 
 _T = TypeVar("_T")
 
@@ -89,7 +92,11 @@ def _row(run: Any) -> dict[str, Any]:
     except ValueError as error:
         return row | {"reason": f"its config has {error}"}
     row |= flatten(config)
-    summary = {key: value for key, value in dict(run.summary.items()).items() if not key.startswith(("_", "topology/"))}
+    summary = {
+        key: value
+        for key, value in dict(run.summary.items()).items()
+        if key not in _LAST_EPOCH and not key.startswith(("_", "topology/"))
+    }
     if "status" in summary:
         return row | summary_columns(summary, run.id)
     reason = f"W&B calls it {run.state}" if _STATUS.get(run.state) == "failed" else None

@@ -97,8 +97,12 @@ def test_run_directories_may_lie_anywhere(trained: Path, tmp_path: Path, type_in
 
 @pytest.mark.parametrize(
     ("library", "command", "extra"),
-    [("pyarrow", "collect", "analysis"), ("plotly", "report", "analysis"), ("matplotlib", "figures", "analysis")]
-    + [("wandb_workspaces", "dashboard", "dashboard")],
+    [
+        ("pyarrow", "collect", "analysis"),
+        ("plotly", "report", "analysis"),
+        ("matplotlib", "figures", "analysis"),
+        ("wandb_workspaces", "dashboard", "dashboard"),
+    ],
 )
 def test_a_missing_library_is_one_line_that_says_what_to_install(
     library: str, command: str, extra: str, where: tuple[str, ...]

@@ -7,12 +7,14 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dst.data import DatasetConfig, prepare
+from dst.data.__main__ import main
 from dst.data.lock import locked
 from dst.errors import UserError
 from tests.conftest import ROOT
@@ -133,7 +135,12 @@ def put_no_array(path: Path) -> None:
 @pytest.mark.parametrize("spoil", [cut_short, change_one_byte, put_another, put_no_array, Path.unlink])
 @pytest.mark.parametrize("name", ["train_x.npy", "test_y.npy"])
 def test_a_decoded_file_that_is_not_as_written_is_named_and_made_anew(
-    spoil, name: str, prepared: Path, root: Path, fingerprint: str, caplog: pytest.LogCaptureFixture
+    spoil: Callable[[Path], object],
+    name: str,
+    prepared: Path,
+    root: Path,
+    fingerprint: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     before = fingerprint_of_files(prepared)
     spoil(prepared / name)
@@ -172,15 +179,25 @@ def test_a_data_dir_that_cannot_be_written_is_one_line_that_says_what_to_set(tmp
         prepare(config("digits"), tmp_path / "file")
 
 
-def test_the_command_says_a_mistake_in_one_line_and_exits_with_2(tmp_path: Path) -> None:
-    for overrides, told in (
-        (
-            (f"data_dir={tmp_path}", "dataset=image_folder"),
-            f"error: dataset=image_folder: nothing usable at {tmp_path}",
-        ),
-        (("dataset=digit",), "error: dataset=digit: unknown; did you mean digits?"),
-    ):
-        process = command(*overrides)
-        out, err = process.communicate(timeout=60)
-        assert (process.returncode, out, len(err.splitlines())) == (2, "", 1)
-        assert err.startswith(told)
+@pytest.mark.parametrize(
+    ("dataset", "told"),
+    [
+        ("image_folder", "error: dataset=image_folder: nothing usable at "),
+        ("digit", "error: dataset=digit: unknown; did you mean digits?"),
+    ],
+)
+def test_the_command_says_a_mistake_in_one_line_and_returns_2(
+    dataset: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["prepare", f"dataset={dataset}", f"data_dir={tmp_path}"]) == 2
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert err.startswith(told)
+
+
+def test_the_command_says_what_there_is_of_a_streamed_dataset(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_tree(tmp_path / "imagenet", {"train": 20, "val": 10})
+    assert main(["prepare", "dataset=imagenet", f"data_dir={tmp_path}", "dataset.num_classes=10"]) == 0
+    assert capsys.readouterr().out == f"imagenet: 20 train and 10 test images, decoded as runs go, in {root}\n"

@@ -25,13 +25,15 @@ class Study:
         folder: current directory of the commands and the place of their results.
         data_dir: may be shared between studies.
         environment: of the commands.
+        root: where the code is.
     """
 
-    def __init__(self, folder: Path, data_dir: Path, environment: Mapping[str, str] = os.environ) -> None:
+    def __init__(
+        self, folder: Path, data_dir: Path, environment: Mapping[str, str] = os.environ, root: Path = ROOT
+    ) -> None:
         self.folder, self.data_dir, self.output_dir = folder, data_dir, folder / "outputs"
-        paths = f"{ROOT}:{environment.get('PYTHONPATH', '')}"
-        self.environment = {**environment, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
-        self.environment.pop("WANDB_API_KEY", None)
+        inherited = {key: value for key, value in environment.items() if not key.startswith("WANDB_")}
+        self.environment = {**inherited, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Starts ``python -m launch`` in a session of its own."""
@@ -55,6 +57,14 @@ class Study:
     def plan(self, name: str, *overrides: str) -> list[str]:
         """Plans short runs on real digits and returns their ids."""
         self.launch("plan", f"name={name}", *SHORT, f"data_dir={self.data_dir}", *overrides)
+        return self.planned(name)
+
+    def adopt(self, other: Study, name: str) -> list[str]:
+        """Plans what another study has planned and returns the runs' ids; sooner done than planned anew."""
+        plan = self.output_dir / "sweeps" / name / "plan.jsonl"
+        plan.parent.mkdir(parents=True)
+        frozen = other.output_dir / "sweeps" / name / "plan.jsonl"
+        plan.write_text(frozen.read_text().replace(str(other.folder), str(self.folder)))
         return self.planned(name)
 
     def planned(self, name: str) -> list[str]:

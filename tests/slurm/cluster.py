@@ -129,7 +129,7 @@ class SlurmCluster:
             daemon.terminate()
         for daemon in self._daemons.values():
             try:
-                daemon.wait(10)
+                daemon.wait(3)
             except subprocess.TimeoutExpired:
                 daemon.kill()
         for pid in self.processes():

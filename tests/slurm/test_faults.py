@@ -7,7 +7,6 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,11 +20,11 @@ ON_A100 = ("cluster=slurm_a100", "cluster.cpus_per_run=1", "cluster.runs_per_gpu
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> dict[str, dict[str, Any]]:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Study:
     study = Study(tmp_path_factory.mktemp("undisturbed"), data_dir)
-    runs = study.plan("runs", *RUNS)
+    study.plan("runs", *RUNS)
     study.launch("submit", "sweep=runs", "cluster=local")
-    return {run_id: study.results(run_id) for run_id in runs}
+    return study
 
 
 def requeued(cluster: SlurmCluster, job_id: str, lane: int) -> None:
@@ -61,19 +60,40 @@ FAULTS = [requeued, preempted, lane_killed, worker_killed, slurmd_killed, node_l
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_a_fault_in_the_middle_changes_no_result(
-    fault: Callable[[SlurmCluster, str, int], None],
-    cluster: SlurmCluster,
-    study: Study,
-    undisturbed: dict[str, dict[str, Any]],
+    fault: Callable[[SlurmCluster, str, int], None], cluster: SlurmCluster, study: Study, undisturbed: Study
 ) -> None:
-    runs = study.plan("runs", *RUNS)
-    study.launch("submit", "sweep=runs", *ON_A100)
-    wait_until(lambda: all(map(_is_under_way, map(study.run_dir, runs))), "both runs to be under way")
+    runs = _under_way(study, undisturbed)
     fault(cluster, study.jobs("runs")[0]["job_id"], _lane(study.run_dir(runs[0])))
     assert not all(map(study.is_finished, runs)), "the fault came too late to test anything"
+    _end_as(undisturbed, study, runs)
+
+
+def test_what_was_cancelled_goes_on_when_it_is_submitted_again(
+    cluster: SlurmCluster, study: Study, undisturbed: Study
+) -> None:
+    runs = _under_way(study, undisturbed)
+    assert "1 of 1 jobs cancelled" in study.launch("cancel", "sweep=runs")
+    wait_until(lambda: not cluster.ask("squeue", "-h"), "the job to leave the queue")
+    assert "lost" in study.launch("status", "sweep=runs")
+    assert not any(map(study.is_finished, runs))
+    study.launch("submit", "sweep=runs", *ON_A100)
+    _end_as(undisturbed, study, runs)
+    assert "resuming run" in study.log(runs[0])
+
+
+def _under_way(study: Study, undisturbed: Study) -> list[str]:
+    runs = study.adopt(undisturbed, "runs")
+    study.launch("submit", "sweep=runs", *ON_A100)
+    wait_until(lambda: all(_is_under_way(study.run_dir(run_id)) for run_id in runs), "both runs to be under way")
+    return runs
+
+
+def _end_as(undisturbed: Study, study: Study, runs: list[str]) -> None:
     study.wait_finished(runs)
-    assert {run_id: study.results(run_id) for run_id in runs} == undisturbed
-    assert [study.times_finished(run_id) for run_id in runs] == [1, 1]
+    for run_id in runs:
+        assert study.results(run_id) == undisturbed.results(run_id)
+        wait_until(lambda run_id=run_id: study.times_finished(run_id) > 0, "the run to say so in its log")
+        assert study.times_finished(run_id) == 1
 
 
 def _is_under_way(directory: Path) -> bool:

@@ -1,0 +1,111 @@
+"""What is submitted: where it lands, in how many arrays, and never twice."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.launch.study import ROOT, Study
+from tests.slurm.cluster import MAX_ARRAY, SlurmCluster, wait_until
+
+pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
+
+SMALL = ("cluster.cpus_per_run=1", "cluster.mem_gb_per_run=1")
+ONE_BY_ONE = (*SMALL, "cluster.runs_per_job=1", "cluster.runs_per_gpu=1", "cluster.gpus=0")
+
+
+def test_one_sweep_runs_on_both_kinds_of_node_each_job_where_its_constraint_and_gpu_are(
+    study: Study, cluster: SlurmCluster
+) -> None:
+    runs = study.plan("both", "seed=1,2", "recipe.epochs=1")
+    study.launch("submit", "sweep=both", "cluster=slurm_a100,slurm_v100", *SMALL)
+    study.wait_finished(runs)
+    jobs = study.jobs("both")
+    assert sorted(job["cluster"] for job in jobs) == ["slurm_a100", "slurm_v100"]
+    for job in jobs:
+        kind = job["cluster"].removeprefix("slurm_")
+        shown = cluster.ask("scontrol", "show", "job", "-d", job["job_id"])
+        assert f"Features={kind}" in shown
+        assert f"NodeList={kind}-0" in shown
+        assert f"GRES=gpu:{kind}:1(IDX:" in shown
+
+
+def test_more_runs_than_the_site_allows_in_an_array_are_split_and_trained_once_each(study: Study) -> None:
+    runs = study.plan("many", f"seed=range(1,{MAX_ARRAY + 3})", "recipe.epochs=0")
+    assert f"{MAX_ARRAY + 2} runs in {MAX_ARRAY + 2} jobs" in study.launch(
+        "submit", "sweep=many", "cluster=slurm", *ONE_BY_ONE
+    )
+    arrays = Counter(job["job_id"].partition("_")[0] for job in study.jobs("many"))
+    assert sorted(arrays.values()) == [2, MAX_ARRAY]
+    study.wait_finished(runs)
+    study.launch("cancel", "sweep=many")
+    assert {study.times_finished(run_id) for run_id in runs} == {1}
+
+
+def test_submitting_twice_or_from_two_shells_at_once_starts_nothing_twice(study: Study, cluster: SlurmCluster) -> None:
+    runs = study.plan("twice", "seed=range(1,7)", "recipe.epochs=0")
+    submit = ("submit", "sweep=twice", "cluster=slurm", *SMALL, "cluster.runs_per_job=1", "cluster.extra.hold=true")
+    shells = [study.start(*submit) for _ in range(2)]
+    answers = ["".join(shell.communicate()) for shell in shells]
+    assert sorted(shell.returncode for shell in shells) in ([0, 0], [0, 2])
+    assert all("Traceback" not in answer for answer in answers)
+    assert "nothing to submit" in study.launch(*submit)
+    assert Counter(run_id for job in study.jobs("twice") for run_id in job["runs"]) == Counter(runs)
+    assert len(cluster.ask("squeue", "-h", "--array").splitlines()) == len(runs)
+
+
+def test_a_dry_run_shows_the_scripts_and_queues_nothing(study: Study, cluster: SlurmCluster) -> None:
+    study.plan("dry", "seed=1,2", "recipe.epochs=0")
+    script = study.launch(
+        "submit",
+        "sweep=dry",
+        "cluster=slurm_v100",
+        "dry_run=true",
+        "cluster.partition=gpu",
+        "cluster.account=lab",
+        "cluster.setup=[module load cuda]",
+        "cluster.extra={exclude: node13}",
+        "cluster.python=apptainer exec --nv image.sif python",
+    )
+    flags = ("constraint=v100", "gpus-per-node=1", "partition=gpu", "account=lab", "exclude=node13", "requeue")
+    assert all(f"#SBATCH --{flag}\n" in script for flag in flags)
+    assert script.index("module load cuda") < script.index("apptainer exec --nv image.sif python -u -m submitit")
+    assert not cluster.ask("squeue", "-h")
+    assert not (study.output_dir / "sweeps" / "dry" / "jobs.jsonl").exists()
+
+
+def test_edits_after_submitting_reach_neither_the_plan_nor_the_code_of_a_job_in_the_queue(
+    tmp_path: Path, data_dir: Path, cluster: SlurmCluster
+) -> None:
+    root = tmp_path / "project"
+    for package in ("dst", "launch", "conf"):
+        shutil.copytree(ROOT / package, root / package)
+    study = Study(tmp_path, data_dir, cluster.environment, root)
+    [run_id] = study.plan("frozen", "seed=1", "recipe.epochs=2")
+    study.launch("submit", "sweep=frozen", "cluster=slurm", *SMALL, "cluster.extra.hold=true")
+    (root / "dst" / "train.py").write_text("raise SystemExit('edited')")
+    (root / "conf" / "recipe" / "sgd_100.yaml").write_text("epochs: 7\n")
+    cluster.ask("scontrol", "release", study.jobs("frozen")[0]["job_id"])
+    study.wait_finished([run_id])
+    assert study.summary(run_id)["epochs"] == 2
+
+
+def test_a_run_that_fails_is_a_row_its_job_goes_on_and_it_is_tried_again_on_demand(study: Study) -> None:
+    runs = study.plan("failing", "seed=1,2,3", "recipe.epochs=1")
+    in_the_way = study.run_dir(runs[0]) / "masks.pt"
+    in_the_way.mkdir(parents=True)
+    submit = ("submit", "sweep=failing", "cluster=slurm", *SMALL, "cluster.runs_per_gpu=1")
+    study.launch(*submit)
+    study.wait_finished(runs[1:])
+    status = study.launch("status", "sweep=failing")
+    assert f"failed {runs[0]}: IsADirectoryError" in status
+    assert str(study.run_dir(runs[0]) / "log.txt") in status
+    assert "Traceback" in study.launch("logs", runs[0])
+    in_the_way.rmdir()
+    wait_until(lambda: "nothing to submit" in study.launch(*submit), "the job to end")
+    study.launch(*submit, "retry=failed")
+    study.wait_finished(runs)
+    assert "failed" not in study.launch("status", "sweep=failing")
