@@ -118,13 +118,16 @@ def _read_changed(
     unread = {name for name, now in signatures.items() if memory.signatures.get(name) != now}
     gone = set(memory.signatures) - set(signatures)
     again = [name for name in signatures if name in unread or name not in known]  # who is at work changes no file
+    before = dict(zip(memory.runs["run_id"], memory.runs["status"], strict=True))
     rows = [
-        read_run(directories[name], plan[name].config if plan and name in plan else None)
+        row
         for name in tqdm(again, desc="runs", unit="run", disable=None, leave=False)
+        for row in [read_run(directories[name], plan[name].config if plan and name in plan else None)]
+        if name in unread or row["status"] != before.get(name)
     ]
     if not rows and not gone and memory.origin:
         return memory, None
-    old = memory.runs[~memory.runs["run_id"].isin({*again, *gone})]
+    old = memory.runs[~memory.runs["run_id"].isin({*(row["run_id"] for row in rows), *gone})]
     epochs = None
     if with_epochs:
         fresh, unreadable = read_epochs({name: directories[name] for name in signatures if name in unread})
@@ -161,6 +164,6 @@ def _where(collection: Collection, expression: str | None) -> Collection:
         missing = collection.missing if collection.missing.empty else collection.missing.query(expression)
     except Exception as error:  # pandas passes on whatever the expression raises
         reason = " ".join(str(error).split())[:200]
-        example = '"update_period == 800"'
+        example = '"density <= 0.2"'
         raise UserError(f"where={expression}: {reason}; write a pandas expression such as {example}") from error
     return replace(collection, runs=runs, missing=missing)

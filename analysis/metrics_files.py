@@ -35,7 +35,8 @@ def read_epochs(directories: Mapping[str, Path]) -> tuple[pa.Table, dict[str, st
     ids = list(directories)
     for start in range(0, len(ids), _CHUNK):
         part = ids[start : start + _CHUNK]
-        table, unreadable = _read_chunk(part, [_read(directories[run_id] / "metrics.jsonl") for run_id in part])
+        contents = [_read(directories[run_id] / "metrics.jsonl", problems) for run_id in part]
+        table, unreadable = _read_chunk(part, contents)
         tables.append(table)
         problems |= unreadable
     return concat(tables), problems
@@ -46,10 +47,13 @@ def concat(tables: Sequence[pa.Table]) -> pa.Table:
     return pa.concat_tables(tables, promote_options="permissive").combine_chunks()
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, problems: dict[str, str]) -> bytes:
     try:
         content = path.read_bytes()
-    except OSError:
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        problems[path.parent.name] = f"{path.name} cannot be read ({error.strerror})"
         return b""
     return content[: content.rfind(b"\n") + 1]
 

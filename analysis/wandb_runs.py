@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -48,7 +49,8 @@ def read_project(
     path = f"{entity}/{project}" if entity else project
     try:
         api = api or _api()
-        listed = _listed(api.runs(path, per_page=_PAGE, lazy=False))
+        whole = {"lazy": False} if "lazy" in inspect.signature(api.runs).parameters else {}  # older clients always are
+        listed = _listed(api.runs(path, per_page=_PAGE, **whole))
         runs = [
             run for run in tqdm(listed, desc="runs", disable=None, leave=False) if wanted is None or run.id in wanted
         ]

@@ -8,13 +8,18 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from dst.components import unknown
 
+_ANY_OTHER = {
+    "density": ", or any other with density.value=…",
+    "update_period": ", or any other with update_period.steps=…",
+}
+
 
 def explain(error: BaseException) -> str:
     """Returns one line for a mistake in a config or on the command line: the key, the value, what would be valid."""
     if isinstance(error, MissingConfigException) and error.options is not None and error.missing_cfg_file:
         group, _, choice = error.missing_cfg_file.rpartition("/")
         if group:
-            return f"{group}={choice}: {unknown(choice, error.options)}"
+            return f"{group}={choice}: {unknown(choice, error.options)}{_ANY_OTHER.get(group, '')}"
     if isinstance(error, OverrideParseException) and error.override:
         return f"{error.override}: {str(error).splitlines()[0]}; write key=value"
     cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__

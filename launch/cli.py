@@ -225,7 +225,11 @@ def _arguments(argv: Sequence[str]) -> Arguments:
     mine = [argument for argument in given if re.split(r"[.=]", argument.lstrip("+"))[0] in own]
     others = tuple(argument for argument in given if argument not in mine)
     apart = dict(argument.split("=", 1) for argument in mine if argument.startswith(("sweep=", "cluster=")))
-    rest = [argument for argument in mine if not argument.startswith(("sweep=", "cluster="))]
+    rest = [
+        f"++{argument}" if argument.startswith("cluster.extra") else argument  # any flag may be added there
+        for argument in mine
+        if not argument.startswith(("sweep=", "cluster="))
+    ]
     names = apart.get("cluster", "local").split(",")
     configs = [_compose([f"cluster={name}", *rest]) for name in names]
     return Arguments(apart.get("sweep"), configs[0], tuple(config.cluster for config in configs), others, words)

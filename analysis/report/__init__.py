@@ -62,10 +62,8 @@ def _data(collection: Collection, runs: pd.DataFrame) -> dict[str, Any]:
         "statuses": _statuses(runs),
         **dict(zip(("findings", "setup_findings"), findings(at_period.runs, varied, rankings), strict=True)),
         "diagrams": [_image(regime, ranking) for regime, ranking in found.items()],
-        "rank_notes": [
-            *(sentence for regime, ranking in found.items() for sentence in in_words(regime, ranking)),
-            *notes_text([*at_period.notes, *diverged_note(at_period.runs)]),
-        ],
+        "rank_notes": [sentence for regime, ranking in found.items() for sentence in in_words(regime, ranking)],
+        "notes": notes_text([*at_period.notes, *diverged_note(at_period.runs)]),
         "metrics": METRIC_NAMES,
         "lines": {line: _look(line, colour) for line, colour in palette.items()},
         "cells": columnar(accuracy.drop(columns="update_period")),

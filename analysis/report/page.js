@@ -46,6 +46,7 @@ $("setup-findings").hidden = data.setup_findings.length === 0;
 $("setup-findings").open = data.setup_findings.length < 8;
 for (const image of data.diagrams) $("diagrams").append(element("img", undefined, { src: image.source, alt: image.about }));
 $("rank-notes").append(...data.rank_notes.map((sentence) => element("p", sentence)));
+$("notes").append(...data.notes.map((sentence) => element("p", sentence)));
 
 // ---- charts with a choice of setup, growth, metric, criteria
 const cells = rowsOf(data.cells), periods = rowsOf(data.periods);
@@ -227,7 +228,7 @@ async function curvesOf(row) {
   return Object.fromEntries(names.map((name) => [name, kept.map((index) => found[name][index])]));
 }
 function drawRun(id, found, names, titles, scale) {
-  const colours = ["#d55e00", "#0072b2"];
+  const colours = ["#9aa5b1", "#1d2733"]; // no criterion's
   const traces = names.map((name, index) => ({ type: "scatter", mode: "lines+markers", name: name.startsWith("val") ? "validation" : "training",
     x: found.epoch.map(Math.round), y: found[name].map((value) => (value === null ? null : scale * value)), marker: { size: 4 }, line: { color: colours[index] } }));
   Plotly.react(id, traces, { ...LAYOUT, showlegend: true, legend: { orientation: "h", y: 1.14 }, xaxis: { ...GRID, title: { text: "epoch" } },

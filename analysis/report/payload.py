@@ -30,7 +30,7 @@ COLUMNS: list[dict[str, Any]] = [
     {"name": "val_acc", "title": "val. acc. %", "number": True, "scale": 100, "digits": 2},
     {"name": "epochs", "title": "epochs", "number": True},
     {"name": "itop_ratio", "title": "ITOP", "number": True, "digits": 3},
-    {"name": "duration_s", "title": "minutes", "number": True, "scale": 1 / 60, "digits": 1},
+    {"name": "duration_s", "title": "minutes", "number": True, "scale": 1 / 60, "digits": 2},
     {"name": "reason", "title": "remark"},
 ]
 """The columns of the run table. To add one, add a line: any column of the frame of runs will do."""

@@ -133,6 +133,11 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "finished",
         "1 of 4 lines cannot be read",
     ),
+    "metrics a folder": (
+        lambda run: ((run / "metrics.jsonl").unlink(), (run / "metrics.jsonl").mkdir()),
+        "finished",
+        "metrics.jsonl cannot be read",
+    ),
     "training failed": (
         lambda run: ((run / "summary.json").unlink(), (run / "failure.json").write_text('{"error": "no memory"}')),
         "failed",
@@ -156,6 +161,7 @@ def test_a_broken_run_directory_is_a_named_row_in_the_log_and_harms_no_other(
     log = (collection.results.folder / "collect.log").read_text().splitlines()
     assert len(log) == 1
     assert log[0].startswith(f"{directory}: {status}: ")
+    assert (collected(outputs).results.folder / "collect.log").read_text().splitlines() == log
     others = collection.runs["run_id"] != directory.name
     columns = ["run_id", "status", "criterion", "density", "test_acc"]
     expected = whole.runs[whole.runs["run_id"] != directory.name]

@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("wandb_workspaces")
-
 TypeIn = Callable[..., tuple[int, str, str]]
 
 

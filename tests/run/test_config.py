@@ -35,6 +35,8 @@ def identifier(*overrides: str) -> str:
         ("model=big_mlp", ["model=big_mlp", "large_mlp", "resnet56"]),
         ("criterion=magnitud", ["criterion=magnitud", "did you mean magnitude", "snip"]),
         ("densty=d0.1", ["densty"]),
+        ("density=d0.12", ["density=d0.12", "d0.1, ", "density.value=…"]),
+        ("update_period=dt7", ["update_period=dt7", "dt100", "update_period.steps=…"]),
         ("density.valeu=0.1", ["valeu", "value"]),
         ("density.value=1.5", ["density.value=1.5", "(0, 1]", "density=dense"]),
         ("density.value=0", ["density.value=0", "(0, 1]"]),

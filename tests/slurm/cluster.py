@@ -1,4 +1,4 @@
-"""A real SLURM cluster of two nodes on one machine, for tests: ``python -m tests.slurm.cluster`` starts one to play with.
+"""A real SLURM cluster of two nodes on one machine, for tests; ``python -m tests.slurm.cluster`` starts one to try.
 
 One node has the feature a100, the other v100; each has 8 cores and two GPUs, which are pretended. Real are sbatch,
 arrays, --gpus-per-node, --constraint, signals, requeueing, time limits and MaxArraySize. There is no accounting: squeue
@@ -51,8 +51,9 @@ KillWait=10
 MinJobAge=600
 MaxArraySize={max_array}
 GresTypes=gpu
-NodeName=a100-0 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=8 RealMemory=64000 Gres=gpu:a100:2 Feature=a100
-NodeName=v100-0 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=8 RealMemory=64000 Gres=gpu:v100:2 Feature=v100
+NodeName=DEFAULT CPUs=8 RealMemory=64000
+NodeName=a100-0 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} Gres=gpu:a100:2 Feature=a100
+NodeName=v100-0 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} Gres=gpu:v100:2 Feature=v100
 PartitionName=gpu Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 _GRES_CONF = """\
