@@ -12,6 +12,9 @@ from analysis.frames import choices, done
 AXES = ("setup", "model", "dataset", "method", "criterion", "growth", "density", "update_period", "seed")
 """What figures and tables tell apart; in all else the runs of a setup must agree."""
 
+_SAME_RESULT = ("dataset_source", "dataset_root", "dataset_workers", "recipe")
+"""Choices that decide no result by themselves (as in ``dst.config.identity``)."""
+
 CELL = ["setup", "growth", "line", "density", "update_period"]
 """What runs of one cell, which differ in their seeds only, have in common."""
 
@@ -38,7 +41,7 @@ def comparable(runs: pd.DataFrame) -> Comparable:
     kept = done(runs)
     kept = kept.assign(line=kept["criterion"].where(kept["method"] == "dst", kept["method"]))
     notes: list[str] = []
-    for name in (name for name in choices(runs) if name not in AXES):
+    for name in (name for name in choices(runs) if name not in (*AXES, *_SAME_RESULT)):
         groups = ["setup", "line"] if name.startswith("criterion_") else ["setup"]
         kept, left_out = _most_common(kept, name, groups)
         if left_out:

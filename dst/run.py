@@ -56,6 +56,7 @@ class Run:
                 if time.monotonic() - self.saved >= 60 * self.config.checkpoint.minutes:
                     self._save()
         summary = self._conclude()
+        log.debug("run %s was trained to its end, step %d", self.directory.run_id, training.step)
         self.tracker.finish(summary)
         return summary
 

@@ -23,7 +23,7 @@ from launch.plan import Plan, planned, sweep_dir
 from launch.state import states
 from launch.status import plan_text, status_text
 from launch.submit import living, scripts, submit_to_slurm, submitted, to_do, train_here
-from launch.sweep import Overrides, expand, expand_overrides, merged
+from launch.sweep import Overrides, Point, expand, expand_overrides, merged
 from launch.timing import Timing, measure, write
 
 HELP = """usage: python -m launch COMMAND [key=value ...]
@@ -199,12 +199,14 @@ COMMANDS: dict[str, Callable[[Arguments], int]] = {
 def _make_plan(arguments: Arguments) -> Plan:
     """Plans the sweep named, or the one the overrides describe, and freezes it."""
     if arguments.sweep:
-        overrides = [merged(given, arguments.run_overrides) for given in expand(arguments.sweep)]
+        points = [
+            Point(merged(point.overrides, arguments.run_overrides), point.origin) for point in expand(arguments.sweep)
+        ]
         if any("," in override for override in arguments.run_overrides if "[" not in override):
             raise UserError("values with commas make a sweep of their own: give name=… and no sweep=…")
     else:
-        overrides = list(expand_overrides(arguments.run_overrides))
-    plan = Plan.make(arguments.name, arguments.output_dir, overrides)
+        points = [Point(overrides) for overrides in expand_overrides(arguments.run_overrides)]
+    plan = Plan.make(arguments.name, arguments.output_dir, points)
     if (plan.directory / "plan.jsonl").exists() and not arguments.launch.replace:
         frozen = Plan.read(plan.name, plan.output_dir)
         different = len(frozen.by_id.keys() ^ plan.by_id.keys())

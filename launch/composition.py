@@ -27,8 +27,18 @@ Resolved = dict[str, Any]
 Part = tuple[str, Overrides]
 """A kind and the overrides of that kind, in the order given."""
 
+
+class RunMistake(UserError):
+    """A mistake in one of many runs, which ``number`` tells."""
+
+    def __init__(self, number: int, error: UserError) -> None:
+        super().__init__(str(error))
+        self.number = number
+
+
 _SETUP = "setup"
 _SETUP_NODES = ("model", "dataset", "recipe")
+_NUMBER = re.compile(r"\w+=(0|[1-9]\d*)")
 _SAMPLE = 4
 
 
@@ -36,22 +46,25 @@ def compose_all(runs: Sequence[Overrides]) -> list[Resolved]:
     """Returns each run's resolved and checked config as plain containers, equal to :func:`compose_one` of each.
 
     Configs share nodes: they are not to be changed.
+
+    Raises:
+        RunMistake: for a mistake, with the first run that has it.
     """
     parts = [_parts(overrides) for overrides in runs]
     shared = [part for part in parts[0] if all(part in given for given in parts)] if parts else []
     try:
         base = compose_one(_overrides(shared))
     except UserError:  # a mistake, or right only together with the rest of a run
-        return [compose_one(overrides) for overrides in runs]
+        return [_outright(runs, number) for number in range(len(runs))]
     unchanged: dict[Part, Resolved] = {part: {} for part in shared}
     changes = unchanged | _changes(shared, dict.fromkeys(itertools.chain.from_iterable(parts)))
     configs = [
-        _assembled(base, [changes.get(part) for part in given]) or compose_one(overrides)
-        for given, overrides in zip(parts, runs, strict=True)
+        _assembled(base, [changes.get(part) for part in given]) or _outright(runs, number)
+        for number, given in enumerate(parts)
     ]
     sample = random.sample(range(len(runs)), min(_SAMPLE, len(runs)))
     if any(_text(configs[number]) != _text(compose_one(runs[number])) for number in sample):
-        return [compose_one(overrides) for overrides in runs]  # parts that depend on each other: the slow way
+        return [_outright(runs, number) for number in range(len(runs))]  # parts that depend on each other: the slow way
     return configs
 
 
@@ -59,6 +72,13 @@ def compose_all(runs: Sequence[Overrides]) -> list[Resolved]:
 def compose_one(overrides: Overrides) -> Resolved:
     """Returns what Hydra composes, resolved and checked, as plain containers; raises UserError for a mistake."""
     return asdict(checked(compose(overrides)))
+
+
+def _outright(runs: Sequence[Overrides], number: int) -> Resolved:
+    try:
+        return compose_one(runs[number])
+    except UserError as error:
+        raise RunMistake(number, error) from error
 
 
 def _parts(overrides: Overrides) -> tuple[Part, ...]:
@@ -82,9 +102,23 @@ def _changes(shared: Sequence[Part], parts: Iterable[Part]) -> dict[Part, Resolv
         if part not in shared:
             by_kind[part[0]].append(part)
     changes: dict[Part, Resolved] = {}
+    base = compose_one(_overrides(shared))
+    for kind, found in by_kind.items():
+        if isinstance(base.get(kind), int):
+            by_kind[kind], between = _ends(found)
+            changes |= between
     for bundle in itertools.zip_longest(*by_kind.values()):
         changes |= _changes_of(shared, [part for part in bundle if part is not None])
     return changes
+
+
+def _ends(parts: list[Part]) -> tuple[list[Part], dict[Part, Resolved]]:
+    """Of many whole numbers for one key, such as seeds, picks the ends to be composed; the rest is plain."""
+    numbers = {part: int(part[1][0].partition("=")[2]) for part in parts if _NUMBER.fullmatch(part[1][0])}
+    if len(numbers) < len(parts) or any(len(overrides) > 1 for _, overrides in parts) or len(parts) < 3:
+        return parts, {}
+    ordered = sorted(parts, key=numbers.__getitem__)
+    return [ordered[0], ordered[-1]], {part: {part[0]: numbers[part]} for part in ordered[1:-1]}
 
 
 def _changes_of(shared: Sequence[Part], bundle: Sequence[Part]) -> dict[Part, Resolved]:

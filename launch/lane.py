@@ -7,6 +7,7 @@ import itertools
 import logging
 import multiprocessing
 import os
+import random
 import signal
 import sys
 import time
@@ -75,7 +76,8 @@ class Lane:
         mine = set(self.first)
         elsewhere: list[PlannedRun] = []
         longest = 0.0
-        others = (run for run in plan.runs if run.run_id not in mine)
+        others = [run for run in plan.runs if run.run_id not in mine]
+        random.shuffle(others)  # or all idle lanes would reach for the same one
         for run in itertools.chain(own, others, _abandoned(plan, elsewhere, stop)):
             if stop.received():
                 return
@@ -165,7 +167,7 @@ def _output_to(path: Path) -> Iterator[None]:
     kept = [os.dup(1), os.dup(2)]
     log = logging.StreamHandler()
     logging.getLogger("dst").addHandler(log)
-    logging.getLogger("dst").setLevel(logging.INFO)
+    logging.getLogger("dst").setLevel(logging.DEBUG)
     with open(path, "a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

@@ -15,7 +15,7 @@ from dst import __version__
 from dst.atomic import atomic_file
 from dst.components import CONF_DIR
 from dst.errors import UserError
-from launch.sweep import Overrides
+from launch.sweep import Overrides, Point
 
 
 @dataclass(frozen=True)
@@ -56,16 +56,25 @@ class Plan:
     cwd: Path
 
     @classmethod
-    def make(cls, name: str, output_dir: Path, overrides: Sequence[Overrides]) -> Plan:
-        """Composes and checks each run and drops those that come twice; raises UserError for a mistake in one."""
-        from dst.config import run_id  # torch comes with it, in seconds, which whoever reads a plan need not wait for
-        from launch.composition import compose_all
+    def make(cls, name: str, output_dir: Path, points: Sequence[Point]) -> Plan:
+        """Composes and checks each run and drops those that come twice.
 
-        configs = compose_all([(*given, f"output_dir='{output_dir}'") for given in overrides])
-        unique = {run_id(config): (given, config) for given, config in zip(overrides, configs, strict=True)}
-        runs = [PlannedRun(name, given, config) for name, (given, config) in unique.items()]
-        _check_models(runs)
-        return cls(name, output_dir, runs, code_version(), Path.cwd())
+        Raises:
+            UserError: for a mistake in one, with where it was asked for.
+        """
+        from dst.config import run_id  # torch comes with it, in seconds, which whoever reads a plan need not wait for
+        from launch.composition import RunMistake, compose_all
+
+        try:
+            configs = compose_all([(*point.overrides, f"output_dir='{output_dir}'") for point in points])
+        except RunMistake as mistake:
+            raise _told(points[mistake.number], mistake) from mistake
+        _check_models(points, configs)
+        unique: dict[str, PlannedRun] = {}
+        for point, config in zip(points, configs, strict=True):
+            name_of_run = run_id(config)
+            unique.setdefault(name_of_run, PlannedRun(name_of_run, point.overrides, config))
+        return cls(name, output_dir, list(unique.values()), code_version(), Path.cwd())
 
     @classmethod
     def read(cls, name: str, output_dir: Path) -> Plan:
@@ -139,24 +148,28 @@ def code_version() -> str:
     return f"{__version__} {commit.stdout.strip()}"
 
 
-def _check_models(runs: Sequence[PlannedRun]) -> None:
+def _check_models(points: Sequence[Point], configs: Sequence[dict[str, Any]]) -> None:
     """Builds each distinct model once to see that it takes its data's shape."""
     import torch
 
     from dst.models import build_model
 
-    distinct = {json.dumps([run.config["model"], run.config["dataset"]]): run.config for run in runs}
+    distinct: dict[str, int] = {}
+    for number, config in enumerate(configs):
+        distinct.setdefault(json.dumps([config["model"], config["dataset"]]), number)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # faster for one sample than waking the others
-    for config in distinct.values():
-        model, dataset = config["model"], config["dataset"]
-        if dataset["shape"] is None or dataset["num_classes"] is None:
+    for number in distinct.values():
+        model, dataset = configs[number]["model"], configs[number]["dataset"]
+        shape, num_classes = dataset["shape"], dataset["num_classes"]
+        if shape is None or num_classes is None:
             continue  # only the data will tell
-        build_model(
-            model,
-            input_shape=tuple(dataset["shape"]),
-            num_classes=dataset["num_classes"],
-            seed=0,
-            dataset=dataset["name"],
-        )
+        try:
+            build_model(model, input_shape=tuple(shape), num_classes=num_classes, seed=0, dataset=dataset["name"])
+        except UserError as error:
+            raise _told(points[number], error) from error
     torch.set_num_threads(threads)
+
+
+def _told(point: Point, error: UserError) -> UserError:
+    return UserError(f"{point.origin}: {error}") if point.origin else error

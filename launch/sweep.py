@@ -20,6 +20,14 @@ Overrides = tuple[str, ...]
 """The command line of one run, in Hydra's syntax."""
 
 
+@dataclass(frozen=True)
+class Point:
+    """A run of a sweep: what one would type and, for a mistake to be found, where it was asked for."""
+
+    overrides: Overrides
+    origin: str = ""
+
+
 @dataclass
 class Block:
     """A product of axes: every setup with every combination of their values."""
@@ -43,20 +51,24 @@ class Sweep:
     blocks: list[Block] = field(default_factory=list)
 
 
-def expand(name: str) -> Iterator[Overrides]:
-    """Yields the overrides of each run of ``conf/sweep/<name>.yaml``, in order; a path to a YAML file is taken too.
+def expand(name: str) -> Iterator[Point]:
+    """Yields each run of ``conf/sweep/<name>.yaml``, in order; a path to a YAML file is taken too.
 
     Raises:
         UserError: for a mistake in the file; the line names the file, the block and what is valid.
     """
     path, sweep = _load(name)
     for included in sweep.include:
-        yield from expand(included)
-    for block in sweep.blocks:
         try:
-            yield from _expand_block(sweep, block)
+            yield from expand(included)
         except UserError as error:
-            raise UserError(f"{path}, block {block.name}: {error}") from error
+            raise UserError(f"{path}, include: {error}") from error
+    for block in sweep.blocks:
+        origin = f"{path}, block {block.name}"
+        try:
+            yield from (Point(overrides, origin) for overrides in _expand_block(sweep, block))
+        except UserError as error:
+            raise UserError(f"{origin}: {error}") from error
 
 
 def expand_overrides(overrides: Sequence[str]) -> Iterator[Overrides]:

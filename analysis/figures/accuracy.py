@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -56,9 +57,10 @@ def accuracy_versus_density(material: Material, setups: Sequence[str] | None, *,
         setups: which, in this order; None: all.
         by_rows: a row, not a column, for each setup.
     """
-    chosen = at_one_period(comparable(material.runs))
-    runs = chosen.runs if setups is None else chosen.runs[chosen.runs["setup"].isin(setups)]
-    summary = cells(runs, [material.metric])
+    chosen = at_one_period(
+        comparable(material.runs if setups is None else material.runs[material.runs["setup"].isin(setups)])
+    )
+    summary = cells(chosen.runs, [material.metric])
     summary = summary[summary[f"{material.metric}_n"] > 0]
     if summary.empty:
         return []
@@ -87,7 +89,7 @@ def accuracy_versus_density(material: Material, setups: Sequence[str] | None, *,
         *(["▼ a mean that lies below the axis, in %."] if below else []),
         *missing_note(material.missing, order),
         *gaps_note(sparse, "density"),
-        *notes_text([*chosen.notes, *diverged_note(runs)]),
+        *notes_text([*chosen.notes, *diverged_note(chosen.runs)]),
     ]
     return [grid.finish(caption)]
 
@@ -120,15 +122,6 @@ def _cut(axes: Axes, here: pd.DataFrame, metric: str, limits: tuple[float, float
     below = here[100 * here[metric] < limits[0]]
     palette = colours(below["line"])
     for density, value, line in zip(below["density"], below[metric], below["line"], strict=True):
-        place = axes.get_xaxis_transform()
-        axes.text(
-            density,
-            0.02,
-            f"▼{100 * value:.0f}",
-            transform=place,
-            color=palette[line],
-            ha="center",
-            fontsize=6,
-            backgroundcolor="white",
-        )
+        style: dict[str, Any] = {"color": palette[line], "ha": "center", "fontsize": 6, "backgroundcolor": "white"}
+        axes.text(density, 0.02, f"▼{100 * value:.0f}", transform=axes.get_xaxis_transform(), **style)
     return not below.empty

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
+import json
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,40 +17,33 @@ from analysis.cli import main
 from analysis.collect import Collection, collect
 from analysis.source import Source
 from dst.train import run
-from launch.plan import Plan
 
-SHARED = (
-    "dataset=digits",
-    "model=small_mlp",
-    "tracker=local",
-    "device=cpu",
-    "recipe.epochs=3",
-    "checkpoint.keep=nothing",
-)
-SEEDS = ("seed=1", "seed=2")
-DENSITIES = ("density=d0.1", "density=d0.2")
+ROOT = Path(__file__).parents[2]
+SWEEP = """
+setups: [small_mlp/digits]
+overrides: [tracker=local, device=cpu, recipe.epochs=3, checkpoint.keep=nothing, data_dir={data_dir}]
+blocks:
+  - overrides: [density=dense]
+    axes: {{seed: [1, 2]}}
+  - overrides: [update_period=never]
+    axes: {{density: [d0.1, d0.2], seed: [1, 2]}}
+  - overrides: [update_period.steps=10]
+    axes: {{criterion: [magnitude, snip], growth: [random, gradient], density: [d0.1, d0.2], seed: [1, 2]}}
+  - overrides: [update_period.steps=5, density=d0.1]
+    axes: {{criterion: [magnitude, snip], seed: [1, 2]}}
+"""
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Path:
     """An ``output_dir`` with the plan ``tiny`` of 26 runs, all of them finished."""
-    output_dir = tmp_path_factory.mktemp("study") / "outputs"
-    shared = (*SHARED, f"data_dir={data_dir}")
-    dynamic = (
-        ("update_period.steps=10",),
-        ("criterion=magnitude", "criterion=snip"),
-        ("growth=random", "growth=gradient"),
-    )
-    overrides = [
-        *itertools.product(("density=dense",), SEEDS),
-        *itertools.product(("update_period=never",), DENSITIES, SEEDS),
-        *itertools.product(*dynamic, DENSITIES, SEEDS),
-        *itertools.product(("update_period.steps=5",), *dynamic[1:2], ("density=d0.1",), SEEDS),
-    ]
-    plan = Plan.make("tiny", output_dir, [(*shared, *given) for given in overrides])
-    plan.write()
-    for planned in plan.runs:
-        run(OmegaConf.create(planned.config))
+    folder = tmp_path_factory.mktemp("study")
+    sweep, output_dir = folder / "tiny.yaml", folder / "outputs"
+    sweep.write_text(SWEEP.format(data_dir=data_dir))
+    command = [sys.executable, "-m", "launch", "plan", f"sweep={sweep}", f"output_dir={output_dir}"]
+    subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, stdout=subprocess.DEVNULL)
+    for line in (output_dir / "sweeps" / "tiny" / "plan.jsonl").read_text().splitlines()[1:]:
+        run(OmegaConf.create(json.loads(line)["config"]))
     return output_dir
 
 

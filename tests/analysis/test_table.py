@@ -109,6 +109,12 @@ def test_a_choice_that_has_no_effect_on_a_run_does_not_set_it_apart() -> None:
     assert len(comparable(runs_frame(rows)).runs) == len(STUDY)
 
 
+@pytest.mark.parametrize("choice", ["dataset_workers", "dataset_root", "recipe"])
+def test_a_choice_that_decides_no_result_does_not_set_runs_apart(choice: str) -> None:
+    rows = [row | {choice: str(row["seed"])} for row in STUDY.to_dict("records")]
+    assert len(comparable(runs_frame(rows)).runs) == len(STUDY)
+
+
 def test_a_parameter_of_one_criterion_does_not_leave_out_the_others() -> None:
     lam = [*made("mest", 0.1, 0.9, 0.9, criterion_lam=1.0), *made("mest", 0.1, 0.2, criterion_lam=9.0)]
     chosen = comparable(runs_frame([*STUDY.to_dict("records"), *lam]))

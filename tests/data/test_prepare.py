@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, TimeoutError
 from pathlib import Path
 
 import numpy as np
@@ -71,19 +73,25 @@ def test_what_was_decoded_once_is_read_from_then_on_even_without_the_raw_data(tm
         assert np.array_equal(getattr(first, part), getattr(second, part))
 
 
-def test_a_process_that_comes_second_waits_for_the_first_and_says_so(tmp_path: Path) -> None:
-    folder = tmp_path / "digits"
+def test_whoever_comes_second_waits_for_the_first_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "dst")
+    folder, elsewhere = tmp_path / "digits", prepare(config("digits"), tmp_path / "elsewhere")
     folder.mkdir()
-    with locked(folder / ".lock"):
-        process = command("dataset=digits", f"data_dir={tmp_path}")
-        assert process.stderr is not None
-        assert process.stderr.readline() == f"waiting for the process that prepares {folder}\n"
-        prepared_elsewhere, _ = prepare(config("digits"), tmp_path / "elsewhere")
-        assert [path.name for path in folder.iterdir()] == [".lock"]
-    out, _ = process.communicate(timeout=300)
-    assert process.returncode == 0
-    assert out.startswith("digits: 1,257 train, 270 validation and 270 test samples of 1×8×8, 10 classes")
-    assert np.array_equal(np.load(folder / "train_x.npy"), prepared_elsewhere.train_x)
+    with ThreadPoolExecutor() as threads:
+        with locked(folder / ".lock") as is_alone:
+            assert is_alone
+            second = threads.submit(prepare, config("digits"), tmp_path)
+            with pytest.raises(TimeoutError):
+                second.result(timeout=1)  # more than enough for the digits
+            assert [path.name for path in folder.iterdir()] == [".lock"]
+        assert second.result()[1] == elsewhere[1]
+    assert caplog.messages == [f"waiting for the process that prepares {folder}"]
+
+
+def test_the_command_prepares(tmp_path: Path) -> None:
+    out, _ = command("dataset=digits", f"data_dir={tmp_path}").communicate(timeout=300)
+    counts = "1,257 train, 270 validation and 270 test samples of 1×8×8, 10 classes"
+    assert out == f"digits: {counts}, in {tmp_path / 'digits'}\n"
 
 
 def test_processes_that_prepare_at_once_all_get_the_whole_dataset(root: Path, fingerprint: str, tmp_path: Path) -> None:

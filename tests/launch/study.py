@@ -114,4 +114,4 @@ class Study:
 
     def times_finished(self, run_id: str) -> int:
         """Returns how often the run was trained to its end."""
-        return self.log(run_id).count("finished: test accuracy")
+        return self.log(run_id).count("was trained to its end")

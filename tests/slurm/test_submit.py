@@ -36,7 +36,7 @@ def test_one_sweep_runs_on_both_kinds_of_node_each_job_where_its_constraint_and_
 def test_more_runs_than_the_site_allows_in_an_array_are_split_and_trained_once_each(study: Study) -> None:
     runs = study.plan("many", f"seed=range(1,{MAX_ARRAY + 3})", "recipe.epochs=0")
     assert f"{MAX_ARRAY + 2} runs in {MAX_ARRAY + 2} jobs" in study.launch(
-        "submit", "sweep=many", "cluster=slurm", *ONE_BY_ONE
+        "submit", "sweep=many", "cluster=slurm", "cluster.parallel=2", *ONE_BY_ONE
     )
     arrays = Counter(job["job_id"].partition("_")[0] for job in study.jobs("many"))
     assert sorted(arrays.values()) == [2, MAX_ARRAY]

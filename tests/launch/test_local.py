@@ -1,0 +1,114 @@
+"""``cluster=local``: the same plan through the same worker on this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from launch.worker import Worker
+from tests.launch.study import Study
+from tests.slurm.cluster import wait_until
+
+LONG = ("recipe.epochs=150", "density=d0.2", "growth=gradient", "checkpoint.minutes=0.01")
+
+
+def trained_once(study: Study, runs: list[str]) -> bool:
+    return [study.times_finished(run_id) for run_id in runs] == [1] * len(runs)
+
+
+def test_ctrl_c_loses_nothing_and_two_shells_at_once_train_nothing_twice(study: Study, tmp_path: Path) -> None:
+    runs = study.plan("sweep", *LONG, "seed=1,2,3")
+    submit = ("submit", "sweep=sweep", "cluster=local", "cluster.runs_per_gpu=2")
+    first = study.start(*submit)
+    wait_until(lambda: any((study.run_dir(run_id) / "checkpoint.pt").exists() for run_id in runs), "a checkpoint")
+    os.killpg(first.pid, signal.SIGINT)
+    out, err = first.communicate(timeout=60)
+    assert first.returncode == 1
+    assert err.strip().splitlines()[-1] == "stopped; give the same command again to go on"
+    assert "Traceback" not in out + err
+    assert not list(study.output_dir.glob("runs/*/claim.*"))
+
+    shells = [study.start(*submit) for _ in range(2)]
+    answers = ["".join(shell.communicate(timeout=200)) for shell in shells]
+    assert [shell.returncode for shell in shells] == [0, 0], answers
+    study.wait_finished(runs)
+    assert trained_once(study, runs)
+    assert any("resuming run" in study.log(run_id) for run_id in runs)
+
+    undisturbed = Study(tmp_path / "undisturbed", study.data_dir)
+    undisturbed.folder.mkdir()
+    undisturbed.adopt(study, "sweep")
+    undisturbed.launch(*submit)
+    assert [study.results(run_id) for run_id in runs] == [undisturbed.results(run_id) for run_id in runs]
+
+
+def test_a_run_that_kills_its_process_every_time_fails_and_the_others_finish(study: Study) -> None:
+    deadly = study.folder / "deadly.py"
+    deadly.write_text(
+        "import os, signal\nfrom dst.models import MLP\n\n\n"
+        "class Deadly(MLP):\n    def forward(self, x):\n        self.training and os.kill(os.getpid(), signal.SIGKILL)\n"
+        "        return super().forward(x)\n"
+    )
+    study.environment["PYTHONPATH"] += f":{study.folder}"
+    runs = study.plan("sweep", "recipe.epochs=1", "model._target_=dst.models.MLP,deadly.Deadly", "model.dropout=0,0.1")
+    assert len(runs) == 2  # one id each: what is built is not part of it
+    plan = study.output_dir / "sweeps" / "sweep" / "plan.jsonl"
+    lines = plan.read_text().splitlines()
+    plan.write_text("\n".join([*lines[:2], lines[2].replace("dst.models.MLP", "deadly.Deadly")]) + "\n")
+    answer = study.launch("submit", "sweep=sweep", "cluster=local", rc=1)
+    assert f"failed {runs[1]}: its process was killed by SIGKILL (out of memory?) 3 times" in answer
+    assert trained_once(study, runs[:1])
+
+
+def test_a_worker_whose_runs_are_finished_trains_nothing(study: Study) -> None:
+    runs = study.plan("sweep", "recipe.epochs=0", "seed=1,2")
+    study.launch("submit", "sweep=sweep", "cluster=local")
+    heard: list[str] = []
+    worker = Worker("sweep", str(study.output_dir), runs, lanes=2)
+    assert worker.train(lambda event, run_id, text: heard.append(event)) == {}
+    assert heard == []
+    assert "all runs" not in study.launch("submit", "sweep=sweep", "cluster=local")
+    assert trained_once(study, runs)
+
+
+def test_a_machine_that_cannot_train_says_so_in_one_line_before_it_claims_a_run(study: Study) -> None:
+    runs = study.plan("sweep", "recipe.epochs=0", "device=cuda:63")
+    answer = study.launch("submit", "sweep=sweep", "cluster=local", rc=2)
+    assert answer.strip().splitlines()[-1].startswith("error: device=cuda:63: ")
+    assert "Traceback" not in answer
+    assert not study.run_dir(runs[0]).exists()
+
+
+def test_status_logs_and_timing_tell_what_the_run_directories_hold(study: Study) -> None:
+    runs = study.plan("sweep", "recipe.epochs=2", "recipe.lr=0.01,1e30")
+    assert study.launch("status", "sweep=sweep").count("waiting") == 1
+    study.launch("submit", "sweep=sweep", "cluster=local")
+    status = study.launch("status", "sweep=sweep").splitlines()
+    assert status[1].split() == ["finished", "diverged", "runs"]
+    assert status[3].split() == ["small_mlp/digits", "1", "1", "2"]
+    assert "test accuracy" in study.launch("logs", runs[0][:6])
+    assert "small_mlp/digits" in study.launch("timing")
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (["plan", "sweep=papr"], "did you mean paper?"),
+        (["status", "sweep=paper"], "not planned"),
+        (["submit", "sweep=demo", "cluster=slurm_a10"], "slurm_a100"),
+        (["submit", "sweep=demo", "cluster=slurm", "cluster.hours=0"], "cluster.hours=0"),
+        (["submit", "sweep=demo", "retry=all"], "retry=all"),
+        (["stauts"], "did you mean status?"),
+        (["logs", "0123"], "no run"),
+        (["status"], "which sweep?"),
+        (["plan", "name=mine", "model=small_mlp", "dataset=cifar10", "densitty=d0.1"], "densitty"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_one_line(command: list[str], told: str, study: Study) -> None:
+    answer = study.launch(*command, rc=2)
+    assert answer.startswith("error: ")
+    assert answer.count("\n") == 1
+    assert told in answer

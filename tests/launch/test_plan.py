@@ -1,0 +1,101 @@
+"""Sweeps and plans: which runs there are, that they are Hydra's own, and that mistakes are told."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from dst.config import compose, run_id
+from dst.errors import UserError
+from launch.composition import compose_all
+from launch.plan import Plan
+from launch.sweep import Point, expand, expand_overrides
+
+
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    return Plan.make("paper", tmp_path_factory.mktemp("outputs"), list(expand("paper")))
+
+
+def test_the_papers_sweeps_have_the_papers_numbers_of_runs(paper: Plan) -> None:
+    points = list(expand("paper"))
+    configs = compose_all([point.overrides for point in points])
+    ids = {point.overrides: run_id(config) for point, config in zip(points, configs, strict=True)}
+    runs = {name: {ids[point.overrides] for point in expand(name)} for name in ("fig1", "fig2", "fig5")}
+    assert {name: len(found) for name, found in runs.items()} == {"fig1": 4880, "fig2": 21, "fig5": 2700}
+    assert len(runs["fig1"] & runs["fig5"]) == 300
+    assert {run.run_id for run in paper.runs} == set.union(*runs.values())
+    assert len(paper.runs) == 7301
+
+
+def test_run_ids_and_configs_are_those_of_hydras_own_composition(paper: Plan) -> None:
+    for run in random.sample(paper.runs, 8):
+        assert run_id(compose(run.overrides)) == run.run_id, run.command
+        assert run_id(run.config) == run.run_id
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        # parts that are right only together, values within a setup, a key of the recipe, deletions and additions
+        ["growth=momentum", "sparsity.momentum=dense", "seed=1,2", "density=d0.1,d0.2"],
+        ["growth=momentum,random", "sparsity.momentum=dense", "criterion=mest", "criterion.lam=1,2", "seed=1"],
+        ["model=small_mlp,large_mlp", "dataset=digits", "model.hidden=[8],[16]", "recipe.epochs=1"],
+        ["model=small_mlp", "dataset=digits", "density=dense,d0.1", "update_period=never,dt25", "seed=range(1,3)"],
+        ["dataset.split_seed=3", "density.value=0.12,0.13", "seed=1,2"],
+    ],
+)
+def test_any_combination_of_overrides_is_composed_as_hydra_does(overrides: list[str], tmp_path: Path) -> None:
+    runs = points(*overrides)
+    ids = list(dict.fromkeys(run_id(compose(point.overrides)) for point in runs))
+    assert [run.run_id for run in Plan.make("mine", tmp_path, runs).runs] == ids
+
+
+def test_runs_that_differ_in_nothing_that_matters_are_planned_once(tmp_path: Path) -> None:
+    runs = points("model=small_mlp", "dataset=digits", "density=dense", "criterion=magnitude,mest")
+    assert len(Plan.make("mine", tmp_path, runs).runs) == 1
+
+
+def test_a_plan_reads_as_it_was_written(tmp_path: Path) -> None:
+    plan = Plan.make("mine", tmp_path, points("model=small_mlp", "dataset=digits", "seed=1,2"))
+    plan.write()
+    assert Plan.read("mine", tmp_path) == plan
+
+
+def points(*overrides: str) -> list[Point]:
+    return [Point(run) for run in expand_overrides(overrides)]
+
+
+BLOCK = {"name": "one", "setups": ["small_mlp/digits"], "axes": {"seed": [1, 2]}}
+
+
+@pytest.mark.parametrize(
+    ("sweep", "told"),
+    [
+        ({"blocks": [BLOCK | {"axes": {"criterion": ["magnitud"]}}]}, ["magnitud", "did you mean magnitude?"]),
+        ({"blocks": [BLOCK | {"axes": {"density.value": [1.5]}}]}, ["density.value=1.5", "(0, 1]"]),
+        ({"blocks": [BLOCK | {"axes": {"seeds": [1]}}]}, ["seeds"]),
+        ({"blocks": [BLOCK | {"setups": ["small_mlp"]}]}, ["block one", "small_mlp", "model/dataset"]),
+        ({"blocks": [BLOCK | {"setups": ["vgg16/digits"]}]}, ["vgg16", "digits"]),
+        ({"blocks": [BLOCK | {"axes": {"seed": []}}]}, ["block one", "axes.seed"]),
+        ({"blocks": [BLOCK | {"axes": {"seed": "range(1,"}}]}, ["block one", "range(1,"]),
+        ({"blocks": [{"name": "one", "axes": {"seed": [1]}}]}, ["block one", "setups"]),
+        ({"blocks": [BLOCK | {"axis": {}}]}, ["axis", "setups"]),
+        ({"block": []}, ["block", "blocks"]),
+        ({}, ["no runs"]),
+        ({"include": ["fig9"]}, ["fig9", "fig1"]),
+    ],
+)
+def test_a_mistake_in_a_sweep_file_is_told_with_the_file_and_what_is_valid(
+    sweep: dict[str, object], told: list[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(json.dumps(sweep))
+    with pytest.raises(UserError) as error:
+        Plan.make("mine", tmp_path, list(expand(str(path))))
+    line = str(error.value)
+    assert "\n" not in line
+    assert all(word in line for word in [str(path), *told]), line
