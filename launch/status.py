@@ -56,11 +56,10 @@ def plan_text(plan: Plan, state: Mapping[str, RunState], timing: Timing) -> str:
     ]
     total = table[["runs", "finished", "to do"]].sum()
     unknown = int(left["seconds"].isna().sum())
-    cost = f"{left['seconds'].sum() / 3600:.0f}" + (f" + {unknown} runs nobody has timed" if unknown else "")
-    return (
-        f"{table.to_string()}\n{total['runs']} runs, {total['finished']} finished, {total['to do']} to do: "
-        f"about {cost} GPU hours one by one, less side by side"
-    )
+    text = f"{table.to_string()}\n{total['runs']} runs, {total['finished']} finished, {total['to do']} to do"
+    if unknown < len(left):
+        text += f": about {left['seconds'].sum() / 3600:.0f} GPU hours one by one, less side by side"
+    return text + (f"; {unknown} runs that nobody has timed yet" if unknown else "")
 
 
 def _progress(frame: pd.DataFrame) -> str:

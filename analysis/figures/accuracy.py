@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -122,6 +121,6 @@ def _cut(axes: Axes, here: pd.DataFrame, metric: str, limits: tuple[float, float
     below = here[100 * here[metric] < limits[0]]
     palette = colours(below["line"])
     for density, value, line in zip(below["density"], below[metric], below["line"], strict=True):
-        style: dict[str, Any] = {"color": palette[line], "ha": "center", "fontsize": 6, "backgroundcolor": "white"}
-        axes.text(density, 0.02, f"▼{100 * value:.0f}", transform=axes.get_xaxis_transform(), **style)
+        place = axes.get_xaxis_transform()
+        axes.text(density, 0.02, f"▼{100 * value:.0f}", transform=place, color=palette[line], ha="right", fontsize=6)
     return not below.empty

@@ -7,11 +7,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from launch.plan import Plan
+from launch.sweep import Point, expand_overrides
 from tests.slurm.cluster import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -55,9 +58,11 @@ class Study:
         return out + err
 
     def plan(self, name: str, *overrides: str) -> list[str]:
-        """Plans short runs on real digits and returns their ids."""
-        self.launch("plan", f"name={name}", *SHORT, f"data_dir={self.data_dir}", *overrides)
-        return self.planned(name)
+        """Plans short runs on real digits, as the command does but sooner; returns their ids."""
+        points = [Point(run) for run in expand_overrides([*SHORT, f"data_dir={self.data_dir}", *overrides])]
+        plan = replace(Plan.make(name, self.output_dir, points), cwd=self.folder)
+        plan.write()
+        return [run.run_id for run in plan.runs]
 
     def adopt(self, other: Study, name: str) -> list[str]:
         """Plans what another study has planned and returns the runs' ids; sooner done than planned anew."""
