@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 
 demo: $(STAMP)  ## train the demo sweep on real handwritten digits; table, figure and report in results/demo
 	@$(RUN) launch submit sweep=demo cluster=local
-	@$(RUN) analysis demo sweep=demo
+	@$(RUN) analysis overview sweep=demo
 
 test: $(STAMP)  ## the test suite, on a real SLURM cluster where slurm-wlm and munge are installed
 	$(RUN) pytest -m 'not slow' -n $${PYTEST_WORKERS:-auto} --dist loadgroup

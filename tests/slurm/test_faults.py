@@ -15,7 +15,7 @@ from tests.slurm.cluster import SlurmCluster, parent_of, wait_until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
 
-RUNS = ("criterion=magnitude,set", "growth=gradient", "density=d0.2", "recipe.epochs=250", "checkpoint.minutes=0.01")
+RUNS = ("criterion=magnitude,set", "growth=gradient", "density=d0.2", "recipe.epochs=160", "checkpoint.minutes=0.01")
 ON_A100 = ("cluster=slurm_a100", "cluster.cpus_per_run=1", "cluster.runs_per_gpu=2", "cluster.signal_s=30")
 
 
