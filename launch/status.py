@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from launch.plan import Plan
-from launch.state import STATES, RunState
+from launch.state import STATES, RunState, problems
 from launch.timing import Timing
 
 _BAR = 30
@@ -30,6 +30,8 @@ def status_text(plan: Plan, state: Mapping[str, RunState]) -> str:
         lines.append(f"failed {run_id}: {run.detail.get('error')}  ({plan.run_dir(run_id) / 'log.txt'})")
     if len(failed) > 10:
         lines.append(f"… and {len(failed) - 10} more")
+    unfit = {problem["error"]: problem for problem in problems(plan.directory)}
+    lines += [f"could not train at {unfit[error]['where']}: {error}" for error in list(unfit)[-3:]]
     if failed:
         lines.append(f"try them again with: python -m launch submit sweep={plan.name} retry=failed")
     return "\n".join(lines)

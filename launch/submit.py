@@ -122,7 +122,6 @@ def _progress(total: int, done: int) -> tqdm[NoReturn]:
         miniters=1,
         bar_format=None if shown else "{n_fmt} of {total_fmt} runs ended after {elapsed}, {remaining} to go\n",
         file=sys.stderr,
-        leave=shown,
     )
 
 

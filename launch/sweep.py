@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dst.components import CONF_DIR, options, unknown
+from dst.config_errors import explain
 from dst.errors import UserError
 
 Overrides = tuple[str, ...]
@@ -103,7 +104,7 @@ def _load(name: str) -> tuple[Path, Sweep]:
     try:
         sweep = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Sweep), OmegaConf.load(path)))
     except OmegaConfBaseException as error:
-        raise UserError(f"{path}: {error.full_key}: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{path}: {explain(error)}") from error
     except Exception as error:  # the YAML parser's own, which have no common base that says so
         raise UserError(f"{path}: {' '.join(str(error).split())}") from error
     assert isinstance(sweep, Sweep)

@@ -78,6 +78,9 @@ def test_a_machine_that_cannot_train_says_so_in_one_line_before_it_claims_a_run(
     answer = study.launch("submit", "sweep=sweep", "cluster=local", rc=2)
     assert answer.strip().splitlines()[-1].startswith("error: device=cuda:63: ")
     assert "Traceback" not in answer
+    with pytest.raises(SystemExit, match="error: device=cuda:63: "):
+        Worker("sweep", str(study.output_dir), runs, lanes=1)()
+    assert "device=cuda:63: " in study.launch("status", "sweep=sweep")
     assert not study.run_dir(runs[0]).exists()
 
 

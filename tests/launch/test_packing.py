@@ -1,0 +1,50 @@
+"""Which runs share a job."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from launch.cluster import ClusterConfig
+from launch.packing import pack
+from launch.plan import PlannedRun
+from launch.timing import Timing
+
+TIMING = Timing({"mlp/small": {"epoch_s": 1.0, "runs_per_gpu": 4}, "cnn/large": {"epoch_s": 36.0}})
+
+
+def runs(setup: str, count: int) -> list[PlannedRun]:
+    model, dataset = setup.split("/")
+    config = {"model": {"name": model}, "dataset": {"name": dataset}, "recipe": {"epochs": 100}}
+    return [PlannedRun(f"{model}{number}", (), config) for number in range(count)]
+
+
+def cluster(**settings: object) -> ClusterConfig:
+    return ClusterConfig(name="slurm", executor="slurm", **settings)  # type: ignore[arg-type]
+
+
+def test_short_runs_share_jobs_and_gpus_and_long_ones_get_jobs_of_their_own() -> None:
+    jobs = pack([*runs("mlp/small", 300), *runs("cnn/large", 6)], cluster(hours=1.25), TIMING, room=1000)
+    sizes = Counter((len(job.run_ids), job.lanes) for job in jobs)
+    assert sizes == {(144, 4): 2, (12, 4): 1, (1, 1): 6}  # 36 of 100 s in a row in 0.8 × 1.25 h, 4 side by side
+
+
+@pytest.mark.parametrize("room", [2, 3, 10, 1000])
+@pytest.mark.parametrize("runs_per_job", [None, 1, 7])
+def test_every_run_is_in_one_job_and_no_more_jobs_are_made_than_there_is_room_for(
+    room: int, runs_per_job: int | None
+) -> None:
+    wanted = [*runs("mlp/small", 200), *runs("cnn/large", 50)]
+    jobs = pack(wanted, cluster(runs_per_job=runs_per_job), TIMING, room)
+    assert Counter(run_id for job in jobs for run_id in job.run_ids) == Counter(run.run_id for run in wanted)
+    assert len(jobs) <= room
+
+
+def test_without_room_nothing_is_submitted() -> None:
+    assert pack(runs("mlp/small", 3), cluster(), TIMING, room=0) == []
+
+
+def test_what_the_user_says_wins_over_the_timing() -> None:
+    jobs = pack(runs("mlp/small", 6), cluster(runs_per_job=3, runs_per_gpu=2), TIMING, room=1000)
+    assert [(len(job.run_ids), job.lanes) for job in jobs] == [(3, 2), (3, 2)]
