@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import platform
 from contextlib import AbstractContextManager
@@ -72,6 +73,17 @@ def set_numerics(precision: str, deterministic: bool) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def keep_freed_memory() -> None:
+    """Makes glibc keep the memory that tensors on the CPU free, whose next pages would cost more than the arithmetic.
+
+    Elsewhere there is nothing to do. The numbers are those of ``malloc.h``: ``M_TRIM_THRESHOLD``, ``M_MMAP_THRESHOLD``.
+    """
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(-1, 2**31 - 1)
+        mallopt(-3, 32 * 2**20)
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:

@@ -24,7 +24,7 @@ from dst.components import CONF_DIR
 from dst.config import Config, checked
 from dst.config_errors import explain
 from dst.console import announce, report
-from dst.device import choose_device, set_numerics
+from dst.device import choose_device, keep_freed_memory, set_numerics
 from dst.errors import UserError
 from dst.loop import Training
 from dst.models import build_model
@@ -55,6 +55,8 @@ def run(cfg: DictConfig | Config, *, should_stop: Callable[[], bool] = lambda: F
         return summary
     device = choose_device(config.device)
     set_numerics(config.precision, config.deterministic)
+    if device.type == "cpu":
+        keep_freed_memory()
     model = _build(config, config.dataset.shape, config.dataset.num_classes)
     directory.create()
     with claimed(directory.path) as claim:

@@ -93,8 +93,11 @@ def _lowest(scores: Tensor, candidates: Tensor, counts: Tensor) -> Tensor:
     limit = torch.finfo(scores.dtype).max
     keys = scores.nan_to_num(nan=-limit, posinf=limit, neginf=-limit).masked_fill_(~candidates, torch.inf)
     threshold = _nth_lowest(keys, counts)
+    lowest = keys <= threshold
+    if keys.device.type == "cpu" and torch.equal(_count(lowest), counts):  # no tie to break, most of the time
+        return lowest
     below, tied = keys < threshold, keys == threshold
-    room = counts - below.sum(dim=1, keepdim=True)
+    room = counts - _count(below)
     return (below | (tied & (tied.cumsum(dim=1, dtype=torch.int32) <= room))) & candidates & (counts > 0)
 
 
@@ -102,7 +105,7 @@ def _lowest_by_sign(scores: Tensor, candidates: Tensor, counts: Tensor, weight: 
     """:func:`_lowest` with ⌈n/2⌉ from the weights ≥ 0 and ⌊n/2⌋ from the others; what one lacks, the other gives."""
     positive = candidates & (weight >= 0)
     negative = candidates & ~positive  # NaN too, so that the two make up all candidates
-    have_positive, have_negative = positive.sum(dim=1, keepdim=True), negative.sum(dim=1, keepdim=True)
+    have_positive, have_negative = _count(positive), _count(negative)
     lack_negative = (counts // 2 - have_negative).clamp(min=0)
     n_positive = torch.minimum((counts + 1) // 2 + lack_negative, have_positive)
     return _lowest(scores, positive, n_positive) | _lowest(scores, negative, counts - n_positive)
@@ -115,6 +118,13 @@ def _nth_lowest(keys: Tensor, counts: Tensor) -> Tensor:
         rows = zip(keys.numpy(), index.view(-1).tolist(), strict=True)
         return torch.from_numpy(np.stack([np.partition(row, n)[n] for row, n in rows])).view(-1, 1)
     return keys.sort(dim=1).values.gather(1, index)
+
+
+def _count(mask: Tensor) -> Tensor:
+    """Returns how many of each row are true, ``(rows, 1)`` int64."""
+    if mask.device.type == "cpu":  # ten times faster than the sum
+        return torch.tensor([[int(np.count_nonzero(row))] for row in mask.numpy()])
+    return mask.sum(dim=1, keepdim=True)
 
 
 def _rows(count: Count, *tensors: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -130,7 +140,7 @@ def _rows(count: Count, *tensors: Tensor) -> tuple[Tensor, list[Tensor]]:
 def _check(counts: Tensor, candidates: Tensor, verb: str, kind: str) -> None:
     if counts.device.type != "cpu":
         return
-    have = candidates.sum(dim=1, keepdim=True)
+    have = _count(candidates)
     if bool(((counts > have) | (counts < 0)).any()):
         raise ValueError(
             f"cannot {verb} {counts.view(-1).tolist()} weights: the layer has {have.view(-1).tolist()} {kind} ones"

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from dst.device import choose_device, device_name, set_numerics
+from dst.device import choose_device, device_name, keep_freed_memory, set_numerics
 from tests.benchmarks.around import measure_around
 from tests.benchmarks.hours import projected_hours
 from tests.benchmarks.setups import METHODS, QUICK, SETUPS
@@ -29,6 +29,8 @@ def main(*arguments: str) -> None:
         given[key] = value
     device = choose_device(given["device"])
     set_numerics("fp32", deterministic=True)
+    if device.type == "cpu":
+        keep_freed_memory()
     names = given["setups"] or ("quick" if device.type == "cpu" else "all")
     chosen = {"quick": QUICK, "all": tuple(setup.name for setup in SETUPS)}.get(names, names.split(","))
     setups = [setup for setup in SETUPS if setup.name in chosen]
