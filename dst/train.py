@@ -24,7 +24,7 @@ from dst.components import CONF_DIR
 from dst.config import Config, checked
 from dst.config_errors import explain
 from dst.console import announce, report
-from dst.device import choose_device, keep_freed_memory, set_numerics
+from dst.device import choose_device, keep_freed_memory, place, set_numerics
 from dst.errors import UserError
 from dst.loop import Training
 from dst.models import build_model
@@ -76,7 +76,9 @@ def run(cfg: DictConfig | Config, *, should_stop: Callable[[], bool] = lambda: F
             claim.check()
             return should_stop()
 
-        return Run(config, directory, Training(config, model.to(device), data, device), stop).finish()
+        return Run(
+            config, directory, Training(config, place(model, device, config.precision), data, device), stop
+        ).finish()
 
 
 def _build(config: Config, shape: Any, num_classes: int | None) -> nn.Module | None:

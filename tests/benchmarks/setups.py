@@ -15,6 +15,7 @@ from dst.data.augment import AUGMENTATIONS, AugmentedSamples
 from dst.data.batches import EvaluationBatches, TrainBatches
 from dst.data.load import Data
 from dst.data.normalise import Normalise
+from dst.device import place
 from dst.loop import Training
 from dst.models import build_model
 from dst.recipe import make_optimizer
@@ -117,4 +118,4 @@ def loop(setup: Setup, method: str, device: torch.device, steps: int) -> tuple[C
 
 def _model(setup: Setup, config: Config, device: torch.device) -> torch.nn.Module:
     model = build_model(config.model, input_shape=setup.shape, num_classes=setup.classes, seed=1, dataset=setup.dataset)
-    return model.to(device).train()
+    return place(model, device, config.precision).train()

@@ -27,6 +27,7 @@ METHODS = {
     "dense": ["density=dense"],
     "static": ["update_period=never"],
     "random growth": ["criterion=set", "growth=random"],
+    "convolutions": ["criterion=rsensitivity", "growth=gradient", "model=small_cnn"],
     "gradient growth": ["criterion=snip", "growth=gradient", "model=large_mlp_dropout"],
 }
 LONG = ["recipe.epochs=30", "checkpoint.minutes=0"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -165,3 +166,30 @@ def test_one_seed_draws_the_same_masks_whatever_the_criterion_growth_or_period()
     reference = sparse(Layers(BIG), seed=3).masks
     for change in ({"criterion": "snip"}, {"growth": "gradient"}, {"update_period": None}, {"prune_fraction": 0.1}):
         assert equal(sparse(Layers(BIG), seed=3, **change).masks, reference)
+
+
+@law
+@given(
+    criterion=st.sampled_from(options("criterion")), scope=st.sampled_from(["local", "global"]), seed=st.integers(0, 99)
+)
+def test_the_memory_format_of_convolutions_makes_no_difference(criterion: str, scope: str, seed: int) -> None:
+    torch.manual_seed(seed)
+    planes = torch.nn.Sequential(torch.nn.Conv2d(3, 6, 3), torch.nn.Conv2d(6, 4, (3, 1)))
+    models = [planes, copy.deepcopy(planes).to(memory_format=torch.channels_last)]
+    masks = []
+    for model in models:
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        sparsity = DynamicSparsity(
+            model, optimizer, density=0.4, criterion=criterion, growth="gradient", update_period=1, total_steps=6,
+            scope=scope, seed=seed,
+        )  # fmt: skip
+        gradients = torch.Generator().manual_seed(seed)
+        for _ in range(5):
+            for parameter in model.parameters():
+                gradient = torch.randn(parameter.shape, generator=gradients)
+                parameter.grad = torch.empty_like(parameter).copy_(gradient)
+            sparsity.step()
+        masks.append(sparsity.masks)
+        assert_inactive_is_exactly_zero(sparsity)
+    assert all(torch.equal(masks[0][name], masks[1][name]) for name in masks[0])
+    assert all(torch.equal(a, b) for a, b in zip(*(model.parameters() for model in models), strict=True))
