@@ -131,8 +131,12 @@ def _submit(arguments: Arguments) -> int:
 def _status(arguments: Arguments) -> int:
     plan = Plan.read(arguments.name, arguments.output_dir)
     while True:
-        state = states(plan, (run_id for job in living(plan) for run_id in job.runs))
-        text = status_text(plan, state)
+        try:
+            jobs, note = living(plan), ""
+        except UserError as error:  # the results are there to see, with or without a queue
+            jobs, note = [], f"\nqueued runs are not known: {error}"
+        state = states(plan, (run_id for job in jobs for run_id in job.runs))
+        text = status_text(plan, state) + note
         if not arguments.launch.watch:
             print(text)
             return 0
