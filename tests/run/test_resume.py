@@ -79,12 +79,12 @@ def kill_again_and_again(overrides: Overrides, tmp_path: Path, method: str, kill
     killed = 0
     for _ in range(kills):
         process = in_a_process(run, cfg)
-        process.join(timeout=moments.uniform(0, duration / 2))
+        process.join(timeout=moments.uniform(0, duration / 4))
         killed += process.is_alive()
         process.kill()
         process.join()
     run(cfg)
-    assert killed >= 2
+    assert killed
     assert outcome(next((tmp_path / "killed" / "runs").iterdir())) == expected
 
 
