@@ -84,7 +84,7 @@ def kill_again_and_again(overrides: Overrides, tmp_path: Path, method: str, kill
         process.kill()
         process.join()
     run(cfg)
-    assert killed
+    assert killed >= 2
     assert outcome(next((tmp_path / "killed" / "runs").iterdir())) == expected
 
 
