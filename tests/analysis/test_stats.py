@@ -25,15 +25,22 @@ C45 = pd.DataFrame(
         (1.000, 1.000, 1.000, 1.000),
         (0.940, 0.962, 0.965, 0.962),
         (0.619, 0.666, 0.614, 0.669),
-        (0.972, 0.981, 0.975, 0.973),
+        (0.972, 0.981, 0.975, 0.975),
         (0.957, 0.978, 0.946, 0.970),
     ],
     columns=["C4.5", "C4.5+m", "C4.5+cf", "C4.5+m+cf"],
 )
 
 
+TIE = 12
+"""The row of "voting": 0.975 is printed twice, yet the printed average ranks count C4.5+cf second and C4.5+m+cf third,
+so the paper ranked before it rounded."""
+
+
 def test_the_worked_example_of_demsar_comes_out() -> None:
-    ranking = rank(C45)
+    unrounded = C45.copy()
+    unrounded.loc[TIE, "C4.5+cf"] += 1e-5
+    ranking = rank(unrounded)
     assert ranking is not None
     assert ranking.average.round(3).to_dict() == {"C4.5": 3.143, "C4.5+m": 2.0, "C4.5+cf": 2.893, "C4.5+m+cf": 1.964}
     assert ranking.chi2[0] == pytest.approx(9.28, abs=0.005)
@@ -41,6 +48,13 @@ def test_the_worked_example_of_demsar_comes_out() -> None:
     assert ranking.significant
     assert ranking.cd == pytest.approx(1.25, abs=0.005)
     assert (ranking.blocks, ranking.dropped) == (14, 0)
+
+
+def test_the_printed_tie_is_averaged() -> None:
+    ranking = rank(C45)
+    assert ranking is not None
+    assert ranking.average["C4.5+cf"] == pytest.approx((40.5 + 0.5) / 14)
+    assert ranking.average["C4.5+m+cf"] == pytest.approx((27.5 - 0.5) / 14)
 
 
 @pytest.mark.parametrize(
