@@ -58,6 +58,7 @@ def test_submitting_twice_or_from_two_shells_at_once_starts_nothing_twice(study:
 
 
 def test_a_dry_run_shows_the_scripts_and_queues_nothing(study: Study, cluster: SlurmCluster) -> None:
+    before = set(cluster.ask("squeue", "-h", "-o", "%i").split())  # of tests before, which may be completing
     study.plan("dry", "seed=1,2", "recipe.epochs=0")
     script = study.launch(
         "submit",
@@ -73,7 +74,7 @@ def test_a_dry_run_shows_the_scripts_and_queues_nothing(study: Study, cluster: S
     flags = ("constraint=v100", "gpus-per-node=1", "partition=gpu", "account=lab", "exclude=node13", "requeue")
     assert all(f"#SBATCH --{flag}\n" in script for flag in flags)
     assert script.index("module load cuda") < script.index("apptainer exec --nv image.sif python -u -m submitit")
-    assert not cluster.ask("squeue", "-h")
+    assert set(cluster.ask("squeue", "-h", "-o", "%i").split()) <= before
     assert not (study.output_dir / "sweeps" / "dry" / "jobs.jsonl").exists()
 
 
