@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -16,11 +16,17 @@ from dst.sparsity.growth import Growth
 from dst.sparsity.layer import SparseLayer
 from dst.sparsity.registry import make_criterion, make_growth, make_schedule
 from dst.sparsity.schedule import Schedule
-from dst.sparsity.topology import grow_highest, grow_mask, prune_lowest, prune_mask
+from dst.sparsity.topology import grow_highest, prune_lowest
 
 _SPARSIFIABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _ELEMENTWISE = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
 """Optimizers known to leave a weight of 0 at 0 without gradient and state; not so Muon, which mixes the gradients."""
+
+_Counts = dict[str, dict[str, Any]]
+"""Per layer: how many weights are active, were pruned and were grown."""
+
+_SMALL = 2**17
+"""Weights of a layer up to which the calls cost more than the selection, so that several layers share them."""
 
 
 def sparsifiable_weights(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -106,6 +112,7 @@ class DynamicSparsity:
             SparseLayer(name, weight, draw_mask(weight.shape, layer_density, draws))
             for (name, weight), layer_density in zip(weights.items(), densities, strict=True)
         ]
+        self._batches = _batches(self.layers)
         self.steps = 0
         self.updates: list[dict[str, Any]] = []
         device = self.layers[0].weight.device
@@ -127,15 +134,31 @@ class DynamicSparsity:
         if self.growth.signal == "momentum" and self.momentum != "dense":
             raise ValueError("momentum growth needs the momentum of inactive weights: set momentum='dense'")
 
-    def step(self) -> None:
-        """One optimizer step on the active weights, after a topology update if one is due; call it after backward."""
+    def step(self, take: Callable[[], object] | None = None) -> None:
+        """One optimizer step on the active weights, after a topology update if one is due; call it after backward.
+
+        Args:
+            take: what takes the step in place of ``optimizer.step()``, such as ``lambda: scaler.step(optimizer)`` after
+                ``scaler.unscale_(optimizer)``.
+        """
+        update_due = self.update_due
         self.steps += 1
-        if self.update_period and self.steps % self.update_period == 0 and self.steps < (self.stop_step or 0):
+        if update_due:
             self.update()
+        self.masked_step(take)
+
+    @property
+    def update_due(self) -> bool:
+        """Whether the coming :meth:`step` updates the topology."""
+        step = self.steps + 1
+        return bool(self.update_period) and step % (self.update_period or 1) == 0 and step < (self.stop_step or 0)
+
+    def masked_step(self, take: Callable[[], object] | None = None) -> None:
+        """The part of :meth:`step` that is the same every time: no update, nothing counted."""
         if self.momentum == "masked":  # no gradient, so no optimizer state
             for layer in self.layers:
                 layer.mask_gradient()
-        self.optimizer.step()
+        (take or self.optimizer.step)()
         if self.momentum == "dense" or type(self.optimizer) not in _ELEMENTWISE:
             for layer in self.layers:
                 layer.mask_weight()
@@ -152,36 +175,42 @@ class DynamicSparsity:
         counts = update(fraction)
         self.updates.append({"step": self.steps, "prune_fraction": fraction, "layers": counts})
 
-    def _update_local(self, fraction: float) -> dict[str, dict[str, Any]]:
-        counts = {}
-        for layer in self.layers:
-            n = math.ceil(fraction * layer.n_active)
-            kept = prune_mask(self.criterion, layer.weight, layer.gradient, layer.mask, n, self._generator)
-            grown = grow_mask(self.growth, layer.weight, self._signal(layer), kept, n, self._generator)
-            self._set_mask(layer, grown)
-            counts[layer.name] = {"active": layer.n_active, "pruned": n, "grown": n}
+    def _update_local(self, fraction: float) -> _Counts:
+        """Every layer by itself; small layers of one size are selected from at once, as rows of one tensor."""
+        counts: _Counts = {layer.name: {} for layer in self.layers}
+        for layers in self._batches:
+            n = [math.ceil(fraction * layer.n_active) for layer in layers]
+            mask, weight = _rows(layer.mask for layer in layers), _rows(layer.weight for layer in layers)
+            kept = prune_lowest(_rows(self._importance(layers)), weight, mask, n, by_sign=self.criterion.by_sign)
+            grown = grow_highest(_rows(self._promise(layers)), kept, n)
+            for layer, row, changed in zip(layers, grown, n, strict=True):
+                self._set_mask(layer, row.view(layer.mask.shape))
+                counts[layer.name] = {"active": layer.n_active, "pruned": changed, "grown": changed}
         return counts
 
-    def _update_global(self, fraction: float) -> dict[str, dict[str, Any]]:
+    def _update_global(self, fraction: float) -> _Counts:
         """All layers as one; how many weights each gains or loses is then known to the device alone."""
         n = math.ceil(fraction * sum(layer.n_active for layer in self.layers))
-        mask = _joined(layer.mask for layer in self.layers)
-        importance = (self.criterion(layer.weight, layer.gradient, self._generator) for layer in self.layers)
-        weight = _joined(layer.weight for layer in self.layers)
-        kept = prune_lowest(_joined(importance), weight, mask, n, by_sign=self.criterion.by_sign)
-        promise = (self.growth(layer.weight, self._signal(layer), self._generator) for layer in self.layers)
-        grown = grow_highest(_joined(promise), kept, n)
-        counts = {}
+        mask, weight = _joined(layer.mask for layer in self.layers), _joined(layer.weight for layer in self.layers)
+        kept = prune_lowest(_joined(self._importance(self.layers)), weight, mask, n, by_sign=self.criterion.by_sign)
+        grown = grow_highest(_joined(self._promise(self.layers)), kept, n)
+        counts: _Counts = {}
         sizes = [layer.weight.numel() for layer in self.layers]
         parts = zip(self.layers, mask.split(sizes), kept.split(sizes), grown.split(sizes), strict=True)
         for layer, before, between, after in parts:
-            self._set_mask(layer, after.view_as(layer.mask))
+            self._set_mask(layer, after.view(layer.mask.shape))
             counts[layer.name] = {
                 "active": after.sum(),
                 "pruned": (before & ~between).sum(),
                 "grown": (after & ~between).sum(),
             }
         return counts
+
+    def _importance(self, layers: list[SparseLayer]) -> Iterator[Tensor]:
+        return (self.criterion(layer.weight, layer.gradient, self._generator) for layer in layers)
+
+    def _promise(self, layers: list[SparseLayer]) -> Iterator[Tensor]:
+        return (self.growth(layer.weight, self._signal(layer), self._generator) for layer in layers)
 
     def _signal(self, layer: SparseLayer) -> Tensor:
         if self.growth.signal == "momentum":
@@ -243,6 +272,21 @@ class DynamicSparsity:
         self.steps = state["steps"]
         for layer in self.layers:
             layer.restore(state["masks"][layer.name], state["explored"][layer.name])
+
+
+def _batches(layers: list[SparseLayer]) -> list[list[SparseLayer]]:
+    """Returns layers in the order of the model, small ones of one size together."""
+    batches: dict[object, list[SparseLayer]] = {}
+    for layer in layers:
+        size = layer.weight.numel()
+        batches.setdefault(size if size <= _SMALL else layer.name, []).append(layer)
+    return list(batches.values())
+
+
+def _rows(tensors: Iterable[Tensor]) -> Tensor:
+    """Returns tensors of one size as the rows of a matrix; a view of it where there is only one."""
+    rows = [tensor.detach().reshape(1, -1) for tensor in tensors]
+    return rows[0] if len(rows) == 1 else torch.cat(rows)
 
 
 def _joined(tensors: Iterable[Tensor]) -> Tensor:
