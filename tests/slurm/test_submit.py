@@ -54,7 +54,7 @@ def test_submitting_twice_or_from_two_shells_at_once_starts_nothing_twice(study:
     assert all("Traceback" not in answer for answer in answers)
     assert "nothing to submit" in study.launch(*submit)
     assert Counter(run_id for job in study.jobs("twice") for run_id in job["runs"]) == Counter(runs)
-    assert len(cluster.ask("squeue", "-h", "--array").splitlines()) == len(runs)
+    assert len(cluster.ask("squeue", "-h", "--array", "--name=twice").splitlines()) == len(runs)
 
 
 def test_a_dry_run_shows_the_scripts_and_queues_nothing(study: Study, cluster: SlurmCluster) -> None:
