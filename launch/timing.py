@@ -60,8 +60,9 @@ def measure(summaries: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float
 
 
 def write(table: Mapping[str, Mapping[str, float]], output_dir: Path) -> Path:
-    """Writes ``<output_dir>/timing.yaml`` and returns its path."""
+    """Writes ``table`` over what ``<output_dir>/timing.yaml`` says and returns its path."""
     path = output_dir / "timing.yaml"
+    before = OmegaConf.load(path) if path.exists() else OmegaConf.create()
     with atomic_file(path) as file:
-        file.write(OmegaConf.to_yaml(OmegaConf.create(dict(table))).encode())
+        file.write(OmegaConf.to_yaml(OmegaConf.merge(before, dict(table))).encode())
     return path

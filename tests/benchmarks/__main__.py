@@ -16,7 +16,7 @@ import torch
 from dst.device import choose_device, device_name, keep_freed_memory, set_numerics
 from tests.benchmarks.around import measure_around
 from tests.benchmarks.hours import projected_hours
-from tests.benchmarks.setups import METHODS, QUICK, SETUPS
+from tests.benchmarks.setups import QUICK, SETUPS, methods
 from tests.benchmarks.steps import GROWTHS, measure_setup, measure_updates
 
 
@@ -42,14 +42,19 @@ def main(*arguments: str) -> None:
         "device": device_name(device), "threads": torch.get_num_threads(), "torch": torch.__version__,
         "python": platform.python_version(), "steps": [],
     }  # fmt: skip
-    print(f"{'':28} {'floor':>9}" + "".join(f"{name:>12}" for name in METHODS) + f"{'update':>12}{'state':>10}")
+    columns = methods(device)
+    print(
+        f"{'':28} {'floor':>9}"
+        + "".join(f"{name:>12}" for name in columns)
+        + f"{'update':>12}{'state':>10}{'activations':>13}"
+    )
     for setup in setups:
         row = measure_setup(setup, device, rounds, float(given["budget_s"]))
         result["steps"].append(row)
-        ratios = "".join(f"{row['ratio_to_floor'][name]:>11.3f}×" for name in METHODS)
+        ratios = "".join(f"{row['ratio_to_floor'][name]:>11.3f}×" for name in columns)
         print(
             f"{row['setup']:28} {row['step_ms']['floor']:6.2f} ms{ratios}{row['update_ms']:>9.1f} ms"
-            f"{row['state_mb']:>7.0f} MB",
+            f"{row['state_mb']:>7.0f} MB{row['activations_mb']:>10.0f} MB",
             flush=True,
         )
     print(f"\none topology update, {setups[0].name if len(setups) == 1 else 'large_mlp/cifar10'}, density 0.1")

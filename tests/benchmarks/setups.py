@@ -68,6 +68,12 @@ METHODS = {
 }
 
 
+def methods(device: torch.device) -> dict[str, list[str]]:
+    """Returns what is measured on a device: on a GPU also how long steps take that are not recorded."""
+    unrecorded = {"no graph": [*METHODS["static"], "cuda_graph=false"]} if device.type == "cuda" else {}
+    return METHODS | unrecorded
+
+
 def synthetic(setup: Setup, config: Config, device: torch.device, steps: int) -> Data:
     """Returns ``steps`` batches of noise as the dataset's own kind of batches: stored, augmented, normalised alike."""
     generator = torch.Generator().manual_seed(0)
@@ -105,7 +111,7 @@ def floor(setup: Setup, device: torch.device, steps: int) -> Callable[[], None]:
 
 def loop(setup: Setup, method: str, device: torch.device, steps: int) -> tuple[Callable[[], None], Training]:
     """Returns ``steps`` of the real run of a method, its bookkeeping after each step included; and the training."""
-    config = setup.config(*METHODS[method], f"output_dir={tempfile.mkdtemp()}", "recipe.epochs=1000")
+    config = setup.config(*methods(device)[method], f"output_dir={tempfile.mkdtemp()}", "recipe.epochs=1000")
     training = Training(config, _model(setup, config, device), synthetic(setup, config, device, steps), device)
     run = Run(config, RunDirectory(config), training, should_stop=lambda: False)
     bar = tqdm(file=open(Path("/dev/null"), "w"), disable=False)  # noqa: SIM115 - lives as long as the bar

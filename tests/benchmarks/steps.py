@@ -10,8 +10,10 @@ from typing import Any
 import torch
 
 from dst.loop import Training
+from dst.models import build_model
 from dst.sparsity import make_criterion, make_growth
-from tests.benchmarks.setups import METHODS, Setup, floor, loop
+from dst.tally import loss_of
+from tests.benchmarks.setups import Setup, floor, loop, methods
 
 CRITERIA = ("magnitude", "set", "mest", "snip", "sensitivity", "rsensitivity", "random")
 GROWTHS = ("random", "gradient")
@@ -35,7 +37,7 @@ def measure_setup(setup: Setup, device: torch.device, rounds: int, budget_s: flo
     trial = floor(setup, device, 3)
     trial()
     steps = max(2, min(400, int(budget_s / (seconds(trial, device) / 3)) // 100 * 100 or 4))
-    built = {method: loop(setup, method, device, steps) for method in METHODS}
+    built = {method: loop(setup, method, device, steps) for method in methods(device)}
     advances = {"floor": floor(setup, device, steps), **{method: advance for method, (advance, _) in built.items()}}
     for advance in advances.values():
         advance()
@@ -62,8 +64,27 @@ def measure_setup(setup: Setup, device: torch.device, rounds: int, budget_s: flo
         "ratio_to_floor": ratios,
         "update_ms": update_ms,
         "state_mb": _state_mb(training),
+        "activations_mb": activations_mb(setup),
         "peak_mb": torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else None,
     }
+
+
+def activations_mb(setup: Setup) -> float:
+    """Returns what a step keeps for its backward pass at fp32, in MiB; half that at bf16 and fp16. Computed."""
+    config = setup.config()
+    model = build_model(config.model, input_shape=setup.shape, num_classes=setup.classes, seed=1, dataset=setup.dataset)
+    model = model.to("meta").train()
+    weights = {weight.untyped_storage()._cdata for weight in model.parameters()}
+    kept: dict[int, torch.Tensor] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        batch = torch.empty(config.recipe.batch_size, *setup.shape, device="meta")
+        loss_of(model(batch), torch.zeros(len(batch), dtype=torch.int64, device="meta"))
+    return sum(tensor.untyped_storage().nbytes() for key, tensor in kept.items() if key not in weights) / 2**20
 
 
 def measure_updates(setup: Setup, device: torch.device, rounds: int) -> list[dict[str, Any]]:

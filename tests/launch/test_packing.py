@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from launch.cluster import ClusterConfig
 from launch.packing import pack
 from launch.plan import PlannedRun
-from launch.timing import Timing
+from launch.timing import Timing, write
 
 TIMING = Timing({"mlp/small": {"epoch_s": 1.0, "runs_per_gpu": 4}, "cnn/large": {"epoch_s": 36.0}})
 
@@ -43,6 +44,15 @@ def test_every_run_is_in_one_job_and_no_more_jobs_are_made_than_there_is_room_fo
 
 def test_without_room_nothing_is_submitted() -> None:
     assert pack(runs("mlp/small", 3), cluster(), TIMING, room=0) == []
+
+
+def test_what_is_measured_later_leaves_the_rest_of_the_timing(tmp_path: Path) -> None:
+    write({"a/b": {"epoch_s": 3.0, "runs_per_gpu": 4}, "c/d": {"epoch_s": 1.0}}, tmp_path)
+    write({"a/b": {"epoch_s": 2.0}}, tmp_path)
+    found = Timing.read(tmp_path)
+    assert found.table["a/b"] == {"epoch_s": 2.0, "runs_per_gpu": 4}
+    assert found.table["c/d"] == {"epoch_s": 1.0}
+    assert found.runs_per_gpu("a/b") == 4
 
 
 def test_what_the_user_says_wins_over_the_timing() -> None:
