@@ -97,6 +97,7 @@ class Config:
     device: str = MISSING
     precision: str = MISSING
     deterministic: bool = MISSING
+    cuda_graph: bool = MISSING
     data_dir: str = MISSING
     output_dir: str = MISSING
 
@@ -117,7 +118,7 @@ _CHOICES = {
     "distribution.name": tuple(DISTRIBUTIONS),
     "sparsity.scope": ("local", "global"),
     "sparsity.momentum": ("masked", "dense"),
-    "precision": ("fp32", "tf32", "bf16"),
+    "precision": ("fp32", "tf32", "bf16", "fp16"),
     "recipe.optimizer": ("sgd", "adam", "adamw"),
     "checkpoint.keep": ("all", "weights", "nothing"),
     "tracker.name": ("wandb", "local"),

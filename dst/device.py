@@ -13,6 +13,8 @@ from torch import nn
 
 from dst.errors import UserError
 
+_HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
 
 def choose_device(name: str) -> torch.device:
     """Returns the device ``name``; ``auto`` is cuda if there is one, then mps, then cpu.
@@ -54,6 +56,12 @@ def _check_cuda(device: torch.device) -> None:
             f"device={device}: torch {torch.__version__} has no kernels for {torch.cuda.get_device_name(device)} "
             f"(sm_{major}{minor}); install with -c constraints-v100.txt"
         )
+
+
+def check_precision(device: torch.device, precision: str) -> None:
+    """Raises UserError where the device would compute otherwise than ``precision`` says, or many times slower."""
+    if device.type == "cuda" and precision in ("tf32", "bf16") and torch.cuda.get_device_capability(device) < (8, 0):
+        raise UserError(f"precision={precision}: {torch.cuda.get_device_name(device)} has none; choose fp32 or fp16")
 
 
 def device_name(device: torch.device) -> str:
@@ -100,7 +108,7 @@ def keep_freed_memory() -> None:
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """Returns the context of a forward pass: bfloat16 autocast for ``bf16``, nothing otherwise."""
-    if precision == "bf16":
-        return torch.autocast(device.type, dtype=torch.bfloat16)
+    """Returns the context of a forward pass: autocast for ``bf16`` and ``fp16``, nothing otherwise."""
+    if precision in _HALF:
+        return torch.autocast(device.type, dtype=_HALF[precision])
     return contextlib.nullcontext()

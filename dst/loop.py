@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import copy
+import functools
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.amp import GradScaler
 
 from dst.components import build
 from dst.config import Config
 from dst.data import Data
 from dst.device import autocast
-from dst.recipe import learning_rate, make_optimizer
+from dst.recipe import learning_rate, make_optimizer, set_learning_rate
 from dst.seeds import stream_seed
 from dst.sparsity import DynamicSparsity
+from dst.step_graph import CudaRecorder, Recorder, StepGraph
 from dst.tally import Tally, loss_of
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -38,30 +41,64 @@ class Training:
         self.sparsity = make_sparsity(config, model, self.optimizer, total_steps=config.recipe.epochs * len(data.train))
         self.epoch = self.step = 0
         self.tally = Tally(device)
+        self.scaler = GradScaler(device.type, enabled=config.precision == "fp16")
+        self.graph: StepGraph | None = None
+        if config.cuda_graph and device.type == "cuda":
+            self.record_steps(CudaRecorder(device), deterministic=config.deterministic)
         self.best: dict[str, Any] = {"epoch": 0, "val_acc": -1.0, "model": None}
         self.last: dict[str, Any] = {}
         torch.manual_seed(stream_seed(config.seed, "dropout"))  # the one stream that has to be torch's global one
 
     def train_epoch(self, after_step: Callable[[], None]) -> tuple[float, float]:
         """Trains to the end of the epoch, from its start or where it was stopped; returns mean loss and accuracy."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.recipe, self.epoch)
-        optimizer_step = self.sparsity.step if self.sparsity else self.optimizer.step
+        set_learning_rate(self.optimizer, learning_rate(self.recipe, self.epoch))
         self.model.train()
-        for x, y in self.data.train.epoch(self.epoch, start=self.step - self.epoch * len(self.data.train)):
-            with autocast(self.precision, self.device):
-                logits = self.model(x)
-                loss = loss_of(logits, y)
-            self.optimizer.zero_grad()
-            loss.backward()
-            optimizer_step()
+        for pick, y in self.data.train.picks(self.epoch, start=self.step - self.epoch * len(self.data.train)):
+            if not self._replayed(pick, y):
+                self._take_step(pick, y)
             self.step += 1
-            self.tally.add(loss, logits, y)
             after_step()
         means = self.tally.means()
-        self.tally = Tally(self.device)
+        self.tally.reset()
         self.epoch += 1
         return means
+
+    def _take_step(self, pick: Tensor, y: Tensor, *, to_record: bool = False) -> None:
+        x, y = self.data.train.assemble(pick, y)
+        with autocast(self.precision, self.device):
+            logits = self.model(x)
+            loss = loss_of(logits, y)
+        self.optimizer.zero_grad()
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        if self.sparsity is None:
+            self._optimizer_step()
+        elif to_record:
+            self.sparsity.masked_step(self._optimizer_step)
+        else:
+            self.sparsity.step(self._optimizer_step)
+        self.scaler.update()
+        self.tally.add(loss, logits, y)
+
+    def _optimizer_step(self) -> None:
+        self.scaler.step(self.optimizer)
+
+    def record_steps(self, recorder: Recorder, *, deterministic: bool) -> None:
+        """Lets steps without a topology update be recorded and replayed."""
+        step = functools.partial(self._take_step, to_record=True)
+        self.graph = StepGraph(step, self._changed_by_step, recorder, deterministic=deterministic)
+
+    def _replayed(self, pick: Tensor, y: Tensor) -> bool:
+        """Takes a step by replay if that can be."""
+        if self.graph is None or (self.sparsity and self.sparsity.update_due) or not self.graph.take(pick, y):
+            return False
+        if self.sparsity:
+            self.sparsity.steps += 1  # which only the host knows of
+        return True
+
+    def _changed_by_step(self) -> list[Tensor]:
+        states = (*self.optimizer.state.values(), vars(self.scaler), self.tally.state_dict(), self.model.state_dict())
+        return [value for state in states for value in state.values() if isinstance(value, Tensor)]
 
     @torch.no_grad()
     def evaluate(self, batches: Batches) -> tuple[float, float]:
@@ -115,7 +152,8 @@ class Training:
             "epoch": self.epoch,
             "step": self.step,
             "model": self.model.state_dict(),
-            "optimizer": None if only_weights else self.optimizer.state_dict(),
+            "optimizer": None if only_weights else self.optimizer.state_dict()["state"],
+            "scaler": self.scaler.state_dict(),
             "sparsity": self.sparsity.state_dict() if self.sparsity else None,
             "tally": self.tally.state_dict(),
             "best": self.best,
@@ -129,7 +167,10 @@ class Training:
         self.epoch, self.step = state["epoch"], state["step"]
         self.model.load_state_dict(state["model"])
         if state["optimizer"] is not None:
-            self.optimizer.load_state_dict(state["optimizer"])
+            self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state["optimizer"]})
+        self.scaler.load_state_dict(state["scaler"])
+        if self.graph:
+            self.graph.forget()
         if self.sparsity:
             self.sparsity.load_state_dict(state["sparsity"])
         self.tally.load_state_dict(state["tally"])

@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dst.config import RecipeConfig
 
 
 def make_optimizer(model: nn.Module, recipe: RecipeConfig, device: torch.device) -> torch.optim.Optimizer:
-    """Returns the recipe's optimizer, fused into one pass over the weights where torch can."""
+    """Returns the recipe's optimizer, fused into one pass over the weights where torch can.
+
+    Its learning rate then is a tensor, so that a recorded step follows its changes.
+    """
     fused = device.type in ("cpu", "cuda")
-    common: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay, "fused": fused}
+    lr = torch.tensor(recipe.lr, device=device) if fused else recipe.lr
+    common: dict[str, Any] = {"lr": lr, "weight_decay": recipe.weight_decay, "fused": fused}
     if recipe.optimizer == "sgd":
         nesterov = recipe.nesterov and recipe.momentum > 0
         return torch.optim.SGD(model.parameters(), momentum=recipe.momentum, nesterov=nesterov, **common)
+    if device.type == "cuda":
+        common["capturable"] = True  # may be recorded as a CUDA graph; torch warns that not every step is
+        warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
     return kind(model.parameters(), **common)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Makes ``lr`` the learning rate of all parameters."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(lr)
+        else:
+            group["lr"] = lr
 
 
 def learning_rate(recipe: RecipeConfig, epoch: int) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,33 +22,38 @@ class Tally:
     """Loss and hits summed on the device; reading them is the only time the host waits for it."""
 
     device: torch.device
-    samples: int = 0
+    samples: Tensor = field(init=False)
     loss: Tensor = field(init=False)
     correct: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         self.loss = torch.zeros((), device=self.device)
-        self.correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        self.samples, self.correct = (torch.zeros((), dtype=torch.int64, device=self.device) for _ in range(2))
 
     def add(self, loss: Tensor, logits: Tensor, y: Tensor) -> None:
         """Adds a batch: its mean loss, its logits ``(batch, outputs)`` and labels ``(batch,)``."""
-        self.samples += len(y)
+        self.samples.add_(len(y))
         self.loss.add_(loss.detach(), alpha=len(y))
         predicted = (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(dim=1)
         self.correct.add_((predicted == y).sum())
 
     def means(self) -> tuple[float, float]:
         """Returns the mean loss and the accuracy, NaN for no samples."""
-        if not self.samples:
+        samples = int(self.samples.item())
+        if not samples:
             return math.nan, math.nan
-        return self.loss.item() / self.samples, self.correct.item() / self.samples
+        return self.loss.item() / samples, self.correct.item() / samples
 
-    def state_dict(self) -> dict[str, Any]:
+    def reset(self) -> None:
+        """Begins anew, in the same memory."""
+        for total in self.state_dict().values():
+            total.zero_()
+
+    def state_dict(self) -> dict[str, Tensor]:
         """The sums so far."""
         return {"samples": self.samples, "loss": self.loss, "correct": self.correct}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Continues from :meth:`state_dict`."""
-        self.samples = state["samples"]
-        self.loss.copy_(state["loss"])
-        self.correct.copy_(state["correct"])
+        for name, total in self.state_dict().items():
+            total.copy_(state[name])

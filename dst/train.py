@@ -24,7 +24,7 @@ from dst.components import CONF_DIR
 from dst.config import Config, checked
 from dst.config_errors import explain
 from dst.console import announce, report
-from dst.device import choose_device, keep_freed_memory, place, set_numerics
+from dst.device import check_precision, choose_device, keep_freed_memory, place, set_numerics
 from dst.errors import UserError
 from dst.loop import Training
 from dst.models import build_model
@@ -54,6 +54,7 @@ def run(cfg: DictConfig | Config, *, should_stop: Callable[[], bool] = lambda: F
     if summary := directory.summary():
         return summary
     device = choose_device(config.device)
+    check_precision(device, config.precision)
     set_numerics(config.precision, config.deterministic)
     if device.type == "cpu":
         keep_freed_memory()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,9 +17,34 @@ from dst.seeds import generator
 Batch = tuple[Tensor, Tensor]
 
 
-@dataclass(frozen=True)
-class TrainBatches:
+class Train(ABC):
     """Shuffled, augmented, normalised batches; an epoch is a function of its number and the seed alone.
+
+    Making a batch has two halves: a pick says what is in it, and :meth:`assemble` computes it from the pick, on the
+    device and in the same way every time, so that it can be part of a recorded step.
+    """
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Steps per epoch; the last may be a smaller batch."""
+
+    @abstractmethod
+    def picks(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Yields the epoch's picks from batch ``start`` on, the same as if it had begun at batch 0; with labels."""
+
+    @abstractmethod
+    def assemble(self, pick: Tensor, y: Tensor) -> Batch:
+        """Returns the batch ``(x, y)`` of a pick."""
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Yields the epoch's ``(x, y)`` from batch ``start`` on."""
+        for pick in self.picks(epoch, start):
+            yield self.assemble(*pick)
+
+
+@dataclass(frozen=True)
+class TrainBatches(Train):
+    """Batches of samples that lie on the device; a pick is where each of them begins there.
 
     Attributes:
         samples: of the training set, on the device.
@@ -32,22 +58,21 @@ class TrainBatches:
     seed: int
 
     def __len__(self) -> int:
-        """Steps per epoch; the last may be a smaller batch."""
         return math.ceil(len(self.labels) / self.batch_size)
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Yields the epoch's ``(x, y)`` from batch ``start`` on, the same as if it had begun at batch 0.
-
-        All random numbers are drawn first, on the CPU, so ``start`` is a slice and every device sees equal batches.
-        """
+    def picks(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """All random numbers are drawn first, on the CPU, so ``start`` is a slice and devices see equal batches."""
         n, size = len(self.labels), self.batch_size
         order = torch.randperm(n, generator=generator(self.seed, "data order", epoch))
         first = self.samples.plan(order, draw(n, generator(self.seed, "augmentation", epoch)))
         labels = self.labels[order.to(self.labels.device)]
         for begin in range(start * size, n, size):
-            batch = slice(begin, begin + size)
-            x = self.samples.take(first[batch])
-            yield (self.normalise(x) if self.normalise else x), labels[batch]
+            yield first[begin : begin + size], labels[begin : begin + size]
+
+    def assemble(self, pick: Tensor, y: Tensor) -> Batch:
+        """Gathers, augments and normalises."""
+        x = self.samples.take(pick)
+        return (self.normalise(x) if self.normalise else x), y
 
 
 @dataclass(frozen=True)

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dst.data.augment import AUGMENTATIONS, PADDING, Augmentation, AugmentedSamples
-from dst.data.batches import Batch, EvaluationBatches, TrainBatches
+from dst.data.batches import Batch, EvaluationBatches, Train, TrainBatches
 from dst.data.config import DatasetConfig, check
 from dst.data.normalise import Normalise, statistics
 from dst.data.prepare import prepare
 from dst.data.sources import STREAMED
 from dst.data.split import stratified_split, validation_count
 from dst.errors import UserError
-
-
-class Train(Protocol):
-    """Training batches."""
-
-    def __len__(self) -> int:
-        """Steps per epoch."""
-
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Yields the epoch's ``(x, y)`` from batch ``start`` on."""
 
 
 @dataclass(frozen=True)

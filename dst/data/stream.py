@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
-from dst.data.batches import Batch
+from dst.data.batches import Batch, Train
 from dst.data.image_files import ImageFiles
 from dst.data.normalise import Normalise
 from dst.errors import UserError
@@ -28,14 +29,14 @@ class Stream:
     def __init__(
         self, files: ImageFiles, normalise: Normalise, *, batch_size: int, workers: int, device: torch.device
     ) -> None:
-        self.files, self.batch_size = files, batch_size
-        self._normalise, self._workers, self._device = normalise, workers, device
+        self.files, self.normalise, self.batch_size = files, normalise, batch_size
+        self._workers, self._device = workers, device
 
     def __len__(self) -> int:
         return math.ceil(len(self.files) / self.batch_size)
 
     def batches(self, samples: list[_Sample], start: int = 0) -> Iterator[Batch]:
-        """Yields ``samples`` in batches, from batch ``start`` on; nothing before it is decoded.
+        """Yields ``samples`` as uint8 images in batches, from batch ``start`` on; nothing before it is decoded.
 
         Raises:
             UserError: for a file that cannot be decoded.
@@ -50,8 +51,7 @@ class Stream:
         )
         try:
             for x, y in loader:
-                x, y = (tensor.to(self._device, non_blocking=True) for tensor in (x, y))
-                yield self._normalise(x), y
+                yield x.to(self._device, non_blocking=True), y.to(self._device, non_blocking=True)
         except UserError as error:  # from a worker it comes after the worker's traceback
             mistake = str(error).strip().splitlines()[-1].removeprefix("dst.errors.UserError: ")
             error.__traceback__ = None  # which holds the loader, and so its workers
@@ -60,22 +60,25 @@ class Stream:
 
 
 @dataclass(frozen=True)
-class TrainStream:
-    """Shuffled, augmented batches; an epoch is a function of its number and the seed alone."""
+class TrainStream(Train):
+    """Batches as they are decoded; a pick is the images themselves."""
 
     stream: Stream
     seed: int
 
     def __len__(self) -> int:
-        """Steps per epoch; the last may be a smaller batch."""
         return len(self.stream)
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Yields the epoch's ``(x, y)`` from batch ``start`` on, the same as if it had begun at batch 0."""
+    def picks(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Yields uint8 images ``(B, C, H, W)``, augmented, with their labels."""
         n = len(self.stream.files)
         order = torch.randperm(n, generator=generator(self.seed, "data order", epoch))
         seeds = torch.randint(2**62, (n,), generator=generator(self.seed, "augmentation", epoch))
         return self.stream.batches(list(zip(order.tolist(), seeds.tolist(), strict=True)), start)
+
+    def assemble(self, pick: Tensor, y: Tensor) -> Batch:
+        """Normalises."""
+        return self.stream.normalise(pick), y
 
 
 @dataclass(frozen=True)
@@ -88,4 +91,5 @@ class EvaluationStream:
         return len(self.stream)
 
     def __iter__(self) -> Iterator[Batch]:
-        return self.stream.batches([(index, 0) for index in range(len(self.stream.files))])
+        for x, y in self.stream.batches([(index, 0) for index in range(len(self.stream.files))]):
+            yield self.stream.normalise(x), y

@@ -46,7 +46,7 @@ def identifier(*overrides: str) -> str:
         ("recipe.epochs=many", ["recipe.epochs", "many"]),
         ("recipe.optimizer=lion", ["recipe.optimizer=lion", "sgd"]),
         ("recipe.batch_size=0", ["recipe.batch_size=0"]),
-        ("precision=fp16", ["precision=fp16", "fp32, tf32, bf16"]),
+        ("precision=fp8", ["precision=fp8", "fp32, tf32, bf16, fp16"]),
         ("sparsity.scope=layer", ["sparsity.scope=layer", "local, global"]),
         ("prune_fraction.initial=2", ["prune_fraction.initial=2", "[0, 1]"]),
         ("+criterion.lambda=2", ["criterion.lambda=2"]),

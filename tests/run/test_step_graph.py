@@ -1,0 +1,202 @@
+"""Replayed steps lead to the bits of ordinary ones; a step that cannot be replayed is taken the ordinary way."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import dst.data
+from dst.config import Config, checked, compose
+from dst.device import place, set_numerics
+from dst.loop import Training
+from dst.models import build_model
+from dst.step_graph import WARM_UP, CudaRecorder, StepGraph
+from tests.run.recording import HostRecorder
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
+METHODS = {
+    "dense": ["density=dense"],
+    "static": ["update_period=never"],
+    "random growth": ["criterion=set", "growth=random"],
+    "dropout": ["criterion=snip", "growth=gradient", "model=large_mlp_dropout"],
+    "batch norm": ["criterion=magnitude", "growth=gradient", "model=resnet56", "model.depth=8", "recipe=sgd_100"],
+    "momentum growth": ["growth=momentum", "sparsity.momentum=dense", "sparsity.scope=global"],
+    "adam": ["recipe.optimizer=adam", "recipe.lr=0.001"],
+    "fp16": ["precision=fp16"],
+}
+EPOCHS = "recipe.epochs=4"  # the last batch of each is a smaller one; the learning rate falls after 2 and 3
+
+Overrides = Callable[..., list[str]]
+
+
+class Recorded:
+    """A training whose steps are recorded, and how many of them were replayed."""
+
+    def __init__(self, config: Config, device: str, *, record: bool = True) -> None:
+        set_numerics(config.precision, config.deterministic)
+        self.training = training(config, torch.device(device))
+        self.training.graph = None
+        self.recorder: Any = HostRecorder() if device == "cpu" else CudaRecorder(torch.device(device))
+        if record:
+            self.training.record_steps(self.recorder, deterministic=config.deterministic)
+
+    def trained(self) -> Recorded:
+        while self.training.epoch < self.training.recipe.epochs:
+            self.training.run_epoch()
+        return self
+
+    def replays(self) -> bool:
+        return self.training.graph is not None and self.training.graph._replay is not None
+
+
+def training(config: Config, device: torch.device, change: Callable[[nn.Module], nn.Module] = lambda m: m) -> Training:
+    data = dst.data.load(
+        config.dataset, Path(config.data_dir), device=device, batch_size=config.recipe.batch_size, seed=config.seed
+    )
+    model = build_model(
+        config.model, input_shape=data.shape, num_classes=data.num_classes, seed=1, dataset=config.dataset.name
+    )
+    return Training(config, change(place(model, device, config.precision)), data, device)
+
+
+def outcome(of: Training) -> dict[str, Any]:
+    state = of.state_dict()
+    epochs = {key: value for key, value in state["last"].items() if key != "epoch_s"}
+    updates = of.sparsity.pop_updates() if of.sparsity else []
+    return {**state, "last": epochs, "best": None, "updates": updates}
+
+
+def assert_equal(found: Any, wanted: Any, where: str = "") -> None:
+    if isinstance(wanted, dict):
+        assert found.keys() == wanted.keys(), where
+        for key in wanted:
+            assert_equal(found[key], wanted[key], f"{where}/{key}")
+    elif isinstance(wanted, Tensor):
+        assert torch.equal(found, wanted), where
+    else:
+        assert found == wanted, where
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("method", METHODS)
+def test_replayed_steps_end_like_ordinary_ones(device: str, method: str, overrides: Overrides) -> None:
+    config = checked(compose(overrides(EPOCHS, *METHODS[method])))
+    ordinary = Recorded(config, device, record=False).trained()
+    recorded = Recorded(config, device).trained()
+    assert recorded.replays()
+    if device == "cpu":
+        full_batches = config.recipe.epochs * (len(recorded.training.data.train) - 1)
+        updates = len(recorded.training.sparsity.updates) if recorded.training.sparsity else 0
+        assert recorded.recorder.replays == full_batches - WARM_UP - updates
+    assert_equal(outcome(recorded.training), outcome(ordinary.training))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("method", ["random growth", "dropout", "fp16"])
+def test_a_run_with_replayed_steps_resumes_within_an_epoch(device: str, method: str, overrides: Overrides) -> None:
+    class Interrupted(Exception):
+        pass
+
+    def interrupt() -> None:
+        if first.training.step == 18:
+            raise Interrupted
+
+    config = checked(compose(overrides(EPOCHS, *METHODS[method])))
+    ordinary = Recorded(config, device, record=False).trained()
+    first = Recorded(config, device)
+    first.training.run_epoch()
+    with pytest.raises(Interrupted):
+        first.training.run_epoch(interrupt)
+    checkpoint = first.training.state_dict()
+    second = Recorded(config, device)
+    second.training.run_epoch()
+    assert second.replays()  # of the wrong state, which has to be forgotten
+    second.training.load_state_dict(checkpoint)
+    assert not second.replays()
+    assert second.trained().replays()
+    expected, found = outcome(ordinary.training), outcome(second.training)
+    found["updates"] = expected["updates"] = None  # those before the interruption went to the log
+    assert_equal(found, expected)
+
+
+class Waiting(nn.Module):
+    """Asks the device for a number in every step."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x) * (1.0 if x.sum().item() < 1e9 else 2.0)
+
+
+class Counting(nn.Module):
+    """Computes with a number that the host changes from step to step."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model, self.steps = model, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.steps += self.training
+        return self.model(x) * (1 + 0.01 * self.steps)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(("model", "reason"), [(Waiting, "not permitted"), (Counting, "tensors came out different")])
+def test_a_step_that_cannot_be_replayed_is_taken_the_ordinary_way(
+    device: str,
+    model: type[nn.Module],
+    reason: str,
+    overrides: Overrides,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = checked(compose(overrides(EPOCHS)))
+    recorder: Any = HostRecorder() if device == "cpu" else CudaRecorder(torch.device(device))
+    found = training(config, torch.device(device), model)
+    found.record_steps(recorder, deterministic=True)
+    monkeypatch.setattr(logging.getLogger("dst"), "propagate", True)
+    losses = [found.run_epoch()["train_loss"] for _ in range(4)]
+    assert losses[0] > losses[1] > losses[2]
+    assert found.graph is not None
+    assert found.graph.impossible
+    assert found.step == 4 * len(found.data.train)
+    told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(told) == 1
+    assert "cannot be recorded as a CUDA graph" in told[0]
+    if device == "cpu":
+        assert reason in told[0]
+
+
+def test_an_unrecordable_step_leaves_the_run_as_it_would_be(overrides: Overrides) -> None:
+    config = checked(compose(overrides(EPOCHS)))
+    device = torch.device("cpu")
+    ordinary, found = training(config, device, Waiting), training(config, device, Waiting)
+    found.record_steps(HostRecorder(), deterministic=True)
+    for each in (ordinary, found):
+        for _ in range(2):
+            each.run_epoch()
+    assert_equal(outcome(found), outcome(ordinary))
+
+
+def test_only_steps_of_one_shape_are_replayed() -> None:
+    total = torch.zeros(())
+
+    def step(x: Tensor) -> None:
+        total.add_(x.sum())
+
+    graph = StepGraph(step, lambda: [total], HostRecorder(), deterministic=True)
+    taken = []
+    for size in (4, 4, 2, 4, 4, 4, 4, 4, 2, 4):
+        taken.append(graph.take(torch.ones(size)))
+        if not taken[-1]:
+            step(torch.ones(size))
+    assert taken == [False] * 6 + [True, True, False, True]
+    assert total == 4 * 8 + 2 * 2
