@@ -19,7 +19,7 @@ from dst.device import autocast
 from dst.recipe import learning_rate, make_optimizer, set_learning_rate
 from dst.seeds import stream_seed
 from dst.sparsity import DynamicSparsity
-from dst.step_graph import CudaRecorder, Recorder, StepGraph
+from dst.step_graph import CudaRecorder, StepGraph
 from dst.tally import Tally, loss_of
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -44,7 +44,7 @@ class Training:
         self.scaler = GradScaler(device.type, enabled=config.precision == "fp16")
         self.graph: StepGraph | None = None
         if config.cuda_graph and device.type == "cuda":
-            self.record_steps(CudaRecorder(device), deterministic=config.deterministic)
+            self.graph = StepGraph(CudaRecorder(device), deterministic=config.deterministic)
         self.best: dict[str, Any] = {"epoch": 0, "val_acc": -1.0, "model": None}
         self.last: dict[str, Any] = {}
         torch.manual_seed(stream_seed(config.seed, "dropout"))  # the one stream that has to be torch's global one
@@ -83,14 +83,12 @@ class Training:
     def _optimizer_step(self) -> None:
         self.scaler.step(self.optimizer)
 
-    def record_steps(self, recorder: Recorder, *, deterministic: bool) -> None:
-        """Lets steps without a topology update be recorded and replayed."""
-        step = functools.partial(self._take_step, to_record=True)
-        self.graph = StepGraph(step, self._changed_by_step, recorder, deterministic=deterministic)
-
     def _replayed(self, pick: Tensor, y: Tensor) -> bool:
-        """Takes a step by replay if that can be."""
-        if self.graph is None or (self.sparsity and self.sparsity.update_due) or not self.graph.take(pick, y):
+        """Takes a step by replay if that can be; not one with a topology update."""
+        if self.graph is None or (self.sparsity and self.sparsity.update_due):
+            return False
+        step = functools.partial(self._take_step, to_record=True)
+        if not self.graph.take(step, self._changed_by_step, pick, y):
             return False
         if self.sparsity:
             self.sparsity.steps += 1  # which only the host knows of

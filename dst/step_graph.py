@@ -47,22 +47,12 @@ class StepGraph:
     at a time and the log says why.
 
     Args:
-        step: takes one step on its input tensors, for its effect on ``state`` alone; run twice by the recording.
-        state: returns all tensors that a step changes.
-        recorder: of the device they are on.
+        recorder: of the device that takes the steps.
         deterministic: whether equal steps lead to equal bits.
     """
 
-    def __init__(
-        self,
-        step: Callable[..., None],
-        state: Callable[[], list[Tensor]],
-        recorder: Recorder,
-        *,
-        deterministic: bool,
-    ) -> None:
-        self._step, self._state, self._recorder = step, state, recorder
-        self._deterministic = deterministic
+    def __init__(self, recorder: Recorder, *, deterministic: bool) -> None:
+        self._recorder, self._deterministic = recorder, deterministic
         self.forget()
 
     def forget(self) -> None:
@@ -72,8 +62,19 @@ class StepGraph:
         self._shape, self._warmth = torch.Size(), 0
         self.impossible = False
 
-    def take(self, *inputs: Tensor) -> bool:
-        """Takes a step on ``inputs`` and returns True; False where it has to be taken the ordinary way."""
+    @property
+    def recorded(self) -> bool:
+        """Whether steps are replayed."""
+        return self._replay is not None
+
+    def take(self, step: Callable[..., None], state: Callable[[], list[Tensor]], *inputs: Tensor) -> bool:
+        """Takes a step and returns True; False where it has to be taken the ordinary way.
+
+        Args:
+            step: takes a step on ``inputs``, for its effect on ``state`` alone.
+            state: returns all tensors that a step changes.
+            inputs: of this step.
+        """
         shape = inputs[0].shape
         if self._replay is not None:
             if shape != self._inputs[0].shape:  # the last batch of an epoch may be smaller
@@ -84,52 +85,52 @@ class StepGraph:
         self._shape, self._warmth = shape, self._warmth + 1 if shape == self._shape else 1
         if self.impossible or self._warmth <= WARM_UP:
             return False
-        self._record(inputs)
+        self._record(step, state, inputs)
         return True
 
     def _fill(self, inputs: tuple[Tensor, ...]) -> None:
         for mine, given in zip(self._inputs, inputs, strict=True):
             mine.copy_(given)
 
-    def _record(self, inputs: tuple[Tensor, ...]) -> None:
+    def _record(self, step: Callable[..., None], state: Callable[[], list[Tensor]], inputs: tuple[Tensor, ...]) -> None:
         """Takes an ordinary step, takes it back, and takes it again by replay."""
         self._inputs = [tensor.clone() for tensor in inputs]
-        before = self._snapshot()
+        before = self._snapshot(state())
         with self._recorder.rehearsal():
-            self._step(*self._inputs)
-        after = self._snapshot()
+            step(*self._inputs)
+        after = self._snapshot(state())
         try:
-            self._restore(before)
-            replay = self._recorder.record(lambda: self._step(*self._inputs))
-            self._restore(before)
+            self._restore(state(), before)
+            replay = self._recorder.record(lambda: step(*self._inputs))
+            self._restore(state(), before)
             replay()
-            if different := self._differences(after):
+            if different := self._differences(self._snapshot(state()), after):
                 raise RuntimeError(f"replayed, {different} of {len(after)} tensors came out different")
             self._replay = replay
             log.debug("the training step is recorded and will be replayed")
         except RuntimeError as error:
-            self._restore(after)
+            self._restore(state(), after)
             self.impossible = True
             reason = str(error).strip().splitlines()[0]
             log.warning("the training step cannot be recorded as a CUDA graph, so it takes longer (%s)", reason)
 
     @torch.no_grad()
-    def _snapshot(self) -> list[Tensor]:
-        return [*(tensor.clone() for tensor in self._state()), self._recorder.random_state()]
+    def _snapshot(self, state: list[Tensor]) -> list[Tensor]:
+        return [*(tensor.clone() for tensor in state), self._recorder.random_state()]
 
     @torch.no_grad()
-    def _restore(self, snapshot: list[Tensor]) -> None:
+    def _restore(self, state: list[Tensor], snapshot: list[Tensor]) -> None:
         *values, random_state = snapshot
-        for tensor, value in zip(self._state(), values, strict=True):
+        for tensor, value in zip(state, values, strict=True):
             tensor.copy_(value)
         self._recorder.set_random_state(random_state)
 
     @torch.no_grad()
-    def _differences(self, expected: list[Tensor]) -> int:
+    def _differences(self, found: list[Tensor], expected: list[Tensor]) -> int:
         tolerance = 0.0 if self._deterministic else _TOLERANCE
         return sum(
-            not torch.allclose(found, wanted, rtol=tolerance, atol=tolerance, equal_nan=True)
-            for found, wanted in zip(self._snapshot(), expected, strict=True)
+            not torch.allclose(one, other, rtol=tolerance, atol=tolerance, equal_nan=True)
+            for one, other in zip(found, expected, strict=True)
         )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,7 +46,7 @@ class Recorded:
         self.training.graph = None
         self.recorder: Any = HostRecorder() if device == "cpu" else CudaRecorder(torch.device(device))
         if record:
-            self.training.record_steps(self.recorder, deterministic=config.deterministic)
+            self.training.graph = StepGraph(self.recorder, deterministic=config.deterministic)
 
     def trained(self) -> Recorded:
         while self.training.epoch < self.training.recipe.epochs:
@@ -52,7 +54,7 @@ class Recorded:
         return self
 
     def replays(self) -> bool:
-        return self.training.graph is not None and self.training.graph._replay is not None
+        return self.training.graph is not None and self.training.graph.recorded
 
 
 def training(config: Config, device: torch.device, change: Callable[[nn.Module], nn.Module] = lambda m: m) -> Training:
@@ -161,11 +163,10 @@ def test_a_step_that_cannot_be_replayed_is_taken_the_ordinary_way(
     config = checked(compose(overrides(EPOCHS)))
     recorder: Any = HostRecorder() if device == "cpu" else CudaRecorder(torch.device(device))
     found = training(config, torch.device(device), model)
-    found.record_steps(recorder, deterministic=True)
+    found.graph = StepGraph(recorder, deterministic=True)
     monkeypatch.setattr(logging.getLogger("dst"), "propagate", True)
     losses = [found.run_epoch()["train_loss"] for _ in range(4)]
     assert losses[0] > losses[1] > losses[2]
-    assert found.graph is not None
     assert found.graph.impossible
     assert found.step == 4 * len(found.data.train)
     told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
@@ -179,11 +180,25 @@ def test_an_unrecordable_step_leaves_the_run_as_it_would_be(overrides: Overrides
     config = checked(compose(overrides(EPOCHS)))
     device = torch.device("cpu")
     ordinary, found = training(config, device, Waiting), training(config, device, Waiting)
-    found.record_steps(HostRecorder(), deterministic=True)
+    found.graph = StepGraph(HostRecorder(), deterministic=True)
     for each in (ordinary, found):
         for _ in range(2):
             each.run_epoch()
     assert_equal(outcome(found), outcome(ordinary))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_training_that_is_over_leaves_nothing_behind(device: str, overrides: Overrides) -> None:
+    recorded = Recorded(checked(compose(overrides(EPOCHS))), device)
+    recorded.training.run_epoch()
+    assert recorded.replays()
+    training_of_before = weakref.ref(recorded.training)
+    gc.disable()  # the next run on this device needs the memory now
+    try:
+        del recorded
+        assert training_of_before() is None
+    finally:
+        gc.enable()
 
 
 def test_only_steps_of_one_shape_are_replayed() -> None:
@@ -192,10 +207,10 @@ def test_only_steps_of_one_shape_are_replayed() -> None:
     def step(x: Tensor) -> None:
         total.add_(x.sum())
 
-    graph = StepGraph(step, lambda: [total], HostRecorder(), deterministic=True)
+    graph = StepGraph(HostRecorder(), deterministic=True)
     taken = []
     for size in (4, 4, 2, 4, 4, 4, 4, 4, 2, 4):
-        taken.append(graph.take(torch.ones(size)))
+        taken.append(graph.take(step, lambda: [total], torch.ones(size)))
         if not taken[-1]:
             step(torch.ones(size))
     assert taken == [False] * 6 + [True, True, False, True]
