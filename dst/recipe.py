@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from dst.config import RecipeConfig
 
 
-def make_optimizer(model: nn.Module, recipe: RecipeConfig, device: torch.device) -> torch.optim.Optimizer:
+class _Eager(Optimizer):
+    """An optimizer's methods without the wrappers for torch.compile, which we do not use and whose import takes longer
+    than the rest of a run's start.
+    """
+
+    add_param_group = inspect.unwrap(Optimizer.add_param_group)
+    zero_grad = inspect.unwrap(Optimizer.zero_grad)
+    state_dict = inspect.unwrap(Optimizer.state_dict)
+    load_state_dict = inspect.unwrap(Optimizer.load_state_dict)
+
+
+class _SGD(_Eager, torch.optim.SGD):
+    step = torch.no_grad()(inspect.unwrap(torch.optim.SGD.step))
+
+
+class _Adam(_Eager, torch.optim.Adam):
+    step = torch.no_grad()(inspect.unwrap(torch.optim.Adam.step))
+
+
+class _AdamW(_Eager, torch.optim.AdamW):
+    step = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
+
+
+def make_optimizer(model: nn.Module, recipe: RecipeConfig, device: torch.device) -> Optimizer:
     """Returns the recipe's optimizer, fused into one pass over the weights where torch can.
 
     Its learning rate then is a tensor, so that a recorded step follows its changes.
@@ -21,15 +46,15 @@ def make_optimizer(model: nn.Module, recipe: RecipeConfig, device: torch.device)
     common: dict[str, Any] = {"lr": lr, "weight_decay": recipe.weight_decay, "fused": fused}
     if recipe.optimizer == "sgd":
         nesterov = recipe.nesterov and recipe.momentum > 0
-        return torch.optim.SGD(model.parameters(), momentum=recipe.momentum, nesterov=nesterov, **common)
+        return _SGD(model.parameters(), momentum=recipe.momentum, nesterov=nesterov, **common)
     if device.type == "cuda":
         common["capturable"] = True  # may be recorded as a CUDA graph; torch warns that not every step is
         warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
+    kind = {"adam": _Adam, "adamw": _AdamW}[recipe.optimizer]
     return kind(model.parameters(), **common)
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+def set_learning_rate(optimizer: Optimizer, lr: float) -> None:
     """Makes ``lr`` the learning rate of all parameters."""
     for group in optimizer.param_groups:
         if isinstance(group["lr"], Tensor):

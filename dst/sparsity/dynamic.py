@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -19,8 +20,8 @@ from dst.sparsity.schedule import Schedule
 from dst.sparsity.topology import grow_highest, prune_lowest
 
 _SPARSIFIABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_ELEMENTWISE = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
-"""Optimizers known to leave a weight of 0 at 0 without gradient and state; not so Muon, which mixes the gradients."""
+_ELEMENTWISE = [inspect.unwrap(kind.step) for kind in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)]
+"""Steps known to leave a weight of 0 at 0 without gradient and state; not so Muon's, which mixes the gradients."""
 
 _Counts = dict[str, dict[str, Any]]
 """Per layer: how many weights are active, were pruned and were grown."""
@@ -92,6 +93,7 @@ class DynamicSparsity:
         seed: int = 0,
     ) -> None:
         self.optimizer = optimizer
+        self._elementwise = inspect.unwrap(type(optimizer).step) in _ELEMENTWISE
         self.criterion = make_criterion(criterion) if isinstance(criterion, str) else criterion
         self.growth = make_growth(growth) if isinstance(growth, str) else growth
         if isinstance(prune_fraction, (int, float)):
@@ -159,7 +161,7 @@ class DynamicSparsity:
             for layer in self.layers:
                 layer.mask_gradient()
         (take or self.optimizer.step)()
-        if self.momentum == "dense" or type(self.optimizer) not in _ELEMENTWISE:
+        if self.momentum == "dense" or not self._elementwise:
             for layer in self.layers:
                 layer.mask_weight()
 

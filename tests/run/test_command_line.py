@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.conftest import ROOT
 
 Command = Callable[..., "subprocess.Popen[str]"]
 
@@ -43,6 +47,24 @@ def test_a_mistake_is_one_line_and_exit_status_2(command: Command, tmp_path: Pat
     assert stderr.startswith("error: ")
     assert told in stderr
     assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_a_run_starts_without_importing_what_it_does_not_use(
+    overrides: Callable[..., list[str]], optimizer: str
+) -> None:
+    line = (
+        "import sys; from dst.train import main; main(); print({'torch._dynamo', 'wandb', 'pandas'} & {*sys.modules})"
+    )
+    arguments = overrides("recipe.epochs=1", "checkpoint.minutes=0", f"recipe.optimizer={optimizer}")
+    for _ in range(2):  # train; then return what is finished
+        process = subprocess.run(
+            [sys.executable, "-c", line, *arguments],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+        assert process.stdout.splitlines()[-1] == "set()", process.stderr
 
 
 def test_hydras_multirun_trains_the_grid(command: Command, tmp_path: Path) -> None:

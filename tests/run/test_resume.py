@@ -63,7 +63,8 @@ def in_a_process(target: Callable[..., Any], *arguments: Any) -> Any:
 
 def undisturbed(overrides: Overrides, tmp_path: Path, *more: str) -> tuple[dict[str, Any], float]:
     cfg = compose(overrides(*more, f"output_dir={tmp_path / 'undisturbed'}"))
-    in_a_process(time.sleep, 0).join()  # the first one waits for the imports
+    warm_up = compose(overrides("recipe.epochs=0", f"output_dir={tmp_path / 'warm up'}"))
+    in_a_process(run, warm_up).join()  # the first one waits for the imports and may have data to prepare
     began = time.monotonic()
     process = in_a_process(run, cfg)
     process.join()
