@@ -20,7 +20,7 @@ from dst.errors import UserError
 from dst.loop import Training
 from dst.run_directory import RunDirectory
 from dst.sparsity import sparsifiable_weights
-from dst.tracking import make_tracker
+from dst.tracking import make_tracker, report_logs
 
 log = logging.getLogger("dst")
 
@@ -88,6 +88,8 @@ class Run:
         assert isinstance(resolved, dict)
         config = {str(key): node for key, node in resolved.items()}
         self.tracker.start(self.directory.run_id, config, self.directory.path)
+        if self.training.step:
+            report_logs(self.tracker, self.directory.path)  # of which a killed attempt may have told only a part
 
     def _after_step(self, bar: Any) -> None:
         bar.update()

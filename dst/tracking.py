@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from dst.json_lines import read_lines
+
 log = logging.getLogger("dst")
 
 
@@ -52,6 +54,14 @@ class Tracker:
 def make_tracker(cfg: TrackerConfig) -> Tracker:
     """Returns the tracker ``cfg.name`` asks for: ``local`` or ``wandb``."""
     return WandbTracker(cfg) if cfg.name == "wandb" else Tracker()
+
+
+def report_logs(tracker: Tracker, run_dir: Path) -> None:
+    """Reports what the logs of a run directory hold, in the order it came; W&B passes over what it has already."""
+    updates = [(line["step"], 0, tracker.log_topology, line) for line in read_lines(run_dir / "topology.jsonl")]
+    epochs = [(line["step"], 1, tracker.log_epoch, line) for line in read_lines(run_dir / "metrics.jsonl")]
+    for _, _, report, line in sorted([*updates, *epochs], key=lambda entry: entry[:2]):
+        report(line)
 
 
 class WandbTracker(Tracker):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import time
@@ -13,6 +12,7 @@ from typing import Any
 
 from dst.atomic import atomic_file
 from dst.claim import Owner, file_system_time, holder
+from dst.json_lines import read_lines
 from launch.plan import Plan
 
 STATES = ("finished", "diverged", "running", "queued", "failed", "lost", "waiting")
@@ -73,16 +73,6 @@ def write_problem(sweep_dir: Path, error: str) -> None:
 def problems(sweep_dir: Path) -> list[dict[str, Any]]:
     """Returns what :func:`write_problem` recorded, oldest first."""
     return read_lines(sweep_dir / "problems.jsonl")
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Returns the records of a file with one JSON object a line; passes over a line cut short by a kill."""
-    records = []
-    with contextlib.suppress(FileNotFoundError):
-        for line in path.read_text().splitlines():
-            with contextlib.suppress(json.JSONDecodeError):
-                records.append(json.loads(line))
-    return records
 
 
 def forgive(run_dir: Path) -> None:

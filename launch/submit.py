@@ -12,11 +12,12 @@ from tqdm import tqdm
 
 from dst.claim import Claimed, claimed
 from dst.errors import UserError
+from dst.json_lines import read_lines
 from launch.cluster import ClusterConfig
 from launch.packing import Job, pack
 from launch.plan import Plan, PlannedRun
 from launch.slurm import Slurm, live_jobs
-from launch.state import forgive, read_lines, states
+from launch.state import forgive, states
 from launch.timing import Timing
 from launch.worker import Worker, available_cpus
 

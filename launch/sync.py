@@ -12,7 +12,6 @@ import random
 import re
 import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,9 +22,10 @@ from tqdm import tqdm
 
 from dst.atomic import atomic_file
 from dst.errors import UserError
-from dst.tracking import TrackerConfig, WandbTracker
+from dst.json_lines import read_lines
+from dst.tracking import TrackerConfig, WandbTracker, report_logs
 from launch.plan import Plan
-from launch.state import is_finished, read_lines
+from launch.state import is_finished
 
 _TRIES = 6
 _FIRST_WAIT_S = 4.0
@@ -121,8 +121,7 @@ class Upload:
         with tempfile.TemporaryDirectory() as scratch:
             tracker = _UploadTracker(self._tracker_config())
             tracker.start(run_id, self._config(), self.directory if self.mode == "offline" else Path(scratch))
-            for kind, record in _history(self.directory):
-                (tracker.log_epoch if kind == "epoch" else tracker.log_topology)(record)
+            report_logs(tracker, self.directory)
             tracker.finish(json.loads((self.directory / "summary.json").read_bytes()))
         return tracker.failure
 
@@ -140,21 +139,16 @@ class _UploadTracker(WandbTracker):
         self.failure = self.failure or " ".join(str(reason).split())[:300] or type(reason).__name__
 
 
-def _history(directory: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields the run's updates and epochs as they came; an update and the epoch that ends with it in this order."""
-    updates = [(line["step"], 0, "update", line) for line in read_lines(directory / "topology.jsonl")]
-    epochs = [(line["step"], 1, "epoch", line) for line in read_lines(directory / "metrics.jsonl")]
-    for _, _, kind, line in sorted([*updates, *epochs], key=lambda entry: entry[:2]):
-        yield kind, line
-
-
 def _target() -> tuple[str, str]:
     """Returns W&B's mode and server as its settings say; raises UserError where it would ask for a key."""
     import wandb
 
     from dst.tracking import has_credentials
 
-    settings = wandb.setup(wandb.Settings(silent=True)).settings
+    try:
+        settings = wandb.setup(wandb.Settings(silent=True)).settings
+    except ValueError as error:  # W&B's own check of its variables and files
+        raise UserError(f"W&B's settings: {' '.join(str(error).split())[:200]}") from error
     wandb.teardown()
     if settings.mode != "offline" and not has_credentials(settings.base_url):
         raise UserError(

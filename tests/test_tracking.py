@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from dst.tracking import TrackerConfig, make_tracker
+from tests.wandb_server import WandbServer
 
 REPOSITORY = Path(__file__).parent.parent
 CONF = REPOSITORY / "conf" / "tracker"
@@ -33,6 +35,7 @@ SCRIPT = """
 import logging, sys, time
 from pathlib import Path
 from dst.tracking import TrackerConfig, make_tracker
+from tests.wandb_server import WandbServer
 
 logging.basicConfig(format="%(levelname)s %(message)s")
 tracker = make_tracker(TrackerConfig({settings}))
@@ -216,6 +219,33 @@ def test_a_training_that_fails_leaves_its_report_marked_as_failed(tmp_path: Path
     report = Report(tmp_path / "run")
     assert (warnings(process), len(report.history)) == ([], 6)
     assert [record.exit.exit_code for record in report.records if record.HasField("exit")] == [1]
+
+
+def told_five_epochs(log: Path) -> bool:
+    return len(log.read_text().splitlines()) >= 5
+
+
+def test_what_a_killed_attempt_did_not_get_through_is_told_by_the_next(
+    overrides: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    more = ("tracker=wandb", "tracker.entity=me", "recipe.epochs=30", "checkpoint.minutes=0", "update_period=dt25")
+    command = [sys.executable, "-m", "dst.train", *overrides(*more)]
+    with WandbServer().running() as server:
+        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)} | server.environment()
+        first = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+        logs = tmp_path / "outputs" / "runs"
+        while (
+            first.poll() is None
+            and sum(len(path.read_text().splitlines()) for path in logs.glob("*/metrics.jsonl")) < 5
+        ):
+            time.sleep(0.01)
+        first.kill()
+        first.wait()
+        subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+    (run,) = server.runs.values()
+    assert [row["epoch"] for row in run.history if "epoch" in row] == list(range(1, 31))
+    assert sum("topology/prune_fraction" in row for row in run.history) == len(range(25, 300, 25))
+    assert run.exit_code == 0
 
 
 @pytest.fixture(scope="module")

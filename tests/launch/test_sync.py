@@ -1,4 +1,4 @@
-"""Uploads of finished runs, up to the client's edge: what W&B's client is told, read back from its offline files."""
+"""Uploads of finished runs: what W&B's client tells, read from its offline files or by a stand-in for its server."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from tests.launch.study import Study
 from tests.test_tracking import Report
+from tests.wandb_server import KEY, WandbServer
 
 
 @pytest.fixture
@@ -48,4 +49,55 @@ def test_without_a_key_sync_says_in_one_line_how_to_get_one(study: Study, tmp_pa
     study.environment |= {"WANDB_MODE": "online", "HOME": str(tmp_path), "NETRC": str(tmp_path / "none")}
     answer = study.launch("sync", "sweep=sweep", rc=2)
     assert "WANDB_API_KEY" in answer
+    assert answer.count("\n") == 1
+
+
+def test_runs_arrive_whole_and_once_at_a_server_that_is_busy_at_first(trained: tuple[Study, list[str]]) -> None:
+    study, runs = trained
+    with WandbServer(refusals=[429, 503, 500]).running() as server:
+        study.environment |= server.environment()
+        assert "2 uploaded" in study.launch("sync", "sweep=sweep", "entity=me", "jobs=2")
+        requests = len(server.requests)
+        assert "2 of them uploaded already" in study.launch("sync", "sweep=sweep", "entity=me")
+        assert len(server.requests) == requests
+    assert server.runs.keys() == set(runs)
+    for run_id, run in server.runs.items():
+        assert [line["epoch"] for line in run.history if "epoch" in line] == list(range(1, 11))
+        assert sum("topology/prune_fraction" in line for line in run.history) == 3
+        assert run.summary["test_acc"] == study.summary(run_id)["test_acc"]
+        assert (run.heading["groupName"], run.exit_code) == ("small_mlp/digits", 0)
+    assert not any(KEY in request for request in server.requests)
+    assert not any(KEY in path.read_text(errors="ignore") for path in study.output_dir.rglob("*") if path.is_file())
+
+
+def test_a_run_uploaded_twice_is_on_the_server_once(trained: tuple[Study, list[str]]) -> None:
+    study, runs = trained
+    with WandbServer().running() as server:
+        study.environment |= server.environment()
+        study.launch("sync", "sweep=sweep", "entity=me")
+        before = {run_id: run.history for run_id, run in server.runs.items()}
+        (study.run_dir(runs[0]) / "synced.json").unlink()
+        assert "1 uploaded" in study.launch("sync", "sweep=sweep", "entity=me")
+        assert {run_id: run.history for run_id, run in server.runs.items()} == before
+        assert server.runs[runs[0]].begun == 2
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_server_that_refuses_is_one_line_and_not_asked_again(trained: tuple[Study, list[str]], status: int) -> None:
+    study, _ = trained
+    with WandbServer(refusals=[-status]).running() as server:
+        study.environment |= server.environment()
+        answer = study.launch("sync", "sweep=sweep", "entity=me", rc=2)
+    assert answer.splitlines()[-1].startswith(f"error: no run could be uploaded to {server.url}: ")
+    assert str(status) in answer
+    assert "Traceback" not in answer
+    assert KEY not in answer
+
+
+def test_a_server_that_is_no_address_is_one_line(trained: tuple[Study, list[str]]) -> None:
+    study, _ = trained
+    study.environment |= {"WANDB_MODE": "online", "WANDB_BASE_URL": "http://host:99999", "WANDB_API_KEY": KEY}
+    answer = study.launch("sync", "sweep=sweep", rc=2)
+    assert answer.startswith("error: ")
+    assert "http://host:99999" in answer
     assert answer.count("\n") == 1
