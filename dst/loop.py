@@ -16,7 +16,7 @@ from dst.components import build
 from dst.config import Config
 from dst.data import Data
 from dst.device import autocast
-from dst.recipe import learning_rate, make_optimizer, set_learning_rate
+from dst.recipe import learning_rate, load_optimizer_state, make_optimizer, set_learning_rate
 from dst.seeds import stream_seed
 from dst.sparsity import DynamicSparsity
 from dst.step_graph import CudaRecorder, StepGraph
@@ -41,7 +41,7 @@ class Training:
         self.sparsity = make_sparsity(config, model, self.optimizer, total_steps=config.recipe.epochs * len(data.train))
         self.epoch = self.step = 0
         self.tally = Tally(device)
-        self.scaler = GradScaler(device.type, enabled=config.precision == "fp16")
+        self.scaler = self._make_scaler()
         self.graph: StepGraph | None = None
         if config.cuda_graph and device.type == "cuda":
             self.graph = StepGraph(CudaRecorder(device), deterministic=config.deterministic)
@@ -80,6 +80,12 @@ class Training:
         self.scaler.update()
         self.tally.add(loss, logits, y)
 
+    def _make_scaler(self, state: dict[str, Any] | None = None) -> GradScaler:
+        scaler = GradScaler(self.device.type, enabled=self.precision == "fp16")
+        if state is not None:
+            scaler.load_state_dict(state)
+        return scaler
+
     def _optimizer_step(self) -> None:
         self.scaler.step(self.optimizer)
 
@@ -88,15 +94,20 @@ class Training:
         if self.graph is None or (self.sparsity and self.sparsity.update_due):
             return False
         step = functools.partial(self._take_step, to_record=True)
-        if not self.graph.take(step, self._changed_by_step, pick, y):
+        was_impossible = self.graph.impossible
+        taken = self.graph.take(step, self._changed_by_step, pick, y)
+        if self.graph.impossible > was_impossible:  # the scaler may have been left in the middle of a step
+            self.scaler = self._make_scaler(self.scaler.state_dict())
+        if not taken:
             return False
         if self.sparsity:
             self.sparsity.steps += 1  # which only the host knows of
         return True
 
     def _changed_by_step(self) -> list[Tensor]:
-        states = (*self.optimizer.state.values(), vars(self.scaler), self.tally.state_dict(), self.model.state_dict())
-        return [value for state in states for value in state.values() if isinstance(value, Tensor)]
+        states = (*self.optimizer.state.values(), vars(self.scaler), self.tally.state_dict())
+        values = (value for state in states for value in state.values() if isinstance(value, Tensor))
+        return [*self.model.parameters(), *self.model.buffers(), *values]
 
     @torch.no_grad()
     def evaluate(self, batches: Batches) -> tuple[float, float]:
@@ -165,8 +176,8 @@ class Training:
         self.epoch, self.step = state["epoch"], state["step"]
         self.model.load_state_dict(state["model"])
         if state["optimizer"] is not None:
-            self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state["optimizer"]})
-        self.scaler.load_state_dict(state["scaler"])
+            load_optimizer_state(self.optimizer, state["optimizer"])
+        self.scaler = self._make_scaler(state["scaler"])
         if self.graph:
             self.graph.forget()
         if self.sparsity:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from typing import Any
 
 import torch
@@ -46,12 +45,24 @@ def make_optimizer(model: nn.Module, recipe: RecipeConfig, device: torch.device)
     common: dict[str, Any] = {"lr": lr, "weight_decay": recipe.weight_decay, "fused": fused}
     if recipe.optimizer == "sgd":
         nesterov = recipe.nesterov and recipe.momentum > 0
-        return _SGD(model.parameters(), momentum=recipe.momentum, nesterov=nesterov, **common)
+        sgd = _SGD(model.parameters(), momentum=recipe.momentum, nesterov=nesterov, **common)
+        if recipe.momentum > 0:  # torch would take memory as it finds it, and fill none in a step that overflows
+            for weight in model.parameters():
+                sgd.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
+        return sgd
     if device.type == "cuda":
-        common["capturable"] = True  # may be recorded as a CUDA graph; torch warns that not every step is
-        warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")
+        common["capturable"] = True  # may be recorded as a CUDA graph
     kind = {"adam": _Adam, "adamw": _AdamW}[recipe.optimizer]
     return kind(model.parameters(), **common)
+
+
+def load_optimizer_state(optimizer: Optimizer, state: dict[int, dict[str, Any]]) -> None:
+    """Continues from a state, that of ``optimizer.state_dict()``, in the memory format that the weights have here."""
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+    for weight, values in optimizer.state.items():
+        for key, value in values.items():
+            if isinstance(value, Tensor) and value.shape == weight.shape:
+                values[key] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
 
 
 def set_learning_rate(optimizer: Optimizer, lr: float) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from typing import Protocol
 
 import torch
@@ -20,14 +21,20 @@ WARM_UP = 3
 """Ordinary steps on equal shapes before one is recorded: they allocate and choose what is allocated and chosen once."""
 
 _TOLERANCE = 1e-2
-"""By how much a replayed step may differ, relative to the ordinary one, in a run that is not deterministic."""
+"""By what share of its change a tensor may come out different, in a run that is not deterministic."""
+
+Step = Callable[..., None]
+State = Callable[[], list[Tensor]]
 
 
 class Recorder(Protocol):
     """What can record work on a device."""
 
+    def check(self) -> None:
+        """Raises RuntimeError where there is no room for a recording."""
+
     def rehearsal(self) -> AbstractContextManager[object]:
-        """In here work is done where it will be recorded."""
+        """In here work is done where it will be recorded; raises RuntimeError for what cannot be."""
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
         """Returns what does ``work`` again, on the same memory; raises RuntimeError where that is not possible."""
@@ -67,7 +74,7 @@ class StepGraph:
         """Whether steps are replayed."""
         return self._replay is not None
 
-    def take(self, step: Callable[..., None], state: Callable[[], list[Tensor]], *inputs: Tensor) -> bool:
+    def take(self, step: Step, state: State, *inputs: Tensor) -> bool:
         """Takes a step and returns True; False where it has to be taken the ordinary way.
 
         Args:
@@ -79,40 +86,39 @@ class StepGraph:
         if self._replay is not None:
             if shape != self._inputs[0].shape:  # the last batch of an epoch may be smaller
                 return False
-            self._fill(inputs)
+            for mine, given in zip(self._inputs, inputs, strict=True):
+                mine.copy_(given)
             self._replay()
             return True
         self._shape, self._warmth = shape, self._warmth + 1 if shape == self._shape else 1
         if self.impossible or self._warmth <= WARM_UP:
             return False
-        self._record(step, state, inputs)
-        return True
+        return self._record(step, state, inputs)
 
-    def _fill(self, inputs: tuple[Tensor, ...]) -> None:
-        for mine, given in zip(self._inputs, inputs, strict=True):
-            mine.copy_(given)
-
-    def _record(self, step: Callable[..., None], state: Callable[[], list[Tensor]], inputs: tuple[Tensor, ...]) -> None:
-        """Takes an ordinary step, takes it back, and takes it again by replay."""
-        self._inputs = [tensor.clone() for tensor in inputs]
-        before = self._snapshot(state())
-        with self._recorder.rehearsal():
-            step(*self._inputs)
-        after = self._snapshot(state())
+    def _record(self, step: Step, state: State, inputs: tuple[Tensor, ...]) -> bool:
+        """Takes an ordinary step, takes it back, and takes it again by replay; returns whether the step is taken."""
+        before = after = None
         try:
+            self._recorder.check()
+            self._inputs = [tensor.clone() for tensor in inputs]
+            before = self._snapshot(state())
+            with self._recorder.rehearsal():
+                step(*self._inputs)
+            after = self._snapshot(state())
             self._restore(state(), before)
             replay = self._recorder.record(lambda: step(*self._inputs))
             self._restore(state(), before)
             replay()
-            if different := self._differences(self._snapshot(state()), after):
+            if different := self._differences(before, self._snapshot(state()), after):
                 raise RuntimeError(f"replayed, {different} of {len(after)} tensors came out different")
             self._replay = replay
             log.debug("the training step is recorded and will be replayed")
         except RuntimeError as error:
-            self._restore(state(), after)
             self.impossible = True
-            reason = str(error).strip().splitlines()[0]
-            log.warning("the training step cannot be recorded as a CUDA graph, so it takes longer (%s)", reason)
+            if known := after or before:
+                self._restore(state(), known)
+            log.warning("the training step cannot be recorded as a CUDA graph, so it takes longer (%s)", _cause(error))
+        return after is not None
 
     @torch.no_grad()
     def _snapshot(self, state: list[Tensor]) -> list[Tensor]:
@@ -126,12 +132,12 @@ class StepGraph:
         self._recorder.set_random_state(random_state)
 
     @torch.no_grad()
-    def _differences(self, found: list[Tensor], expected: list[Tensor]) -> int:
-        tolerance = 0.0 if self._deterministic else _TOLERANCE
-        return sum(
-            not torch.allclose(one, other, rtol=tolerance, atol=tolerance, equal_nan=True)
-            for one, other in zip(found, expected, strict=True)
-        )
+    def _differences(self, before: list[Tensor], found: list[Tensor], expected: list[Tensor]) -> int:
+        different = 0
+        for start, one, other in zip(before, found, expected, strict=True):
+            change = 0.0 if self._deterministic else float((other.double() - start.double()).abs().max())
+            different += not torch.allclose(one, other, rtol=0.0, atol=_TOLERANCE * change, equal_nan=True)
+        return different
 
 
 class CudaRecorder:
@@ -143,24 +149,36 @@ class CudaRecorder:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._stream = torch.cuda.Stream(device)
+        self._index = torch.cuda.current_device() if device.index is None else device.index
+        self._stream = _recording_stream(self._index)
+        torch.cuda.reset_peak_memory_stats(device)
+
+    def check(self) -> None:
+        """A recording keeps the memory of one step for itself, beside that of the ordinary steps and of validation."""
+        needed = 2 * torch.cuda.max_memory_allocated(self._device)
+        kept_free = torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(self._device)
+        free = torch.cuda.mem_get_info(self._device)[0] + kept_free
+        if free < needed:
+            raise RuntimeError(f"{needed / 2**30:.1f} GiB of memory should be free for it, {free / 2**30:.1f} GiB are")
 
     @contextmanager
     def rehearsal(self) -> Iterator[None]:
-        """In here work is launched on the stream that will be recorded, after everything launched before."""
-        current = torch.cuda.current_stream(self._device)
+        """In here work is launched on the stream that will be recorded, and must not wait for the GPU."""
+        current, mode = torch.cuda.current_stream(self._device), torch.cuda.get_sync_debug_mode()
         self._stream.wait_stream(current)
-        with torch.cuda.stream(self._stream):
-            yield
-        current.wait_stream(self._stream)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            with torch.cuda.stream(self._stream):
+                yield
+        finally:
+            torch.cuda.set_sync_debug_mode(mode)
+            current.wait_stream(self._stream)
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
         """Returns what launches ``work`` again; raises RuntimeError where that is not possible."""
         torch.cuda.synchronize(self._device)
-        self._check_memory()
         graph = torch.cuda.CUDAGraph()
-        index = torch.cuda.current_device() if self._device.index is None else self._device.index
-        generator = torch.cuda.default_generators[index]
+        generator = torch.cuda.default_generators[self._index]
         untouched = generator.graphsafe_get_state()
         generator.graphsafe_set_state(generator.clone_state())
         try:
@@ -182,10 +200,15 @@ class CudaRecorder:
         """Takes the GPU's random numbers back to a state."""
         torch.cuda.set_rng_state(state, self._device)
 
-    def _check_memory(self) -> None:
-        """A recording keeps the memory of one step for itself, beside that of the ordinary steps and of validation."""
-        needed = 2 * torch.cuda.max_memory_allocated(self._device)
-        kept_free = torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(self._device)
-        free = torch.cuda.mem_get_info(self._device)[0] + kept_free
-        if free < needed:
-            raise RuntimeError(f"{needed / 2**30:.1f} GiB of memory should be free for it, {free / 2**30:.1f} GiB are")
+
+@cache
+def _recording_stream(index: int) -> torch.cuda.Stream:
+    """Returns the stream on which steps are recorded, one a GPU, as cuBLAS keeps memory for every stream it met."""
+    return torch.cuda.Stream(index)
+
+
+def _cause(error: BaseException) -> str:
+    """Returns the first line of what came first; what follows it says only that something did."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

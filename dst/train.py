@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -56,6 +57,8 @@ def run(cfg: DictConfig | Config, *, should_stop: Callable[[], bool] = lambda: F
     device = choose_device(config.device)
     check_precision(device, config.precision)
     set_numerics(config.precision, config.deterministic)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # or torch would begin to use the first one too
     if device.type == "cpu":
         keep_freed_memory()
     model = _build(config, config.dataset.shape, config.dataset.num_classes)

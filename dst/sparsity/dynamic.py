@@ -141,7 +141,7 @@ class DynamicSparsity:
 
         Args:
             take: what takes the step in place of ``optimizer.step()``, such as ``lambda: scaler.step(optimizer)`` after
-                ``scaler.unscale_(optimizer)``.
+                ``scaler.unscale_(optimizer)``. An update that is due comes even where the scaler skips the step.
         """
         update_due = self.update_due
         self.steps += 1

@@ -40,8 +40,12 @@ class Operations(TorchDispatchMode):
 class HostRecorder:
     """A recorder for the CPU that counts its replays."""
 
-    def __init__(self) -> None:
-        self.replays = 0
+    def __init__(self, *, room: bool = True) -> None:
+        self.replays, self.room = 0, room
+
+    def check(self) -> None:
+        if not self.room:
+            raise RuntimeError("no room")
 
     def rehearsal(self) -> AbstractContextManager[object]:
         return nullcontext()

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import dst.data
 from dst.config import Config, checked, compose
@@ -176,14 +177,33 @@ def test_a_step_that_cannot_be_replayed_is_taken_the_ordinary_way(
         assert reason in told[0]
 
 
-def test_an_unrecordable_step_leaves_the_run_as_it_would_be(overrides: Overrides) -> None:
-    config = checked(compose(overrides(EPOCHS)))
+class Refusing(TorchDispatchMode):
+    """Fails in the optimizer's step."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if "_fused_sgd_" in str(func):
+            raise RuntimeError("no optimizer here")
+        return func(*args, **(kwargs or {}))
+
+
+class RefusingRecorder(HostRecorder):
+    def rehearsal(self) -> Any:
+        return Refusing()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("recorder", [HostRecorder(), HostRecorder(room=False), RefusingRecorder()])
+def test_a_recording_that_fails_leaves_the_run_as_it_would_be(
+    recorder: HostRecorder, precision: str, overrides: Overrides
+) -> None:
+    config = checked(compose(overrides("recipe.epochs=2", f"precision={precision}")))
     device = torch.device("cpu")
     ordinary, found = training(config, device, Waiting), training(config, device, Waiting)
-    found.graph = StepGraph(HostRecorder(), deterministic=True)
+    found.graph = StepGraph(recorder, deterministic=True)
     for each in (ordinary, found):
         for _ in range(2):
             each.run_epoch()
+    assert found.graph.impossible
     assert_equal(outcome(found), outcome(ordinary))
 
 

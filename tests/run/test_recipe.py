@@ -1,0 +1,66 @@
+"""The optimizer under a loss scale and across devices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.amp import GradScaler
+
+import dst.data
+from dst.config import checked, compose
+from dst.device import place
+from dst.loop import Training
+from dst.models import build_model
+from dst.recipe import make_optimizer
+
+Overrides = Callable[..., list[str]]
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_a_first_step_that_overflows_is_as_if_it_had_not_been(optimizer: str, overrides: Overrides) -> None:
+    recipe = checked(compose(overrides(f"recipe.optimizer={optimizer}"))).recipe
+    x = torch.linspace(-1, 1, 12).view(3, 4)
+
+    def trained(*factors: float) -> list[Tensor]:
+        torch.manual_seed(0)
+        model = nn.Linear(4, 2)
+        descent, scaler = make_optimizer(model, recipe, CPU), GradScaler("cpu")
+        torch.full((4096,), torch.nan)  # what fresh memory may hold
+        for factor in factors:
+            descent.zero_grad()
+            scaler.scale(model(x).square().sum() * factor).backward()
+            scaler.step(descent)
+            scaler.update()
+        return [weight.detach() for weight in model.parameters()]
+
+    for found, expected in zip(trained(1e38, 1e38, 1.0, 0.5), trained(1.0, 0.5), strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def test_a_checkpoint_of_a_device_with_another_memory_format_is_continued(overrides: Overrides) -> None:
+    config = checked(compose(overrides("model=small_cnn", "recipe.epochs=2")))
+
+    def training() -> Training:
+        data = dst.data.load(config.dataset, Path(config.data_dir), device=CPU, batch_size=128, seed=1)
+        model = build_model(config.model, input_shape=data.shape, num_classes=data.num_classes, seed=1)
+        return Training(config, place(model, CPU, "fp32"), data, CPU)
+
+    whole, interrupted, continued = training(), training(), training()
+    for each in (whole, whole, interrupted):
+        each.run_epoch()
+    state = interrupted.state_dict()
+    momenta = [values["momentum_buffer"] for values in state["optimizer"].values()]
+    assert any(not momentum.is_contiguous() for momentum in momenta)  # channels-last, as on every CPU
+    state["optimizer"] = {
+        key: {"momentum_buffer": momentum.contiguous()}
+        for key, momentum in zip(state["optimizer"], momenta, strict=True)
+    }
+    continued.load_state_dict(state)
+    continued.run_epoch()
+    for found, expected in zip(continued.model.parameters(), whole.model.parameters(), strict=True):
+        assert torch.equal(found, expected)
