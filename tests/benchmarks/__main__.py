@@ -106,7 +106,7 @@ def report_hours(steps: list[dict[str, Any]]) -> dict[str, dict[str, float | Non
     for sweep, hours in found.items():
         told = [f"{setup} {value:,.1f}" for setup, value in hours.items() if value is not None]
         unknown = sorted(setup for setup, value in hours.items() if value is None)
-        print(f"  {sweep:6} " + ", ".join(told + [f"not measured: {setup}" for setup in unknown]))
+        print(f"  {sweep:6} {', '.join(told) or '-'}" + (f"; not measured: {', '.join(unknown)}" if unknown else ""))
     return found
 
 
