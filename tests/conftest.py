@@ -11,10 +11,14 @@ from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: threads of tests side by side only hinder each other
 
+import hypothesis
 import pytest
 
 from dst.config import compose
 from dst.train import run
+
+hypothesis.settings.register_profile("untimed", deadline=None)  # how long an example takes says how busy the machine is
+hypothesis.settings.load_profile("untimed")
 
 ROOT = Path(__file__).parents[1]
 SMALL = ("dataset=digits", "model=small_mlp", "update_period=dt25", "tracker=local", "device=cpu", "recipe.epochs=4")
