@@ -1,0 +1,63 @@
+"""The examples of the documentation, pasted into a checkout as a reader would, and trained."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import ROOT
+
+_BLOCK = re.compile(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", re.DOTALL)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of the code and configs with every example file of the documentation in it."""
+    folder = tmp_path / "checkout"
+    for part in ("dst", "launch", "analysis", "conf"):
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for name, text in _BLOCK.findall(page.read_text()):
+            (folder / name).write_text(text)
+    return folder
+
+
+def trained(checkout: Path, *overrides: str) -> dict[str, object]:
+    ended = subprocess.run(
+        [sys.executable, "-m", "dst.train", *overrides, "recipe.epochs=2", "update_period=dt25", "tracker=local"],
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stderr
+    (summary,) = (checkout / "outputs" / "runs").glob("*/summary.json")
+    return json.loads(summary.read_bytes())  # type: ignore[no-any-return]
+
+
+def test_criterion_growth_and_model_of_the_documentation_train_together(checkout: Path, data_dir: Path) -> None:
+    summary = trained(
+        checkout, "criterion=movement", "growth=noisy", "model=wide", "dataset=digits", f"data_dir={data_dir}"
+    )
+    assert (summary["criterion"], summary["growth"], summary["model"]) == ("movement", "noisy", "wide")
+    assert summary["status"] == "finished"
+    assert summary["topology_updates"]
+
+
+def test_a_dataset_of_folders_as_in_the_documentation_trains(checkout: Path, tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    for split, count in (("train", 20), ("test", 5)):
+        for kind in ("crow", "dove", "owl"):
+            folder = tmp_path / "birds" / split / kind
+            folder.mkdir(parents=True)
+            for number in range(count):
+                Image.fromarray(draw.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(folder / f"{number}.png")
+    summary = trained(checkout, "model=small_mlp", "dataset=birds", f"dataset.root={tmp_path / 'birds'}")
+    assert (summary["dataset"], summary["status"]) == ("birds", "finished")
