@@ -1,0 +1,22 @@
+"""A criterion of one's own, compared with magnitude pruning in the sweep ``movement.yaml`` beside this file.
+
+    .venv/bin/python -m launch submit sweep=examples/movement.yaml cluster=local
+    .venv/bin/python -m analysis overview sweep=movement
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from dst.sparsity import Criterion
+
+
+@dataclass(frozen=True)
+class Movement(Criterion):
+    """θ·∇L, signed: prune what moves towards zero (Sanh et al., 2020)."""
+
+    def score(self, weight: Tensor, grad: Tensor) -> Tensor:
+        """Returns the importance of each weight; the lowest are pruned."""
+        return -weight * grad
