@@ -17,7 +17,7 @@ _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def choose_device(name: str) -> torch.device:
-    """Returns the device ``name``; ``auto`` is cuda if there is one, then mps, then cpu.
+    """Returns the device ``name``, a GPU with its index; ``auto`` is cuda if there is one, then mps, then cpu.
 
     Raises:
         UserError: for a device that is not there, or a GPU the installed torch has no kernels for.
@@ -30,6 +30,8 @@ def choose_device(name: str) -> torch.device:
         raise UserError(f"device={name}: choose auto, cpu, mps, cuda or cuda:N") from error
     if device.type == "cuda":
         _check_cuda(device)
+        if device.index is None:  # without one torch.cuda.set_device raises
+            device = torch.device("cuda", torch.cuda.current_device())
     elif device.type == "mps" and not torch.backends.mps.is_available():
         raise UserError("device=mps: torch finds no Apple GPU here; choose auto or cpu")
     elif device.type not in ("cpu", "mps"):

@@ -91,6 +91,11 @@ def synthetic(setup: Setup, config: Config, device: torch.device, steps: int) ->
     return Data(setup.shape, setup.classes, "synthetic", train, held, held)
 
 
+def make_training(setup: Setup, config: Config, device: torch.device, steps: int) -> Training:
+    """Returns a training of the setup on ``steps`` batches of noise, ready for its first step."""
+    return Training(config, _model(setup, config, device), synthetic(setup, config, device, steps), device)
+
+
 def floor(setup: Setup, device: torch.device, steps: int) -> Callable[[], None]:
     """Returns ``steps`` of forward, backward and optimizer on batches that lie ready: what nobody can go below."""
     config = setup.config("density=dense")
@@ -112,7 +117,7 @@ def floor(setup: Setup, device: torch.device, steps: int) -> Callable[[], None]:
 def loop(setup: Setup, method: str, device: torch.device, steps: int) -> tuple[Callable[[], None], Training]:
     """Returns ``steps`` of the real run of a method, its bookkeeping after each step included; and the training."""
     config = setup.config(*methods(device)[method], f"output_dir={tempfile.mkdtemp()}", "recipe.epochs=1000")
-    training = Training(config, _model(setup, config, device), synthetic(setup, config, device, steps), device)
+    training = make_training(setup, config, device, steps)
     run = Run(config, RunDirectory(config), training, should_stop=lambda: False)
     bar = tqdm(file=open(Path("/dev/null"), "w"), disable=False)  # noqa: SIM115 - lives as long as the bar
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -52,18 +52,24 @@ def main(*arguments: str) -> None:
     for setup in (setup for setup in SETUPS if setup.name in chosen):
         for mps in services:
             with multi_process_service() if mps else contextlib.nullcontext():
-                rates = {count: together(setup, given["device"], count, float(given["seconds"])) for count in counts}
+                rates = together(setup, given["device"], counts, float(given["seconds"]))
             row = "".join(f"{rates[count]:>12.1f}" for count in counts)
             print(f"{setup.name:28}{'on' if mps else 'off':>5}{row}", flush=True)
             if not mps:  # what a cluster offers without being asked
-                found[setup.name] = {
-                    "epoch_s": round(setup.steps_per_epoch() / (rates[counts[0]] / counts[0]), 4),
-                    "runs_per_gpu": with_profit(rates),
-                }
+                found[setup.name] = entry_of(setup, rates)
     for name, entry in found.items():
         print(f"{name}: {entry['runs_per_gpu']:.0f} at once")
     if given["output_dir"]:
         print(f"written to {timing.write(found, Path(given['output_dir']))}")
+
+
+def entry_of(setup: Setup, rates: Mapping[int, float]) -> dict[str, float]:
+    """Returns the setup's entry of ``timing.yaml`` from the steps per second of 1, 2, … trainings together."""
+    alone = min(rates)
+    return {
+        "epoch_s": round(setup.steps_per_epoch() / (rates[alone] / alone), 4),
+        "runs_per_gpu": with_profit(rates),
+    }
 
 
 def with_profit(rates: Mapping[int, float]) -> int:
@@ -75,26 +81,41 @@ def with_profit(rates: Mapping[int, float]) -> int:
     return best
 
 
-def together(setup: Setup, device: str, count: int, duration: float) -> float:
-    """Returns the steps per second that ``count`` processes make together; NaN if one of them fails."""
+def together(setup: Setup, device: str, counts: Sequence[int], duration: float) -> dict[int, float]:
+    """Returns the steps per second that n processes make together, for each n of ``counts``; NaN if one fails.
+
+    All are started once and warm; those beyond n have nothing to do.
+    """
     command = [sys.executable, "-m", "tests.benchmarks.side_by_side", "one", setup.name, device, str(duration)]
     processes = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(count)
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(max(counts))
     ]
-    for process in processes:
-        assert process.stdout
-        process.stdout.readline()  # it is warm
+    try:
+        for process in processes:
+            _line(process)  # it is warm
+        return {count: sum(map(float, _asked(processes[:count]))) for count in counts}
+    finally:
+        for process in processes:
+            process.communicate()  # nothing more to do, which ends it
+
+
+def _asked(processes: list[subprocess.Popen[str]]) -> list[str]:
+    """Lets processes train at the same time; returns what each of them prints."""
     for process in processes:
         assert process.stdin
         with contextlib.suppress(BrokenPipeError):
             process.stdin.write("go\n")
             process.stdin.flush()
-    rates = [process.communicate()[0] for process in processes]
-    return sum(float(rate or "nan") for rate in rates)
+    return [_line(process) or "nan" for process in processes]
+
+
+def _line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout
+    return process.stdout.readline()
 
 
 def one(name: str, device_: str, duration: str) -> None:
-    """A training of its own: warms up, waits for the word, and prints its steps per second."""
+    """A training of its own: warms up, and for every line it is given trains and prints its steps per second."""
     device = choose_device(device_)
     set_numerics("fp32", deterministic=True)
     if device.type == "cpu":
@@ -102,12 +123,12 @@ def one(name: str, device_: str, duration: str) -> None:
     advance, _ = loop(next(setup for setup in SETUPS if setup.name == name), "dst Δt=800", device, _ROUND)
     seconds(advance, device)
     print("ready", flush=True)
-    sys.stdin.readline()
-    began, steps = time.perf_counter(), 0
-    while (passed := time.perf_counter() - began) < float(duration):
-        seconds(advance, device)
-        steps += _ROUND
-    print(steps / passed)
+    for _ in sys.stdin:
+        began, steps = time.perf_counter(), 0
+        while (passed := time.perf_counter() - began) < float(duration):
+            seconds(advance, device)
+            steps += _ROUND
+        print(steps / passed, flush=True)
 
 
 def modes(wish: str, device: torch.device) -> list[bool]:

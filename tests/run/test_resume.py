@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import multiprocessing
 import random
 import resource
@@ -15,13 +14,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from dst.config import compose
 from dst.data import store
 from dst.errors import UserError
 from dst.run import Stopped
 from dst.train import run
+from tests.run.outcomes import run_outcome as outcome
 
 METHODS = {
     "dense": ["density=dense"],
@@ -33,23 +32,6 @@ METHODS = {
 LONG = ["recipe.epochs=30", "checkpoint.minutes=0"]
 
 Overrides = Callable[..., list[str]]
-
-
-def outcome(folder: Path) -> dict[str, Any]:
-    """Everything a run leaves that is no time."""
-    summary = json.loads((folder / "summary.json").read_text())
-    epochs = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    topology = folder / "topology.jsonl"
-    return {
-        "summary": {key: value for key, value in summary.items() if key not in ("duration_s", "steps_per_s")},
-        "epochs": [{key: value for key, value in epoch.items() if key != "epoch_s"} for epoch in epochs],
-        "topology": topology.read_text() if topology.exists() else "",
-        "masks": (folder / "masks.pt").read_bytes(),
-        "weights": {
-            name: weight.tolist()
-            for name, weight in torch.load(folder / "checkpoint.pt")["training"]["model"].items()
-        },
-    }  # fmt: skip
 
 
 def in_a_process(target: Callable[..., Any], *arguments: Any) -> Any:

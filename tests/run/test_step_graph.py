@@ -20,6 +20,8 @@ from dst.device import place, set_numerics
 from dst.loop import Training
 from dst.models import build_model
 from dst.step_graph import WARM_UP, CudaRecorder, StepGraph
+from tests.run.outcomes import assert_equal
+from tests.run.outcomes import training_outcome as outcome
 from tests.run.recording import HostRecorder
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
@@ -66,24 +68,6 @@ def training(config: Config, device: torch.device, change: Callable[[nn.Module],
         config.model, input_shape=data.shape, num_classes=data.num_classes, seed=1, dataset=config.dataset.name
     )
     return Training(config, change(place(model, device, config.precision)), data, device)
-
-
-def outcome(of: Training) -> dict[str, Any]:
-    state = of.state_dict()
-    epochs = {key: value for key, value in state["last"].items() if key != "epoch_s"}
-    updates = of.sparsity.pop_updates() if of.sparsity else []
-    return {**state, "last": epochs, "best": None, "updates": updates}
-
-
-def assert_equal(found: Any, wanted: Any, where: str = "") -> None:
-    if isinstance(wanted, dict):
-        assert found.keys() == wanted.keys(), where
-        for key in wanted:
-            assert_equal(found[key], wanted[key], f"{where}/{key}")
-    elif isinstance(wanted, Tensor):
-        assert torch.equal(found, wanted), where
-    else:
-        assert found == wanted, where
 
 
 @pytest.mark.parametrize("device", DEVICES)

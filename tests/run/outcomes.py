@@ -1,0 +1,47 @@
+"""What a training led to, for comparison with another one bit for bit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dst.loop import Training
+
+
+def run_outcome(folder: Path) -> dict[str, Any]:
+    """Everything a run leaves that is no time."""
+    summary = json.loads((folder / "summary.json").read_text())
+    epochs = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    topology = folder / "topology.jsonl"
+    return {
+        "summary": {key: value for key, value in summary.items() if key not in ("duration_s", "steps_per_s")},
+        "epochs": [{key: value for key, value in epoch.items() if key != "epoch_s"} for epoch in epochs],
+        "topology": topology.read_text() if topology.exists() else "",
+        "masks": (folder / "masks.pt").read_bytes(),
+        "weights": {
+            name: weight.tolist()
+            for name, weight in torch.load(folder / "checkpoint.pt", map_location="cpu")["training"]["model"].items()
+        },
+    }  # fmt: skip
+
+
+def training_outcome(of: Training) -> dict[str, Any]:
+    state = of.state_dict()
+    epochs = {key: value for key, value in state["last"].items() if key != "epoch_s"}
+    updates = of.sparsity.pop_updates() if of.sparsity else []
+    return {**state, "last": epochs, "best": None, "updates": updates}
+
+
+def assert_equal(found: Any, wanted: Any, where: str = "") -> None:
+    if isinstance(wanted, dict):
+        assert found.keys() == wanted.keys(), where
+        for key in wanted:
+            assert_equal(found[key], wanted[key], f"{where}/{key}")
+    elif isinstance(wanted, Tensor):
+        assert torch.equal(found, wanted), where
+    else:
+        assert found == wanted, where
