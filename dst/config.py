@@ -1,9 +1,7 @@
-"""What one training is made of: the typed schema of ``conf/``, its checks, and the run's identity."""
+"""What one training is made of: the typed schema of ``conf/`` and its checks."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -20,6 +18,7 @@ from dst.config_errors import explain
 from dst.data import DatasetConfig
 from dst.data.config import check as check_dataset
 from dst.errors import UserError
+from dst.identity import hashed
 from dst.sparsity.distribution import DISTRIBUTIONS
 from dst.tracking import TrackerConfig
 
@@ -189,30 +188,6 @@ def _check_component(config: Config, group: str, runtime: tuple[str, ...]) -> No
     node.update(given | apart)
 
 
-def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what of a resolved config decides the result: no paths, tracker or device, and nothing without effect.
-
-    A dense run has no masks, so nothing about them; a static one no criterion, growth, period or fraction.
-
-    Args:
-        resolved: a checked config as plain containers, ``dataclasses.asdict(checked(cfg))``.
-    """
-    density, period = resolved["density"]["value"], resolved["update_period"]["steps"]
-    parts: dict[str, Any] = {
-        "model": _without(resolved["model"], "_target_"),
-        "dataset": _without(resolved["dataset"], "source", "root", "workers"),
-        "recipe": _without(resolved["recipe"], "name"),
-        **{key: resolved[key] for key in ("seed", "precision", "deterministic")},
-    }
-    if density is not None:
-        parts |= {"density": density, "distribution": resolved["distribution"]["name"]}
-    if density is not None and period is not None:
-        groups = ("criterion", "growth", "prune_fraction")
-        parts |= {group: _without(resolved[group], "_target_") for group in groups}
-        parts |= {"update_period": period, "sparsity": resolved["sparsity"]}
-    return parts
-
-
 def run_id(cfg: DictConfig | Config | Mapping[str, Any]) -> str:
     """Returns the run's name: 12 hexadecimal digits, equal for two configs exactly when their runs are equal.
 
@@ -221,9 +196,4 @@ def run_id(cfg: DictConfig | Config | Mapping[str, Any]) -> str:
     """
     if isinstance(cfg, DictConfig):
         cfg = checked(cfg)
-    parts = identity(asdict(cfg) if isinstance(cfg, Config) else cfg)
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _without(node: Mapping[str, Any], *keys: str) -> dict[str, Any]:
-    return {key: value for key, value in node.items() if key not in keys}
+    return hashed(asdict(cfg) if isinstance(cfg, Config) else cfg)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from pathlib import Path
@@ -13,6 +14,9 @@ from dst.errors import UserError
 from launch.composition import compose_all
 from launch.plan import Plan
 from launch.sweep import Point, expand, expand_overrides
+
+PAPER_IDS = "7eb11ad2a4ec2c9418c90454e41f754b9c459ccb17c42357dba76c7ece216a99"
+"""SHA-256 of the ids, sorted and joined by newlines: other ids would lose everybody's finished runs."""
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +39,11 @@ def test_run_ids_and_configs_are_those_of_hydras_own_composition(paper: Plan) ->
     for run in random.sample(paper.runs, 8):
         assert run_id(compose(run.overrides)) == run.run_id, run.command
         assert run_id(run.config) == run.run_id
+
+
+def test_the_ids_of_the_papers_runs_are_what_they_have_always_been(paper: Plan) -> None:
+    ids = "\n".join(sorted(run.run_id for run in paper.runs))
+    assert hashlib.sha256(ids.encode()).hexdigest() == PAPER_IDS
 
 
 @pytest.mark.parametrize(
