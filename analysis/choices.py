@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-import yaml
+from dst.records import Damaged, parse_yaml
 
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _SECTION = re.compile(r"^(?=[^\s#-])", re.MULTILINE)
 _NO_CHOICE = ("tracker", "checkpoint", "device", "data_dir", "output_dir")
 """Groups that say how a run is done, and nothing about its result."""
@@ -29,23 +28,18 @@ def parse_config(text: str) -> dict[str, Any]:
     Parsed section by section, as thousands of runs share most of their sections, and YAML is slow to parse.
     """
     try:
-        config: Any = {}
+        config: dict[str, Any] = {}
         for section in _SECTION.split(text):
             config |= _section(section)
-    except (yaml.YAMLError, TypeError):  # sections that refer to each other, or damage: the parser is to say
-        try:
-            config = yaml.load(text, Loader=_Loader)
-        except yaml.YAMLError as error:
-            raise ValueError(" ".join(str(error).split())) from error
-    if not isinstance(config, dict) or not config:
-        raise ValueError("no mapping")
+    except Damaged:  # or sections that refer to each other: the parser is to say
+        config = parse_yaml(text)
     check_groups(config)
     return config
 
 
 @lru_cache(maxsize=4096)
 def _section(text: str) -> dict[str, Any]:
-    return yaml.load(text, Loader=_Loader) or {}
+    return parse_yaml(text) if text.strip() else {}
 
 
 def check_groups(config: Mapping[str, Any]) -> None:
@@ -74,7 +68,7 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
         if group in _NO_CHOICE or group in WITHOUT_EFFECT[method]:
             continue
         if not isinstance(node, Mapping):
-            row[group] = _plain(node)
+            row[str(group)] = _plain(node)
             continue
         for key, value in node.items():
             if not str(key).startswith("_"):

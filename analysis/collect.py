@@ -12,13 +12,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tqdm import tqdm
 
-from analysis.frames import DONE, runs_frame
+from analysis.frames import runs_frame
 from analysis.metrics_files import concat, read_epochs
-from analysis.plan import PlannedRun, missing_runs, read_plan
+from analysis.plan import missing_runs, read_planned
 from analysis.results import Memory, Results
 from analysis.run_files import read_run, signature
 from analysis.source import Source
 from dst.errors import UserError
+from dst.outcome import DONE
+from dst.plan_file import PlannedRun
 
 
 @dataclass
@@ -102,7 +104,7 @@ def problems(runs: pd.DataFrame) -> list[str]:
 
 
 def _plan(source: Source) -> dict[str, PlannedRun] | None:
-    return None if source.sweep is None else read_plan(source.output_dir, source.sweep)
+    return None if source.sweep is None else read_planned(source.output_dir, source.sweep)
 
 
 def _read_changed(
@@ -139,15 +141,23 @@ def _read_changed(
 
 def _run_directories(folder: Path, plan: Iterable[str] | None) -> dict[str, Path]:
     """Returns the directories to read by their names, which are run ids; a sweep's alone if there is a plan."""
+    wanted = set(plan or ())
     try:
         with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
-    except FileNotFoundError:
+            there = [entry for entry in entries if not entry.name.startswith(".")]
+            names = sorted(entry.name for entry in there if _may_be_run(entry) or entry.name in wanted)
+    except (FileNotFoundError, NotADirectoryError):
         names = []
     except OSError as error:
         raise UserError(f"{folder}: cannot be read ({error.strerror})") from error
-    wanted = None if plan is None else set(plan)
-    return {name: folder / name for name in names if wanted is None or name in wanted}
+    return {name: folder / name for name in names if plan is None or name in wanted}
+
+
+def _may_be_run(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # such as a link to itself: its row says so
+        return True
 
 
 def _without(epochs: pa.Table, run_ids: set[str]) -> pa.Table:

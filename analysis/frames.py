@@ -7,6 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from dst.outcome import DONE
+
 _TEXT = ("run_id", "status", "setup", "model", "dataset", "method", "criterion", "growth")
 _FLOAT = ("density", "density_actual", "itop_ratio", "duration_s", "steps_per_s", "prune_fraction_initial", "recipe_lr")
 _ACCURACY = ("test_acc", "test_acc_best_val", "val_acc", "best_val_acc", "train_loss", "val_loss")
@@ -33,9 +35,6 @@ RESULTS = (
 )
 """Columns that say what came of a run; ``version_…`` are too."""
 
-DONE = ("finished", "diverged")
-"""The statuses of a run that has results. A diverged run counts with the accuracy it ended with."""
-
 
 def runs_frame(rows: Sequence[Mapping[str, Any]] | pd.DataFrame) -> pd.DataFrame:
     """Returns one row a run, typed, the columns everybody needs first; sorted by what was chosen.
@@ -52,10 +51,21 @@ def runs_frame(rows: Sequence[Mapping[str, Any]] | pd.DataFrame) -> pd.DataFrame
     for name in (*_FLOAT, *_ACCURACY):
         frame[name] = pd.to_numeric(frame[name], errors="coerce").astype("float64")
     for name in _INTEGER:
-        frame[name] = pd.to_numeric(frame[name], errors="coerce").round().astype("Int64")
+        numbers = pd.to_numeric(frame[name], errors="coerce")
+        frame[name] = numbers.where(numbers.abs() < 2.0**63).round().astype("Int64")
     middle = sorted(set(frame.columns) - {*_FIRST, *_LAST})
+    for name in middle:
+        frame[name] = _of_one_type(frame[name])
     order = ["setup", "method", "growth", "criterion", "density", "update_period", "seed", "run_id"]
     return frame[[*_FIRST, *middle, *_LAST]].sort_values(order, na_position="first").reset_index(drop=True)
+
+
+def _of_one_type(column: pd.Series) -> pd.Series:
+    """Runs may give one key values of several types; a column that is neither text, numbers nor booleans is text."""
+    types = {type(value) for value in column.dropna()} if column.dtype == object else set()
+    if types and types <= {int, float}:
+        return pd.to_numeric(column)
+    return column.map(str, na_action="ignore") if len(types) > 1 else column
 
 
 def choices(runs: pd.DataFrame) -> list[str]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import itertools
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import json as arrow_json
+
+from dst.records import Damaged, parse_object, read_bytes
 
 _INTEGERS = ("epoch", "step")
 _CURVES = ("train_loss", "train_acc", "val_loss", "val_acc")
@@ -43,17 +47,32 @@ def read_epochs(directories: Mapping[str, Path]) -> tuple[pa.Table, dict[str, st
 
 
 def concat(tables: Sequence[pa.Table]) -> pa.Table:
-    """Returns the tables as one; a column that some lack is null there."""
-    return pa.concat_tables(tables, promote_options="permissive").combine_chunks()
+    """Returns the tables as one; a column that some lack is null there, one that is not of one type becomes text."""
+    try:
+        return pa.concat_tables(tables, promote_options="permissive").combine_chunks()
+    except (pa.ArrowTypeError, pa.ArrowInvalid):
+        kinds: dict[str, set[str]] = {}
+        for field in itertools.chain.from_iterable(table.schema for table in tables):
+            kinds.setdefault(field.name, set()).update([str(field.type)] if field.type != pa.null() else [])
+        mixed = [name for name, types in kinds.items() if len(types) > 1]
+        return pa.concat_tables([_as_text(table, mixed) for table in tables], promote_options="default")
+
+
+def _as_text(table: pa.Table, names: Sequence[str]) -> pa.Table:
+    for name in {*names} & {*table.column_names}:
+        index = table.column_names.index(name)
+        table = table.set_column(index, name, table[name].cast(pa.string()))
+    return table
 
 
 def _read(path: Path, problems: dict[str, str]) -> bytes:
     try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return b""
+        content = read_bytes(path) or b""
     except OSError as error:
         problems[path.parent.name] = f"{path.name} cannot be read ({error.strerror})"
+        return b""
+    except Damaged as error:
+        problems[path.parent.name] = str(error)
         return b""
     return content[: content.rfind(b"\n") + 1]
 
@@ -91,6 +110,8 @@ def _parse(ids: Sequence[str], contents: Sequence[bytes]) -> pa.Table:
     text = b"".join(contents)
     if not text.strip():
         return SCHEMA.empty_table()
+    if b"[" in text or text.count(b"{") != sum(counts) or b'"run_id"' in text:
+        text = b"".join(map(_flat, text.splitlines()))  # Arrow's parser dies of lists that are nested deeply
     table = arrow_json.read_json(
         io.BytesIO(text), parse_options=_OPTIONS, read_options=arrow_json.ReadOptions(block_size=max(len(text), 1))
     )
@@ -101,3 +122,12 @@ def _parse(ids: Sequence[str], contents: Sequence[bytes]) -> pa.Table:
     names = pa.array(ids, pa.string())
     which = pa.array([index for index, count in enumerate(counts) for _ in range(count)], pa.int32())
     return table.add_column(0, "run_id", pc.take(names, which))
+
+
+def _flat(line: bytes) -> bytes:
+    """The record without what is no figure of an epoch; raises ValueError if it is none."""
+    record = parse_object(line)
+    figures = {
+        name: value for name, value in record.items() if not isinstance(value, (dict, list)) and name != "run_id"
+    }
+    return json.dumps(figures).encode() + b"\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,12 @@ from pyarrow import parquet
 from analysis.frames import runs_frame
 from dst.atomic import atomic_file
 from dst.errors import UserError
+from dst.records import INTEGER, LIST, OBJECT, keep_aside, read_bytes, read_object
 
-_FORMAT = 1
+_FORMAT = 2
 """Raised when rows come out differently for the same files, so that nothing old is reused."""
+
+_KNOWN = {"format": INTEGER, "origin": OBJECT, "signatures": OBJECT, "checksums": LIST}
 
 
 @dataclass
@@ -45,6 +49,8 @@ class Results:
         path = self.folder / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():
+                keep_aside(path)
         except OSError as error:
             raise UserError(f"results_dir={self.folder}: cannot be written to ({error.strerror})") from error
         return path
@@ -52,13 +58,16 @@ class Results:
     def recall(self) -> Memory:
         """Returns what was collected before; an empty memory if that is incomplete or of another version."""
         try:
-            known = json.loads((self.folder / ".collected.json").read_bytes())
-            if known["format"] != _FORMAT or not (self.folder / "epochs.parquet").exists():
+            known = read_object(self.folder / ".collected.json", _KNOWN, max_bytes=2**30)
+            if known is None or known["format"] != _FORMAT or known["checksums"] != self._checksums():
                 return Memory()
             runs = runs_frame(pd.read_parquet(self.folder / "runs.parquet"))
             return Memory(runs, known["signatures"], known["origin"])
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError):
             return Memory()
+
+    def _checksums(self) -> list[int]:
+        return [zlib.crc32(read_bytes(self.folder / name) or b"") for name in ("runs.parquet", "epochs.parquet")]
 
     def epochs(self) -> pa.Table:
         """Returns the learning curves collected before."""
@@ -72,7 +81,12 @@ class Results:
         with atomic_file(self.path("runs.parquet")) as file:
             memory.runs.to_parquet(file, index=False)
         self.write_csv("runs.csv", memory.runs)
-        known = {"format": _FORMAT, "origin": memory.origin, "signatures": memory.signatures}
+        known = {
+            "format": _FORMAT,
+            "origin": memory.origin,
+            "signatures": memory.signatures,
+            "checksums": self._checksums(),
+        }
         with atomic_file(self.path(".collected.json")) as file:
             file.write(json.dumps(known).encode())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Mapping
@@ -10,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from analysis.choices import flatten, parse_config
-from analysis.frames import DONE
+from dst.outcome import read_failure, read_summary
+from dst.records import MAX_BYTES, read_bytes
 
 READ = ("summary.json", "config.yaml", "metrics.jsonl", "failure.json")
 """The files a row depends on."""
@@ -38,63 +38,69 @@ def read_run(directory: Path, planned: Mapping[str, Any] | None = None) -> dict[
         directory: of the run; its name is the run's id.
         planned: the run's config according to its plan, in case its own cannot be read.
     """
-    row: dict[str, Any] = {"run_id": directory.name, "path": str(directory), "status": "broken", "reason": None}
+    row: dict[str, Any] = {"run_id": _shown(directory.name), "path": _shown(str(directory)), "reason": None}
+    if not directory.is_dir() and os.path.lexists(directory):
+        return _choices(planned) | row | {"status": "broken", "reason": "no directory"}
+    config, faults = planned, []
     try:
         config = _read_config(directory) or planned
-        summary = _read_json(directory / "summary.json")
-        failure = _read_json(directory / "failure.json")
     except (OSError, ValueError) as error:
-        return row | _choices(planned) | {"reason": str(error)}
+        faults.append(_told(error))
+    try:
+        outcome = _read_outcome(directory)
+    except (OSError, ValueError) as error:
+        faults.append(_told(error))
+    row = _choices(config) | row
+    if faults:
+        return row | {"status": "broken", "reason": "; ".join(dict.fromkeys(faults))}
     if config is None:
         missing = [name for name in ("config.yaml", "summary.json") if not (directory / name).exists()]
-        return row | {"reason": f"no {' and no '.join(missing)}: no run directory" if missing else "no config.yaml"}
-    row |= _choices(config)
-    if summary is not None:
-        row |= summary_columns(summary, directory.name)
-        if row["reason"] is None and row.get("epochs") and not (directory / "metrics.jsonl").exists():
-            row["reason"] = "metrics.jsonl is missing: no learning curve"
-        return row
-    if failure is not None:
-        return row | {"status": "failed", "reason": _one_line(failure.get("error", "failure.json does not say why"))}
-    return row | {"status": "running" if _at_work(directory) else "unfinished"}
+        reason = f"no {' and no '.join(missing)}: no run directory" if missing else "no config.yaml"
+        return row | {"status": "broken", "reason": reason}
+    if outcome.get("epochs") and not os.path.lexists(directory / "metrics.jsonl"):
+        row["reason"] = "metrics.jsonl is missing: no learning curve"
+    return row | (outcome or {"status": "running" if _at_work(directory) else "unfinished"})
 
 
-def summary_columns(summary: Mapping[str, Any], run_id: str) -> dict[str, Any]:
-    """Returns a summary's figures as columns, or the ``reason`` why it is not that of a finished run ``run_id``."""
-    if summary.get("status") not in DONE:
-        return {"reason": f"summary.json: status is {summary.get('status')!r}, not one of {', '.join(DONE)}"}
-    if summary.get("run_id") != run_id:
-        return {"reason": f"summary.json is that of run {summary.get('run_id')}, not of {run_id}"}
-    if not isinstance(summary.get("test_acc"), (int, float)) and summary["status"] == "finished":
-        return {"reason": "summary.json: finished, but without test_acc"}
-    versions = dict(summary.get("versions") or {})
+def summary_columns(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a summary's figures as columns."""
     columns = {key: value for key, value in summary.items() if not isinstance(value, (dict, list, type(None)))}
-    return columns | {f"version_{name}": version for name, version in versions.items()}
+    versions = summary.get("versions") or {}
+    return _without_own(columns) | {f"version_{name}": str(version) for name, version in versions.items() if version}
+
+
+def _read_outcome(directory: Path) -> dict[str, Any]:
+    """The columns that say how the run ended; none if it did not."""
+    summary = read_summary(directory)
+    if summary is not None:
+        return summary_columns(summary)
+    failure = read_failure(directory)
+    return {} if failure is None else {"status": "failed", "reason": _one_line(failure["error"])}
 
 
 def _choices(config: Mapping[str, Any] | None) -> dict[str, Any]:
-    return flatten(config) if config else {}
+    return _without_own(flatten(config)) if config else {}
+
+
+def _without_own(columns: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in columns.items() if name not in ("run_id", "path", "reason", "command")}
 
 
 def _read_config(directory: Path) -> dict[str, Any] | None:
+    content = read_bytes(directory / "config.yaml", MAX_BYTES)
     try:
-        return parse_config((directory / "config.yaml").read_text())
-    except FileNotFoundError:
-        return None
+        return None if content is None else parse_config(content.decode())
     except ValueError as error:
-        raise ValueError(f"config.yaml cannot be read ({error})") from error
+        raise ValueError(f"config.yaml cannot be read ({' '.join(str(error).split())})") from error
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise ValueError(f"{path.name} cannot be read ({error})") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path.name} cannot be read (no JSON object)")
-    return content
+def _told(error: Exception) -> str:
+    return f"{Path(error.filename).name}: {error.strerror}" if isinstance(error, OSError) else str(error)
+
+
+def _shown(name: str) -> str:
+    """A file's name as text of one line, whatever bytes it is made of."""
+    return name if name.isprintable() else ascii(name)[1:-1]
 
 
 def _at_work(directory: Path) -> bool:

@@ -17,6 +17,8 @@ from analysis.frames import RESULTS, runs_frame
 from analysis.metrics_files import SCHEMA
 from analysis.run_files import summary_columns
 from dst.errors import UserError
+from dst.outcome import summary_fault
+from dst.records import check_values
 
 _PAGE = 200
 _THREADS = 8
@@ -90,19 +92,34 @@ def _row(run: Any) -> dict[str, Any]:
     }
     config = {key: value for key, value in dict(run.config).items() if not key.startswith("_")}
     try:
+        check_values(config)
         check_groups(config)
     except ValueError as error:
         return row | {"reason": f"its config has {error}"}
     row |= flatten(config)
     summary = {
-        key: value
+        key: _plain(value)
         for key, value in dict(run.summary.items()).items()
         if key not in _LAST_EPOCH and not key.startswith(("_", "topology/"))
     }
     if "status" in summary:
-        return row | summary_columns(summary, run.id)
+        try:
+            check_values(summary)
+            fault = summary_fault(summary, run.id)
+        except ValueError as error:
+            fault = f" has {error}"
+        if fault:
+            return row | {"reason": f"its summary{fault}"}
+        return row | summary_columns(summary)
     reason = f"W&B calls it {run.state}" if _STATUS.get(run.state) == "failed" else None
     return row | {"status": _STATUS.get(run.state, "unfinished"), "reason": reason}
+
+
+def _plain(value: Any) -> Any:
+    """A value of a summary as it was before W&B made text of what is not finite, and objects of its own of dicts."""
+    if value in ("NaN", "Infinity", "-Infinity"):
+        return None
+    return dict(value.items()) if hasattr(value, "items") else value
 
 
 def _epochs(run: Any) -> pa.Table:

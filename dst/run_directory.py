@@ -20,6 +20,8 @@ from torch import Tensor
 from dst.atomic import atomic_file, disk_full_told
 from dst.config import Config, run_id
 from dst.errors import UserError
+from dst.outcome import read_summary
+from dst.records import Damaged, keep_aside
 
 log = logging.getLogger("dst")
 
@@ -46,15 +48,28 @@ class RunDirectory:
         self._write("config.yaml", OmegaConf.to_yaml(OmegaConf.structured(self._config)).encode())
 
     def summary(self) -> dict[str, Any] | None:
-        """Returns the summary of a finished run, None of any other."""
+        """Returns the summary of a finished run, None of any other; tells of a damaged one, which counts for nothing.
+
+        Raises:
+            UserError: where the file system does not let it be read.
+        """
         try:
-            summary: dict[str, Any] = json.loads((self.path / "summary.json").read_bytes())
-        except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
-            return None
-        return summary if summary.get("status") in ("finished", "diverged") else None
+            return read_summary(self.path)
+        except Damaged as error:
+            log.warning("%s: %s: the run counts as unfinished", self.path, error)
+        except OSError as error:
+            raise UserError(f"{self.path / 'summary.json'}: cannot be read ({error.strerror})") from error
+        return None
 
     def write_summary(self, summary: dict[str, Any]) -> None:
-        """Writes ``summary.json``, which makes the run finished; NaN and infinity become null."""
+        """Writes ``summary.json``, which makes the run finished; NaN and infinity become null.
+
+        A damaged one is kept beside it.
+        """
+        try:
+            read_summary(self.path)
+        except Damaged:
+            keep_aside(self.path / "summary.json")
         self._write("summary.json", (_json(summary, indent=1) + "\n").encode())
 
     def write_masks(self, masks: dict[str, Tensor]) -> None:
@@ -112,6 +127,8 @@ class RunDirectory:
         return len(path.read_text().splitlines()) if path.exists() else 0
 
     def _write(self, name: str, data: bytes) -> None:
+        if (self.path / name).is_dir():
+            keep_aside(self.path / name)
         with atomic_file(self.path / name) as file:
             file.write(data)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from dst.json_lines import read_lines
+from dst.records import read_lines
 
 log = logging.getLogger("dst")
 

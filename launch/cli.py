@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -17,10 +18,12 @@ from omegaconf.errors import OmegaConfBaseException
 from dst.components import CONF_DIR, unknown
 from dst.config_errors import explain
 from dst.errors import UserError
+from dst.plan_file import plan_path, planned
+from dst.records import Damaged, read_bytes
 from launch import slurm
 from launch.cluster import ClusterConfig, LaunchConfig
-from launch.plan import Plan, planned, sweep_dir
-from launch.state import states
+from launch.plan import Plan
+from launch.state import states, summaries
 from launch.status import plan_text, status_text
 from launch.submit import living, scripts, submit_to_slurm, submitted, to_do, train_here
 from launch.sweep import Overrides, Point, expand, expand_overrides, merged
@@ -104,7 +107,7 @@ def _plan(arguments: Arguments) -> int:
 
 
 def _submit(arguments: Arguments) -> int:
-    frozen = (sweep_dir(arguments.name, arguments.output_dir) / "plan.jsonl").exists()
+    frozen = plan_path(arguments.name, arguments.output_dir).exists()
     plan = Plan.read(arguments.name, arguments.output_dir) if frozen and not arguments.run_overrides else None
     plan = plan or _make_plan(arguments)
     retry_failed = arguments.launch.retry == "failed"
@@ -149,14 +152,20 @@ def _status(arguments: Arguments) -> int:
 def _logs(arguments: Arguments) -> int:
     if len(arguments.words) != 1:
         raise UserError("which run? give one run id, as status prints it: python -m launch logs RUN_ID")
-    matches = sorted((arguments.output_dir / "runs").glob(f"{arguments.words[0]}*"))
+    word, folder = arguments.words[0], arguments.output_dir / "runs"
+    names = sorted(path.name for path in folder.glob("*") if path.name.startswith(word))
+    matches = [word] if word in names else names
     if len(matches) != 1:
         found = "no run" if not matches else f"{len(matches)} runs"
-        raise UserError(f"{arguments.words[0]}: {found} of that id in {arguments.output_dir / 'runs'}")
-    log = matches[0] / "log.txt"
-    if not log.exists():
-        raise UserError(f"{log}: not there; the run was not started by launch")
-    print(log.read_text(), end="")
+        raise UserError(f"{word}: {found} of that id in {folder}")
+    path = folder / matches[0] / "log.txt"
+    try:
+        content = read_bytes(path)
+    except Damaged as error:
+        raise UserError(f"{path.parent}: {error}") from error
+    if content is None:
+        raise UserError(f"{path}: not there; the run was not started by launch")
+    print(content.decode(errors="replace"), end="")
     return 0
 
 
@@ -170,10 +179,7 @@ def _cancel(arguments: Arguments) -> int:
 
 
 def _timing(arguments: Arguments) -> int:
-    import json
-
-    paths = (arguments.output_dir / "runs").glob("*/summary.json")
-    table = measure(json.loads(path.read_bytes()) for path in paths)
+    table = measure(summaries(arguments.output_dir))
     if not table:
         raise UserError(f"output_dir={arguments.output_dir}: no finished run there to measure by")
     print("\n".join(f"{setup}: {entry['epoch_s']:.3f} s an epoch" for setup, entry in table.items()))
@@ -210,17 +216,27 @@ def _make_plan(arguments: Arguments) -> Plan:
             raise UserError("values with commas make a sweep of their own: give name=… and no sweep=…")
     else:
         points = [Point(overrides) for overrides in expand_overrides(arguments.run_overrides)]
-    plan = Plan.make(arguments.name, arguments.output_dir, points)
-    if (plan.directory / "plan.jsonl").exists() and not arguments.launch.replace:
+    plan = Plan.make(arguments.name, arguments.output_dir, points, _typed(arguments))
+    if plan_path(plan.name, plan.output_dir).exists() and not arguments.launch.replace:
         frozen = Plan.read(plan.name, plan.output_dir)
         different = len(frozen.by_id.keys() ^ plan.by_id.keys())
         if different:
+            before = f"; it was planned with: {frozen.command}" if frozen.command else ""
             raise UserError(
                 f"sweep={plan.name}: is planned already with other runs ({len(frozen.runs)}, {different} of one plan "
-                "only); give this one a name=… of its own, or replace=true (finished runs are kept either way)"
+                f"only); give this one a name=… of its own, or replace=true (finished runs are kept either way){before}"
             )
     plan.write()
     return plan
+
+
+def _typed(arguments: Arguments) -> str:
+    """What plans the same sweep again, as one types it."""
+    output_dir = arguments.launch.output_dir
+    own = {"sweep": arguments.sweep, "name": arguments.launch.name}
+    own["output_dir"] = None if output_dir == LaunchConfig.output_dir else output_dir
+    words = [f"{key}={value}" for key, value in own.items() if value] + list(arguments.run_overrides)
+    return f"python -m launch plan {shlex.join(words)}"
 
 
 def _arguments(argv: Sequence[str]) -> Arguments:

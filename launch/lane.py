@@ -20,7 +20,8 @@ from typing import Any
 
 from dst.claim import Claimed, holder, last_sign
 from dst.errors import UserError
-from launch.plan import Plan, PlannedRun
+from dst.plan_file import PlannedRun
+from launch.plan import Plan
 from launch.state import is_settled, write_failure
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)

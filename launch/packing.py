@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dst.plan_file import PlannedRun
 from launch.cluster import ClusterConfig
-from launch.plan import PlannedRun
 from launch.timing import Timing
 
 _FILL = 0.8

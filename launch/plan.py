@@ -4,37 +4,17 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from dst import __version__
-from dst.atomic import atomic_file
 from dst.components import CONF_DIR
 from dst.errors import UserError
-from launch.sweep import Overrides, Point
-
-
-@dataclass(frozen=True)
-class PlannedRun:
-    """A run to be done: its id, how one would type it, and its resolved config."""
-
-    run_id: str
-    overrides: Overrides
-    config: dict[str, Any] = field(repr=False)
-
-    @property
-    def setup(self) -> str:
-        """``model/dataset``."""
-        return f"{self.config['model']['name']}/{self.config['dataset']['name']}"
-
-    @property
-    def command(self) -> str:
-        """What trains this run alone."""
-        return " ".join(["python -m dst.train", *self.overrides])
+from dst.plan_file import Frozen, PlannedRun, read_plan, sweep_dir, write_plan
+from launch.sweep import Point
 
 
 @dataclass(frozen=True)
@@ -47,6 +27,7 @@ class Plan:
         runs: what is to be done.
         code: version and, in a checkout, commit of the code that made the plan.
         cwd: where it was made, from where relative paths in the runs' configs count.
+        command: what made it, as one types it; empty if not by the command line.
     """
 
     name: str
@@ -54,14 +35,17 @@ class Plan:
     runs: list[PlannedRun]
     code: str
     cwd: Path
+    command: str = ""
 
     @classmethod
-    def make(cls, name: str, output_dir: Path, points: Sequence[Point]) -> Plan:
+    def make(cls, name: str, output_dir: Path, points: Sequence[Point], command: str = "") -> Plan:
         """Composes and checks each run and drops those that come twice.
 
         Raises:
-            UserError: for a mistake in one, with where it was asked for.
+            UserError: for a mistake in one, with where it was asked for, or if there are none.
         """
+        if not points:
+            raise UserError(f"sweep {name}: has no runs; give each of its axes a value (range(1,6) is 1 to 5)")
         from dst.config import run_id  # torch comes with it, in seconds, which whoever reads a plan need not wait for
         from launch.composition import RunMistake, compose_all
 
@@ -74,39 +58,17 @@ class Plan:
         for point, config in zip(points, configs, strict=True):
             name_of_run = run_id(config)
             unique.setdefault(name_of_run, PlannedRun(name_of_run, point.overrides, config))
-        return cls(name, output_dir, list(unique.values()), code_version(), Path.cwd())
+        return cls(name, output_dir, list(unique.values()), code_version(), Path.cwd(), command)
 
     @classmethod
     def read(cls, name: str, output_dir: Path) -> Plan:
         """Reads the plan of sweep ``name``; raises UserError if there is none or its file is damaged."""
-        path = sweep_dir(name, output_dir) / "plan.jsonl"
-        try:
-            header, *lines = map(json.loads, path.read_text().splitlines())
-            runs = [PlannedRun(line["run_id"], tuple(line["overrides"]), line["config"]) for line in lines]
-            return cls(name, output_dir, runs, header["code"], Path(header["cwd"]))
-        except FileNotFoundError as error:
-            others = ", ".join(planned(output_dir)) or "none yet"
-            raise UserError(
-                f"sweep={name}: not planned in {output_dir} (there: {others}); plan it with: python -m launch plan "
-                f"sweep={name}"
-            ) from error
-        except (ValueError, KeyError) as error:
-            raise UserError(f"{path}: is damaged; plan the sweep again") from error
+        frozen = read_plan(name, output_dir)
+        return cls(name, output_dir, frozen.runs, frozen.code, frozen.cwd, frozen.command)
 
     def write(self) -> Path:
-        """Freezes the plan in its file, which it returns: a header line, then a line a run."""
-        path = self.directory / "plan.jsonl"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        made = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        header = {"sweep": self.name, "runs": len(self.runs), "code": self.code, "cwd": str(self.cwd), "made": made}
-        with atomic_file(path) as file:
-            for line in (header, *self._lines()):
-                file.write(json.dumps(line).encode() + b"\n")
-        return path
-
-    def _lines(self) -> Iterator[dict[str, Any]]:
-        for run in self.runs:
-            yield {"run_id": run.run_id, "overrides": run.overrides, "config": run.config}
+        """Freezes the plan in its file, which it returns."""
+        return write_plan(self.name, self.output_dir, Frozen(self.runs, self.code, self.cwd, self.command))
 
     @property
     def directory(self) -> Path:
@@ -121,16 +83,6 @@ class Plan:
     def run_dir(self, run_id: str) -> Path:
         """The directory of one of the runs."""
         return self.output_dir / "runs" / run_id
-
-
-def sweep_dir(name: str, output_dir: Path) -> Path:
-    """Returns where everything about a sweep but its runs is kept."""
-    return output_dir / "sweeps" / name
-
-
-def planned(output_dir: Path) -> list[str]:
-    """Returns the names of the sweeps planned in ``output_dir``."""
-    return sorted(path.parent.name for path in output_dir.glob("sweeps/*/plan.jsonl"))
 
 
 def code_version() -> str:

@@ -29,14 +29,15 @@ fi
 exit $status"""
 
 
-def live_jobs() -> set[str]:
-    """Returns the ids of this user's jobs that wait or run, array tasks as ``<array>_<task>``.
+def live_jobs(name: str | None = None) -> set[str]:
+    """Returns the ids of this user's jobs that wait or run, array tasks as ``<array>_<task>``; those called ``name``.
 
     Raises:
         UserError: if SLURM does not answer.
     """
-    lines = _ask("squeue", "--noheader", "--array", "--user", str(os.getuid()), "--format", "%i %T").splitlines()
-    pairs = [line.split() for line in lines if line.strip()]
+    called = ["--name", name] if name else []
+    answer = _ask("squeue", "--noheader", "--array", "--user", str(os.getuid()), *called, "--format", "%i %T")
+    pairs = [line.split() for line in answer.splitlines() if line.strip()]
     return {job for job, state in pairs if state not in ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")}
 
 

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dst.atomic import atomic_file
 from dst.claim import Owner, file_system_time, holder
-from dst.json_lines import read_lines
+from dst.outcome import FAILURE, read_failure, read_summary
+from dst.records import Damaged, keep_aside, read_lines
 from launch.plan import Plan
 
 STATES = ("finished", "diverged", "running", "queued", "failed", "lost", "waiting")
+
+log = logging.getLogger("dst")
+
+_UNREADABLE = (Damaged, OSError)
 
 
 @dataclass(frozen=True)
@@ -28,12 +35,14 @@ class RunState:
         detail: the summary of a finished run, the failure of a failed one.
         since: when it ended, seconds since the epoch.
         where: the process that runs it.
+        damage: what is wrong with the summary of a run that counts as unfinished for it.
     """
 
     state: str
     detail: dict[str, Any] = field(default_factory=dict)
     since: float = 0.0
     where: str = ""
+    damage: str = ""
 
 
 def states(plan: Plan, queued: Iterable[str] = ()) -> dict[str, RunState]:
@@ -45,12 +54,22 @@ def states(plan: Plan, queued: Iterable[str] = ()) -> dict[str, RunState]:
 
 def is_settled(run_dir: Path) -> bool:
     """Whether nothing is left to do: the run finished or failed."""
-    return _read(run_dir / "summary.json") is not None or (run_dir / "failure.json").exists()
+    return _summary(run_dir)[0] is not None or _failure(run_dir) is not None
 
 
 def is_finished(run_dir: Path) -> bool:
     """Whether the run was trained to its end."""
-    return _read(run_dir / "summary.json") is not None
+    return _summary(run_dir)[0] is not None
+
+
+def summaries(output_dir: Path) -> Iterator[dict[str, Any]]:
+    """Yields the summaries of all finished runs in ``output_dir``; tells of damaged ones."""
+    for path in sorted((output_dir / "runs").glob("*/summary.json")):
+        summary, damage = _summary(path.parent)
+        if summary is not None:
+            yield summary
+        elif damage:
+            log.warning("%s: passed over: %s", path.parent, damage)
 
 
 def write_failure(run_dir: Path, error: str, where: str) -> None:
@@ -72,35 +91,59 @@ def write_problem(sweep_dir: Path, error: str) -> None:
 
 def problems(sweep_dir: Path) -> list[dict[str, Any]]:
     """Returns what :func:`write_problem` recorded, oldest first."""
-    return read_lines(sweep_dir / "problems.jsonl")
+    return read_lines(sweep_dir / "problems.jsonl", FAILURE)
 
 
 def forgive(run_dir: Path) -> None:
-    """Forgets that the run failed, so that it is tried again."""
+    """Forgets that the run failed, so that it is tried again; what is no failure of ours is kept aside."""
+    if not run_dir.is_dir():
+        keep_aside(run_dir)
+        return
+    try:
+        read_failure(run_dir)
+    except Damaged:
+        keep_aside(run_dir / "failure.json")
     (run_dir / "failure.json").unlink(missing_ok=True)
 
 
 def _state(run_dir: Path, queued: bool, clock: _Clock) -> RunState:
-    summary = _read(run_dir / "summary.json")
+    summary, damage = _summary(run_dir)
     if summary is not None:
-        return RunState(summary["status"], summary, (run_dir / "summary.json").stat().st_mtime)
-    failure = _read(run_dir / "failure.json")
+        since = 0.0
+        with contextlib.suppress(OSError):
+            since = (run_dir / "summary.json").stat().st_mtime
+        return RunState(summary["status"], summary, since)
+    failure = _failure(run_dir)
     if failure is not None:
-        return RunState("failed", failure, failure.get("time", 0.0), failure.get("where", ""))
+        return RunState("failed", failure, failure.get("time") or 0.0, failure.get("where") or "", damage)
     owner, alive = holder(run_dir, clock)
     if owner is not None and alive:
-        return RunState("running", where=str(owner))
+        return RunState("running", where=str(owner), damage=damage)
     if queued:
-        return RunState("queued")
-    return RunState("lost" if run_dir.exists() else "waiting")
+        return RunState("queued", damage=damage)
+    return RunState("lost" if os.path.exists(run_dir) else "waiting", damage=damage)
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _summary(run_dir: Path) -> tuple[dict[str, Any] | None, str]:
+    """The summary of a finished run, and what is wrong with one that is none."""
     try:
-        record: dict[str, Any] = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
-        return None
-    return record
+        return read_summary(run_dir), ""
+    except _UNREADABLE as error:
+        return None, _one_line(error)
+
+
+def _failure(run_dir: Path) -> dict[str, Any] | None:
+    """Why the run failed, None if it did not. It did, too, if that cannot be read, or a file is where it should be."""
+    if os.path.lexists(run_dir) and not os.path.isdir(run_dir):
+        return {"error": f"{run_dir} is no directory; retry=failed moves it aside"}
+    try:
+        return read_failure(run_dir)
+    except _UNREADABLE as error:
+        return {"error": _one_line(error)}
+
+
+def _one_line(error: Exception) -> str:
+    return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
 
 
 class _Clock:

@@ -27,11 +27,16 @@ def status_text(plan: Plan, state: Mapping[str, RunState]) -> str:
     lines = [f"sweep {plan.name} in {plan.output_dir}", table.rename_axis(None, axis=1).to_string(), _progress(frame)]
     failed = {run_id: run for run_id, run in state.items() if run.state == "failed"}
     for run_id, run in list(failed.items())[:10]:
-        lines.append(f"failed {run_id}: {run.detail.get('error')}  ({plan.run_dir(run_id) / 'log.txt'})")
+        lines.append(f"failed {run_id}: {' '.join(run.detail['error'].split())}  ({plan.run_dir(run_id) / 'log.txt'})")
     if len(failed) > 10:
         lines.append(f"… and {len(failed) - 10} more")
+    damaged = [f"damaged {run_id}: {run.damage}: counts as unfinished" for run_id, run in state.items() if run.damage]
+    lines += [*damaged[:10], *([f"… and {len(damaged) - 10} more"] if len(damaged) > 10 else [])]
     unfit = {problem["error"]: problem for problem in problems(plan.directory)}
-    lines += [f"could not train at {unfit[error]['where']}: {error}" for error in list(unfit)[-3:]]
+    lines += [
+        f"could not train at {unfit[error].get('where') or '?'}: {' '.join(error.split())}"
+        for error in list(unfit)[-3:]
+    ]
     if failed:
         lines.append(f"try them again with: python -m launch submit sweep={plan.name} retry=failed")
     return "\n".join(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,10 +13,11 @@ from tqdm import tqdm
 
 from dst.claim import Claimed, claimed
 from dst.errors import UserError
-from dst.json_lines import read_lines
+from dst.plan_file import PlannedRun
+from dst.records import LIST, TEXT, scan_lines
 from launch.cluster import ClusterConfig
 from launch.packing import Job, pack
-from launch.plan import Plan, PlannedRun
+from launch.plan import Plan
 from launch.slurm import Slurm, live_jobs
 from launch.state import forgive, states
 from launch.timing import Timing
@@ -23,6 +25,10 @@ from launch.worker import Worker, available_cpus
 
 _MARGIN_S = 20.0
 """Left between the last checkpoint written after a signal and SLURM's SIGKILL."""
+
+
+_JOB = {"job_id": TEXT, "cluster": TEXT, "runs": LIST}
+log = logging.getLogger("dst")
 
 
 @dataclass(frozen=True)
@@ -35,16 +41,18 @@ class Submitted:
 
 
 def submitted(plan: Plan) -> list[Submitted]:
-    """Returns all jobs ever submitted for the plan."""
-    return [Submitted(**record) for record in read_lines(plan.directory / "jobs.jsonl")]
+    """Returns all jobs ever submitted for the plan, as far as their records can be read."""
+    return _records(plan)[0]
 
 
 def living(plan: Plan) -> list[Submitted]:
-    """Returns the plan's jobs that wait or run; asks SLURM only if there ever was one."""
-    jobs = submitted(plan)
-    if not jobs:
+    """Returns the plan's jobs that wait or run; asks SLURM only if there ever was one. Tells of unknown ones."""
+    jobs, faults = _records(plan)
+    if not jobs and not faults:
         return []
     alive = live_jobs()
+    if unknown := _unknown_jobs(plan, jobs, faults):
+        log.warning(unknown)
     return [job for job in jobs if job.job_id in alive]
 
 
@@ -57,12 +65,15 @@ def submit_to_slurm(plan: Plan, clusters: Sequence[ClusterConfig], *, retry_fail
     try:
         with claimed(plan.directory):
             alive = live_jobs()
-            queued = [job for job in submitted(plan) if job.job_id in alive]
+            jobs, faults = _records(plan)
+            if unknown := _unknown_jobs(plan, jobs, faults):
+                raise UserError(f"{unknown}; wait for them or scancel them, then give the same command again")
+            queued = [job for job in jobs if job.job_id in alive]
             runs = to_do(plan, queued, retry_failed=retry_failed)
             new: list[Submitted] = []
-            for submitter, jobs in _dealt(plan, runs, submitters, room_used=len(alive)):
-                left = iter(jobs)
-                for ids in submitter.submit([_worker(plan, job, submitter.cluster) for job in jobs]):
+            for submitter, packed in _dealt(plan, runs, submitters, room_used=len(alive)):
+                left = iter(packed)
+                for ids in submitter.submit([_worker(plan, job, submitter.cluster) for job in packed]):
                     records = [Submitted(name, submitter.cluster.name, list(next(left).run_ids)) for name in ids]
                     _record(plan, records)  # an array at a time: the next one may be refused
                     new += records
@@ -158,6 +169,23 @@ def _lanes_here(runs: Sequence[PlannedRun], plan: Plan) -> int:
         return available_cpus()
     timing = Timing.read(plan.output_dir)
     return min((timing.runs_per_gpu(run.setup) for run in runs), default=1)
+
+
+def _records(plan: Plan) -> tuple[list[Submitted], list[str]]:
+    """The jobs submitted, and what is wrong with the records of others."""
+    records, faults = scan_lines(plan.directory / "jobs.jsonl", _JOB)
+    jobs = [Submitted(record["job_id"], record["cluster"], list(map(str, record["runs"]))) for record in records]
+    return jobs, faults
+
+
+def _unknown_jobs(plan: Plan, jobs: Sequence[Submitted], faults: Sequence[str]) -> str:
+    """Says which jobs in the queue may have runs of the plan that nobody knows of, as their records are damaged."""
+    known = {job.job_id for job in jobs}
+    unknown = sorted(live_jobs(plan.name) - known) if faults else []
+    if not unknown:
+        return ""
+    more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+    return f"{plan.directory}/{faults[0]}: which runs jobs {', '.join(unknown[:5])}{more} have is not known"
 
 
 def _record(plan: Plan, jobs: Sequence[Submitted]) -> None:

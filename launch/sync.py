@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from dst.atomic import atomic_file
 from dst.errors import UserError
-from dst.json_lines import read_lines
+from dst.records import read_lines
 from dst.tracking import TrackerConfig, WandbTracker, report_logs
 from launch.plan import Plan
 from launch.state import is_finished

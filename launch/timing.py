@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -9,11 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+import yaml
 
 from dst.atomic import atomic_file
 from dst.components import CONF_DIR
-from launch.plan import PlannedRun
+from dst.plan_file import PlannedRun
+from dst.records import NUMBER, Damaged, keep_aside, read_yaml, shown
+
+log = logging.getLogger("dst")
 
 _DEFAULT_EPOCH_S = 10.0
 """Assumed, for packing alone, of a setup nobody has timed."""
@@ -30,15 +35,18 @@ class Timing:
         """Reads the shipped table and, over it, what ``python -m launch timing`` measured."""
         table: dict[str, dict[str, float]] = {}
         for path in (CONF_DIR / "timing.yaml", output_dir / "timing.yaml"):
-            if path.exists():
-                for setup, entry in OmegaConf.to_container(OmegaConf.load(path)).items():  # type: ignore[union-attr]
-                    table[str(setup)] = table.get(str(setup), {}) | dict(entry)
+            for setup, entry in _read(path).items():
+                table[setup] = table.get(setup, {}) | entry
         return cls(table)
 
     def seconds(self, run: PlannedRun) -> float | None:
         """Returns what the run takes alone on a GPU; None if nobody has timed its setup."""
         entry = self.table.get(run.setup)
-        return None if entry is None else entry["epoch_s"] * max(1, run.config["recipe"]["epochs"])
+        return (
+            None
+            if entry is None or "epoch_s" not in entry
+            else entry["epoch_s"] * max(1, run.config["recipe"]["epochs"])
+        )
 
     def seconds_or_guess(self, run: PlannedRun) -> float:
         """Returns :meth:`seconds`, or a guess to pack by."""
@@ -51,18 +59,44 @@ class Timing:
 
 
 def measure(summaries: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Returns the median seconds per epoch of each setup among finished runs."""
+    """Returns the median seconds per epoch of each setup among the summaries that say what they took."""
     seconds: dict[str, list[float]] = defaultdict(list)
     for summary in summaries:
-        if summary["epochs"]:
-            seconds[f"{summary['model']}/{summary['dataset']}"].append(summary["duration_s"] / summary["epochs"])
+        if summary.get("epochs") and summary.get("duration_s"):
+            seconds[f"{summary.get('model')}/{summary.get('dataset')}"].append(
+                summary["duration_s"] / summary["epochs"]
+            )
     return {setup: {"epoch_s": round(statistics.median(values), 4)} for setup, values in sorted(seconds.items())}
 
 
 def write(table: Mapping[str, Mapping[str, float]], output_dir: Path) -> Path:
     """Writes ``table`` over what ``<output_dir>/timing.yaml`` says and returns its path."""
     path = output_dir / "timing.yaml"
-    before = OmegaConf.load(path) if path.exists() else OmegaConf.create()
+    try:
+        before = _parsed(path)
+    except Damaged:
+        before = {}
+        keep_aside(path)
+    merged = {**before, **{setup: {**before.get(setup, {}), **entry} for setup, entry in table.items()}}
     with atomic_file(path) as file:
-        file.write(OmegaConf.to_yaml(OmegaConf.merge(before, dict(table))).encode())
+        file.write(yaml.safe_dump(merged, sort_keys=False).encode())
     return path
+
+
+def _read(path: Path) -> dict[str, dict[str, float]]:
+    """The entries of a table, none if there is no file; tells of a damaged one."""
+    try:
+        return _parsed(path)
+    except Damaged as error:
+        log.warning("%s: passed over: %s", path.parent, error)
+        return {}
+
+
+def _parsed(path: Path) -> dict[str, dict[str, float]]:
+    table = read_yaml(path) or {}
+    for setup, entry in table.items():
+        if not isinstance(entry, dict) or not all(
+            type(value) in NUMBER and 0 < value < math.inf for value in entry.values()
+        ):
+            raise Damaged(f"{path.name}: {setup} is {shown(entry)}, not of the form {{epoch_s: 1.5, runs_per_gpu: 4}}")
+    return table

@@ -206,7 +206,8 @@ def test_what_a_plan_has_and_the_runs_lack_is_listed_with_commands_that_are_thes
 def test_a_sweep_is_its_planned_runs_alone(outputs: Path, collected: Collect) -> None:
     lines = (outputs / "sweeps/tiny/plan.jsonl").read_text().splitlines()
     (outputs / "sweeps/half").mkdir()
-    (outputs / "sweeps/half/plan.jsonl").write_text("\n".join(lines[:11]) + "\n")
+    header = json.dumps(json.loads(lines[0]) | {"runs": 10})
+    (outputs / "sweeps/half/plan.jsonl").write_text("\n".join([header, *lines[1:11]]) + "\n")
     collection = collected(outputs, sweep="half")
     assert sorted(collection.runs["run_id"]) == sorted(json.loads(line)["run_id"] for line in lines[1:11])
     assert collection.results.folder.name == "half"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from dst.plan_file import PlannedRun
 from launch.cluster import ClusterConfig
 from launch.packing import pack
-from launch.plan import PlannedRun
 from launch.timing import Timing, write
 
 TIMING = Timing({"mlp/small": {"epoch_s": 1.0, "runs_per_gpu": 4}, "cnn/large": {"epoch_s": 36.0}})

@@ -14,6 +14,8 @@ from omegaconf import OmegaConf
 
 from dst.config import checked, compose, run_id
 from dst.errors import UserError
+from dst.outcome import read_summary
+from dst.records import Damaged
 from dst.train import run
 
 SUMMARY = (
@@ -25,6 +27,7 @@ METRICS = (
     "epoch step lr train_loss train_acc val_loss val_acc prune_fraction density itop_ratio epoch_s"
 ).split()  # fmt: skip
 
+TIMES = {"duration_s", "steps_per_s"}
 Train = Callable[..., dict[str, Any]]
 
 
@@ -114,6 +117,34 @@ def test_no_epochs_evaluates_the_initial_weights(train: Train) -> None:
     assert (summary["status"], summary["epochs"], summary["topology_updates"]) == ("finished", 0, 0)
     assert summary["test_acc"] < 0.35
     assert summary["train_loss"] is None
+
+
+def test_no_damaged_summary_passes_for_one(train: Train, tmp_path: Path) -> None:
+    summary = train("recipe.epochs=0")
+    folder = tmp_path / "outputs" / "runs" / summary["run_id"]
+    texts = [b"[]", b"3", b'"finished"', b"null", b"{}", b"", b"\xff\xfe\x00", b'{"status": "finished"']
+    texts += [b'{"n": ' + b"9" * 5000 + b"}", b"[" * 200_000, b'{"a":' * 400 + b"1" + b"}" * 400]
+    changes: list[dict[str, Any]] = [{"status": "weird"}, {"status": []}, {"run_id": "0" * 12}, {"versions": "x"}]
+    changes += [{"test_acc": None}, {"test_acc": 1e308}, {"test_acc": "0.5"}, {"epochs": 2**63}, {"mine": "\ud800"}]
+    for content in (*texts, *(json.dumps(summary | change).encode() for change in changes)):
+        (folder / "summary.json").write_bytes(content)
+        with pytest.raises(Damaged, match=r"summary\.json"):
+            read_summary(folder)
+
+
+@pytest.mark.parametrize("content", [b"[]", b"\xff", None])
+def test_a_damaged_summary_counts_for_nothing_and_is_kept_beside_the_next(
+    content: bytes | None, train: Train, tmp_path: Path
+) -> None:
+    summary = train("recipe.epochs=0")
+    path = tmp_path / "outputs" / "runs" / summary["run_id"] / "summary.json"
+    path.unlink()
+    path.write_bytes(content) if content is not None else path.mkdir()
+    again = train("recipe.epochs=0")
+    assert {key: again[key] for key in again.keys() - TIMES} == {key: summary[key] for key in summary.keys() - TIMES}
+    assert json.loads(path.read_bytes()) == again == train("recipe.epochs=0")
+    aside = path.with_name("summary.json.damaged")
+    assert aside.is_dir() if content is None else aside.read_bytes() == content
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_as_diverged(train: Train, tmp_path: Path) -> None:
