@@ -105,7 +105,9 @@ class Lane:
         with _output_to(directory / "log.txt"):
             print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {run.command}", flush=True)
             try:
-                summary: dict[str, Any] = train(OmegaConf.create(run.config), should_stop=stop.received)
+                summary: dict[str, Any] = train(
+                    OmegaConf.create({**run.config, "rerun": False}), should_stop=stop.received
+                )
             except Stopped as stopped:
                 print(f"stopped: {stopped}", flush=True)
                 worker.send(("left", run.run_id, ""))
