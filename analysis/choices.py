@@ -12,7 +12,7 @@ import yaml
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _SECTION = re.compile(r"^(?=[^\s#-])", re.MULTILINE)
-_NO_CHOICE = ("tracker", "checkpoint", "device", "data_dir", "output_dir", "rerun", "code")
+_NO_CHOICE = ("tracker", "checkpoint", "device", "data_dir", "output_dir", "rerun")
 """Groups that say how a run is done, and nothing about its result."""
 
 WITHOUT_EFFECT = {

@@ -9,6 +9,11 @@ from dst.claim import claimed
 from dst.errors import UserError
 
 
+def was_archived(directory: Path) -> bool:
+    """Whether the run is trained anew: :func:`archive` has kept an earlier result of it."""
+    return any((directory.parent / ".archive").glob(f"{directory.name}-*"))
+
+
 def archive(directory: Path) -> Path | None:
     """Moves a finished run's directory to ``.archive/<run_id>-<time>`` beside it, in one step, and returns where it is.
 

@@ -89,8 +89,8 @@ class Run:
     def _start_tracker(self) -> None:
         resolved = OmegaConf.to_container(OmegaConf.structured(self.config))
         assert isinstance(resolved, dict)
-        config = {str(key): node for key, node in resolved.items()} | {"code": self.code}
-        self.tracker.start(self.directory.run_id, config, self.directory.path)
+        config = {str(key): node for key, node in resolved.items()}
+        self.tracker.start(self.directory.run_id, config, self.directory.path, self.code)
         if self.training.step:
             report_logs(self.tracker, self.directory.path)  # of which a killed attempt may have told only a part
 
