@@ -11,7 +11,7 @@ from typing import Any
 from dst.records import Damaged, parse_yaml
 
 _SECTION = re.compile(r"^(?=[^\s#-])", re.MULTILINE)
-_NO_CHOICE = ("tracker", "checkpoint", "device", "data_dir", "output_dir")
+_NO_CHOICE = ("tracker", "checkpoint", "device", "data_dir", "output_dir", "rerun")
 """Groups that say how a run is done, and nothing about its result."""
 
 WITHOUT_EFFECT = {

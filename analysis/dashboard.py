@@ -17,11 +17,11 @@ from dst.errors import UserError
 
 TITLE = "Where to prune in dynamic sparse training"
 _GROWTHS = ("random", "gradient")
-_DENSITY, _PERIOD, _CRITERION = "density.value.value", "update_period.value.steps", "criterion.value.name"
-"""What W&B stores nested choices under: it puts a ``value`` after the first part, whatever comes then."""
+_DENSITY, _PERIOD, _CRITERION = "density.value", "update_period.value", "criterion.value"
+"""What W&B stores the columns of ``dst.tracking.columns`` under."""
 _COLUMNS = (
-    *("run:name", "run:state", "run:jobType", "config:model.value.name", "config:dataset.value.name"),
-    *(f"config:{key}" for key in (_CRITERION, "growth.value.name", _DENSITY, _PERIOD, "seed.value")),
+    *("run:name", "run:state", "run:jobType", "config:model.value", "config:dataset.value"),
+    *(f"config:{key}" for key in (_CRITERION, "growth.value", _DENSITY, _PERIOD, "seed.value")),
     *("summary:test_acc", "summary:test_acc_best_val", "summary:val_acc", "summary:itop_ratio", "summary:duration_s"),
 )
 _REFERENCE = "['dense', 'static']"
@@ -72,9 +72,9 @@ def dashboard(entity: str, project: str, panels: Panels) -> wr.Report:
 def _setup_blocks(setup: str, growth: str) -> list[Any]:
     """Returns a grid of means by criterion and density, one by update period, one of learning curves."""
     model, _, dataset = setup.partition("/")
-    here = [f"Config('model.value.name') == '{model}'", f"Config('dataset.value.name') == '{dataset}'"]
-    dynamic = [*here, f"Metric('JobType') not in {_REFERENCE}", f"Config('growth.value.name') == '{growth}'"]
-    reference = [*here, f"Metric('JobType') in {_REFERENCE}"]  # their configs name a criterion that had no effect
+    here = [f"Config('model.value') == '{model}'", f"Config('dataset.value') == '{dataset}'"]
+    dynamic = [*here, f"Metric('JobType') not in {_REFERENCE}", f"Config('growth.value') == '{growth}'"]
+    reference = [*here, f"Metric('JobType') in {_REFERENCE}"]
 
     def grid(key: str, *panels: Any) -> wr.PanelGrid:
         groups = [f"config.{key}"] if key else []
@@ -84,7 +84,7 @@ def _setup_blocks(setup: str, growth: str) -> list[Any]:
         ]
         return wr.PanelGrid(runsets=runsets, panels=list(panels))
 
-    density, period = wr.Config("density.value"), wr.Config("update_period.steps")
+    density, period = wr.Config("density"), wr.Config("update_period")
     return [
         grid(
             _DENSITY,

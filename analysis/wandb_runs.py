@@ -91,6 +91,7 @@ def _row(run: Any) -> dict[str, Any]:
         "reason": None,
     }
     config = {key: value for key, value in dict(run.config).items() if not key.startswith("_")}
+    config = config.get("config", config)  # at the top level in runs of earlier versions
     try:
         check_values(config)
         check_groups(config)

@@ -99,6 +99,7 @@ class Config:
     cuda_graph: bool = MISSING
     data_dir: str = MISSING
     output_dir: str = MISSING
+    rerun: bool = False
 
     @property
     def is_dense(self) -> bool:

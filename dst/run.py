@@ -7,6 +7,7 @@ import math
 import platform
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from omegaconf import OmegaConf
 from tqdm import tqdm
 
 from dst import __version__
+from dst.code import code_of
 from dst.config import Config
 from dst.device import device_name
 from dst.errors import UserError
@@ -37,6 +39,7 @@ class Run:
     ) -> None:
         self.config, self.directory, self.training = config, directory, training
         self.should_stop = should_stop
+        self.code = code_of(asdict(config))
         self.tracker = make_tracker(config.tracker)
         self.duration_before = 0.0
         self.began = self.saved = time.monotonic()
@@ -87,7 +90,7 @@ class Run:
         resolved = OmegaConf.to_container(OmegaConf.structured(self.config))
         assert isinstance(resolved, dict)
         config = {str(key): node for key, node in resolved.items()}
-        self.tracker.start(self.directory.run_id, config, self.directory.path)
+        self.tracker.start(self.directory.run_id, config, self.directory.path, self.code)
         if self.training.step:
             report_logs(self.tracker, self.directory.path)  # of which a killed attempt may have told only a part
 
@@ -172,6 +175,7 @@ class Run:
                 "torch": torch.__version__,
                 "cuda": torch.version.cuda if training.device.type == "cuda" else None,
             },
+            "code": self.code,
             "method": "dense" if config.is_dense else "static" if config.is_static else "dst",
             "best_epoch": training.best["epoch"],
             "data_fingerprint": training.data.fingerprint,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from dst.archive import was_archived
 from dst.records import read_lines
 
 log = logging.getLogger("dst")
@@ -38,8 +39,15 @@ class TrackerConfig:
 class Tracker:
     """Reports to nobody, as the run directory has it all; the base of those that report to somebody."""
 
-    def start(self, run_id: str, config: dict[str, Any], run_dir: Path) -> None:
-        """Begins the report of run ``run_id``, or continues the one of an earlier attempt."""
+    def start(self, run_id: str, config: dict[str, Any], run_dir: Path, code: Any = None) -> None:
+        """Begins the report of run ``run_id``, or continues the one of an earlier attempt.
+
+        Args:
+            run_id: of the run.
+            config: as ``config.yaml`` has it.
+            run_dir: of the run.
+            code: as ``summary.json`` has it, see :func:`dst.code.code_of`.
+        """
 
     def log_epoch(self, metrics: dict[str, Any]) -> None:
         """Reports a line of ``metrics.jsonl``."""
@@ -79,18 +87,21 @@ class WandbTracker(Tracker):
         self._warned = False
         self._gave_up = False
 
-    def start(self, run_id: str, config: dict[str, Any], run_dir: Path) -> None:
-        """Starts the thread, which begins the W&B run of that id or resumes it; its files go to ``run_dir/wandb``."""
+    def start(self, run_id: str, config: dict[str, Any], run_dir: Path, code: Any = None) -> None:
+        """Starts the thread, which begins the W&B run of that id or resumes it; its files go to ``run_dir/wandb``.
+
+        W&B's config has what tells runs apart as plain columns to group by, and the whole config as ``config``.
+        """
         arguments = {
             "project": self.cfg.project,
             "entity": self.cfg.entity,
             "id": run_id,
-            "name": run_id,
-            "resume": "allow",
+            "name": display_name(config),
+            "resume": None if was_archived(run_dir) else "allow",  # None: a new run, or its steps would be passed over
             "group": self.cfg.group or f"{config['model']['name']}/{config['dataset']['name']}",
             "job_type": self.cfg.job_type or _method(config),
-            "tags": list(self.cfg.tags),
-            "config": config,
+            "tags": [tag[:64] for tag in self.cfg.tags],  # W&B takes no longer ones
+            "config": {**columns(config), "code": code, "config": config},
             "dir": str(run_dir),
         }
         self._thread = threading.Thread(target=self._work, args=(arguments,), name="dst-wandb", daemon=True)
@@ -153,13 +164,17 @@ class WandbTracker(Tracker):
 
     def _init(self, arguments: dict[str, Any]) -> Any:
         """Returns a W&B run: as the mode asks for, or offline if that is online and the server cannot be reached."""
-        mode = self._mode()
+        mode, sync = self._mode(), f"wandb sync {arguments['dir']}/wandb/offline-run-*"
         try:
-            return self._begin(arguments, mode)
+            run = self._begin(arguments, mode)
         except Exception as error:
             if mode != "online" or self._gave_up:
                 raise
-            self._warn(error, f"the run is kept offline, for: wandb sync {arguments['dir']}/wandb/offline-run-*")
+            self._warn(error, f"the run is kept offline, for: {sync}")
+        else:
+            if mode == "offline":
+                log.info("Weights & Biases is offline; upload the run with: %s", sync)
+            return run
         _end_service()  # as it holds the id of the failed attempt in use
         return self._begin(arguments, "offline")
 
@@ -199,6 +214,33 @@ class WandbTracker(Tracker):
             self._warned = True
             line = " ".join(str(reason).split()) or type(reason).__name__
             log.warning("Weights & Biases failed, %s (%s)", outcome, line[:300])
+
+
+def columns(config: dict[str, Any]) -> dict[str, Any]:
+    """Returns what tells runs apart as plain values, as in ``summary.json``; None where it has no effect."""
+    method = _method(config)
+    dynamic = method not in ("dense", "static")
+    return {
+        "model": config["model"]["name"],
+        "dataset": config["dataset"]["name"],
+        "criterion": config["criterion"]["name"] if dynamic else None,
+        "growth": config["growth"]["name"] if dynamic else None,
+        "density": 1.0 if method == "dense" else config["density"]["value"],
+        "update_period": config["update_period"]["steps"] if dynamic else None,
+        "seed": config["seed"],
+    }
+
+
+def display_name(config: dict[str, Any]) -> str:
+    """Returns the method, its density and period, and the seed: ``magnitude+gradient d0.05 Δt800 s1``."""
+    row, method = columns(config), _method(config)
+    words = [
+        method if row["growth"] is None else f"{method}+{row['growth']}",
+        "" if method == "dense" else f"d{row['density']:g}",
+        "" if row["update_period"] is None else f"Δt{row['update_period']}",
+        f"s{row['seed']}",
+    ]
+    return " ".join(filter(None, words))
 
 
 def _method(config: dict[str, Any]) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,9 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 import dst.data
+from dst.archive import archive
 from dst.claim import Claimed, claimed
+from dst.code import changed_components
 from dst.components import CONF_DIR
 from dst.config import Config, checked
 from dst.config_errors import explain
@@ -32,14 +36,16 @@ from dst.models import build_model
 from dst.run import Run, Stopped
 from dst.run_directory import RunDirectory
 
+log = logging.getLogger("dst")
+
 _FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
 def run(cfg: DictConfig | Config, *, should_stop: Callable[[], bool] = lambda: False) -> dict[str, Any]:
     """Trains what ``cfg`` describes and returns its summary, which is also ``summary.json`` in the run directory.
 
-    A finished run returns its summary at once; an unfinished one goes on from its checkpoint and ends as if it had
-    never stopped.
+    A finished run returns its summary at once, unless ``cfg.rerun`` archives it; an unfinished one goes on from its
+    checkpoint and ends as if it had never stopped.
 
     Args:
         cfg: as composed from ``conf/train.yaml``.
@@ -50,10 +56,13 @@ def run(cfg: DictConfig | Config, *, should_stop: Callable[[], bool] = lambda: F
         Claimed: if another process is at work on this run.
         Stopped: see ``should_stop``.
     """
-    config = checked(cfg)
+    asked = checked(cfg)
+    config = replace(asked, rerun=False)  # stored as it is, it would let whoever resumes the run begin it again
     directory = RunDirectory(config)
-    if summary := directory.summary():
-        return summary
+    finished = directory.summary()
+    if finished and not asked.rerun:
+        _tell_finished(finished, config)
+        return finished
     device = choose_device(config.device)
     check_precision(device, config.precision)
     set_numerics(config.precision, config.deterministic)
@@ -62,6 +71,8 @@ def run(cfg: DictConfig | Config, *, should_stop: Callable[[], bool] = lambda: F
     if device.type == "cpu":
         keep_freed_memory()
     model = _build(config, config.dataset.shape, config.dataset.num_classes)
+    if finished:
+        log.info("the run as it was is kept in %s", archive(directory.path))
     directory.create()
     with claimed(directory.path) as claim:
         if summary := directory.summary():  # another process finished it between the two looks
@@ -83,6 +94,15 @@ def run(cfg: DictConfig | Config, *, should_stop: Callable[[], bool] = lambda: F
         return Run(
             config, directory, Training(config, place(model, device, config.precision), data, device), stop
         ).finish()
+
+
+def _tell_finished(summary: Mapping[str, Any], config: Config) -> None:
+    changed = changed_components(summary.get("code"), asdict(config))
+    if changed:
+        since = f", though the source code of its {' and '.join(changed)} has changed since"
+        log.warning("already finished, not trained now%s; rerun=true trains it anew", since)
+    else:
+        log.info("already finished, not trained now; rerun=true trains it anew")
 
 
 def _build(config: Config, shape: Any, num_classes: int | None) -> nn.Module | None:

@@ -1,7 +1,7 @@
 """A criterion of one's own, compared with magnitude pruning in the sweep ``movement.yaml`` beside this file.
 
-    .venv/bin/python -m launch submit sweep=examples/movement.yaml cluster=local
-    .venv/bin/python -m analysis overview sweep=movement
+.venv/bin/python -m launch submit sweep=examples/movement.yaml cluster=local
+.venv/bin/python -m analysis overview sweep=movement
 """
 
 from __future__ import annotations

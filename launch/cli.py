@@ -15,6 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from dst.archive import archive
 from dst.components import CONF_DIR, unknown
 from dst.config_errors import explain
 from dst.errors import UserError
@@ -23,7 +24,7 @@ from dst.records import Damaged, read_bytes
 from launch import slurm
 from launch.cluster import ClusterConfig, LaunchConfig
 from launch.plan import Plan
-from launch.state import states, summaries
+from launch.state import outdated, states, summaries
 from launch.status import plan_text, status_text
 from launch.submit import living, scripts, submit_to_slurm, submitted, to_do, train_here
 from launch.sweep import Overrides, Point, expand, expand_overrides, merged
@@ -36,6 +37,7 @@ HELP = """usage: python -m launch COMMAND [key=value ...]
   submit  sweep=paper cluster=slurm_a100   queue what is neither finished nor queued (dry_run=true: show the scripts)
   submit  sweep=demo cluster=local         train here, side by side
   submit  sweep=paper retry=failed         failed runs too
+  submit  sweep=paper rerun=true           finished runs anew whose components' source code has changed since
   status  sweep=paper [--watch]            what is finished, running, queued, failed, lost
   logs    RUN_ID                           what a run printed
   cancel  sweep=paper                      take its jobs out of the queue; what is trained stays
@@ -112,6 +114,8 @@ def _submit(arguments: Arguments) -> int:
     plan = plan or _make_plan(arguments)
     retry_failed = arguments.launch.retry == "failed"
     clusters = arguments.clusters
+    if arguments.launch.rerun and not arguments.launch.dry_run:
+        _archive_outdated(plan)
     if clusters[0].executor == "local":
         if arguments.launch.dry_run:
             print(f"would train {len(to_do(plan, living(plan), retry_failed=retry_failed, forget=False))} runs here")
@@ -129,6 +133,13 @@ def _submit(arguments: Arguments) -> int:
     runs = sum(len(job.runs) for job in jobs)
     print(f"{runs} runs in {len(jobs)} jobs" if jobs else "nothing to submit: all runs are finished, failed or queued")
     return 0
+
+
+def _archive_outdated(plan: Plan) -> None:
+    """Makes room for finished runs to be trained anew: only those of other sources, so that it can be said again."""
+    archived = [kept for run_id in outdated(plan, states(plan)) if (kept := archive(plan.run_dir(run_id)))]
+    where = f", to be trained anew; as they were they are kept in {archived[0].parent}" if archived else ""
+    print(f"{len(archived)} finished runs were trained with other source code of their components{where}", flush=True)
 
 
 def _status(arguments: Arguments) -> int:

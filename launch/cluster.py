@@ -61,6 +61,7 @@ class LaunchConfig:
     dry_run: bool = False
     watch: bool = False
     replace: bool = False
+    rerun: bool = False
     jobs: int = 4
     entity: str | None = None
     project: str | None = None

@@ -106,7 +106,7 @@ class Lane:
         with _output_to(directory / "log.txt"):
             print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {run.command}", flush=True)
             try:
-                summary: dict[str, Any] = train(OmegaConf.create(run.config), should_stop=stop.received)
+                summary: dict[str, Any] = train(OmegaConf.create(_config(plan, run)), should_stop=stop.received)
             except Stopped as stopped:
                 print(f"stopped: {stopped}", flush=True)
                 worker.send(("left", run.run_id, ""))
@@ -123,6 +123,13 @@ class Lane:
             else:
                 print(f"{summary['status']}: test accuracy {summary['test_acc']}", flush=True)
                 worker.send(("finished", run.run_id, summary["status"]))
+
+
+def _config(plan: Plan, run: PlannedRun) -> dict[str, Any]:
+    """Returns the run's config with the sweep as a tag, and without a wish that would begin the run again and again."""
+    tracker = run.config["tracker"]
+    tags = list(dict.fromkeys([*tracker.get("tags", ()), plan.name]))
+    return {**run.config, "rerun": False, "tracker": {**tracker, "tags": tags}}
 
 
 def _abandoned(plan: Plan, claimed: list[PlannedRun], stop: _StopSignals) -> Iterator[PlannedRun]:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dst import __version__
-from dst.components import CONF_DIR
+from dst.code import code_version
 from dst.errors import UserError
 from dst.plan_file import Frozen, PlannedRun, read_plan, sweep_dir, write_plan
 from launch.sweep import Point
@@ -80,24 +78,15 @@ class Plan:
         """The runs by their ids."""
         return {run.run_id: run for run in self.runs}
 
+    @property
+    def modules(self) -> list[str]:
+        """The top-level modules that the runs' components are imported from."""
+        nodes = (node for run in self.runs for node in run.config.values() if isinstance(node, dict))
+        return sorted({node["_target_"].partition(".")[0] for node in nodes if "_target_" in node})
+
     def run_dir(self, run_id: str) -> Path:
         """The directory of one of the runs."""
         return self.output_dir / "runs" / run_id
-
-
-def code_version() -> str:
-    """Returns the version, in a git checkout with its commit and a plus sign if files were changed since."""
-    try:
-        commit = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+", "--abbrev=12"],
-            cwd=CONF_DIR,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return __version__
-    return f"{__version__} {commit.stdout.strip()}"
 
 
 def _check_models(points: Sequence[Point], configs: Sequence[dict[str, Any]]) -> None:

@@ -9,10 +9,11 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from dst.code import COMMIT_FILE, commit, user_source
 from dst.components import CONF_DIR
 from dst.errors import UserError
 from launch.cluster import ClusterConfig
@@ -60,15 +61,16 @@ class Slurm:
         cluster: partition, limits, environment.
         directory: of the sweep; scripts, logs and the snapshot of the code go below it.
         sweep: its name, which the jobs are called after.
+        modules: see :func:`take_snapshot`.
     """
 
-    def __init__(self, cluster: ClusterConfig, directory: Path, sweep: str) -> None:
+    def __init__(self, cluster: ClusterConfig, directory: Path, sweep: str, modules: Iterable[str] = ()) -> None:
         if shutil.which("sbatch") is None:
             raise UserError(
                 f"cluster={cluster.name}: there is no sbatch on this machine; submit from a login node of the cluster, "
                 "or train here with cluster=local"
             )
-        self.cluster, self.directory, self.sweep = cluster, directory, sweep
+        self.cluster, self.directory, self.sweep, self.modules = cluster, directory, sweep, tuple(modules)
 
     def submit(self, workers: Sequence[Worker]) -> Iterator[list[str]]:
         """Queues workers that need the same resources, in as few arrays as the site allows; yields each one's job ids.
@@ -98,7 +100,7 @@ class Slurm:
         from submitit import SlurmExecutor
 
         cluster, cwd = self.cluster, Path.cwd()
-        code = take_snapshot(self.directory / "code") if snapshot else self.directory / "code" / "<hash>"
+        code = take_snapshot(self.directory / "code", self.modules) if snapshot else self.directory / "code" / "<hash>"
         lanes = worker.lanes * max(1, cluster.gpus)
         executor = SlurmExecutor(self.directory / "logs", max_num_timeout=1_000_000, python=cluster.python)
         path = ":".join(shlex.quote(str(folder)) for folder in (code, cwd))
@@ -125,20 +127,26 @@ class Slurm:
         return executor
 
 
-def take_snapshot(folder: Path) -> Path:
+def take_snapshot(folder: Path, modules: Iterable[str] = ()) -> Path:
     """Copies the code and config of this very program to ``folder/<hash of them>``, which it returns.
 
     Jobs run this copy, so that an edit made while they wait does not reach them.
+
+    Args:
+        folder: made if need be.
+        modules: top-level modules of the runs' components; those that are the user's own are copied too.
     """
     packages = {name: Path(sys.modules[name].__file__ or "").parent for name in ("dst", "launch")}
     sources = packages | ({} if CONF_DIR.is_relative_to(packages["dst"]) else {"conf": CONF_DIR})
+    sources |= {name: root for name in modules if name not in sources and (root := user_source(name))}
     files = {
-        Path(name) / path.relative_to(root): path
+        path.relative_to(root.parent) if root.is_file() else Path(name) / path.relative_to(root): path
         for name, root in sources.items()
-        for path in sorted(root.rglob("*"))
+        for path in ([root] if root.is_file() else sorted(root.rglob("*")))
         if path.suffix in (".py", ".yaml")
     }
-    digest = hashlib.sha256()
+    version = (commit() or "").encode()
+    digest = hashlib.sha256(version)
     for name, path in files.items():
         digest.update(str(name).encode() + b"\0" + path.read_bytes() + b"\0")
     snapshot = folder / digest.hexdigest()[:12]
@@ -147,6 +155,7 @@ def take_snapshot(folder: Path) -> Path:
         for name, path in files.items():
             (temporary / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, temporary / name)
+        (temporary / COMMIT_FILE.name).write_bytes(version)
         try:
             temporary.rename(snapshot)
         except OSError:  # another shell was first, with the same files

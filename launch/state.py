@@ -7,13 +7,14 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dst.atomic import atomic_file
 from dst.claim import Owner, file_system_time, holder
+from dst.code import changed_components
 from dst.outcome import FAILURE, read_failure, read_summary
 from dst.records import Damaged, keep_aside, read_lines
 from launch.plan import Plan
@@ -50,6 +51,16 @@ def states(plan: Plan, queued: Iterable[str] = ()) -> dict[str, RunState]:
     queue = set(queued)
     clock = _Clock(plan.directory)
     return {run.run_id: _state(plan.run_dir(run.run_id), run.run_id in queue, clock) for run in plan.runs}
+
+
+def outdated(plan: Plan, state: Mapping[str, RunState]) -> dict[str, list[str]]:
+    """Returns the finished runs whose components have other source code by now, with the groups of those."""
+    changed = {
+        run.run_id: changed_components(state[run.run_id].detail.get("code"), run.config)
+        for run in plan.runs
+        if state[run.run_id].state in ("finished", "diverged")
+    }
+    return {run_id: groups for run_id, groups in changed.items() if groups}
 
 
 def is_settled(run_dir: Path) -> bool:

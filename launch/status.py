@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from launch.plan import Plan
-from launch.state import STATES, RunState, problems
+from launch.state import STATES, RunState, outdated, problems
 from launch.timing import Timing
 
 _BAR = 30
@@ -39,6 +39,12 @@ def status_text(plan: Plan, state: Mapping[str, RunState]) -> str:
     ]
     if failed:
         lines.append(f"try them again with: python -m launch submit sweep={plan.name} retry=failed")
+    if changed := outdated(plan, state):
+        groups = ", ".join(dict.fromkeys(group for groups in changed.values() for group in groups))
+        lines.append(
+            f"{len(changed)} finished runs were trained with other source code of their {groups}; train them anew "
+            f"with: python -m launch submit sweep={plan.name} rerun=true"
+        )
     return "\n".join(lines)
 
 

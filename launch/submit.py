@@ -61,7 +61,7 @@ def submit_to_slurm(plan: Plan, clusters: Sequence[ClusterConfig], *, retry_fail
 
     Two shells that submit one plan at once wait for nobody: the second is told so.
     """
-    submitters = [Slurm(cluster, plan.directory, plan.name) for cluster in clusters]
+    submitters = [Slurm(cluster, plan.directory, plan.name, plan.modules) for cluster in clusters]
     try:
         with claimed(plan.directory):
             alive = live_jobs()
@@ -84,7 +84,7 @@ def submit_to_slurm(plan: Plan, clusters: Sequence[ClusterConfig], *, retry_fail
 
 def scripts(plan: Plan, clusters: Sequence[ClusterConfig], *, retry_failed: bool) -> list[str]:
     """Returns the sbatch scripts that :func:`submit_to_slurm` would hand over, one a kind of job."""
-    submitters = [Slurm(cluster, plan.directory, plan.name) for cluster in clusters]
+    submitters = [Slurm(cluster, plan.directory, plan.name, plan.modules) for cluster in clusters]
     runs = to_do(plan, living(plan), retry_failed=retry_failed, forget=False)
     return [
         submitter.script([_worker(plan, job, submitter.cluster) for job in jobs])

@@ -42,7 +42,7 @@ def sync(plan: Plan, *, jobs: int, entity: str | None, project: str | None, dry_
     """
     finished = [plan.run_dir(run.run_id) for run in plan.runs if is_finished(plan.run_dir(run.run_id))]
     mode, server = _target()
-    uploads = [Upload(directory, entity, project, mode, server) for directory in finished]
+    uploads = [Upload(directory, plan.name, entity, project, mode, server) for directory in finished]
     new = [upload for upload in uploads if not upload.is_done()]
     print(f"{len(finished)} of {len(plan.runs)} runs are finished, {len(finished) - len(new)} of them uploaded already")
     if dry_run or not new:
@@ -76,6 +76,7 @@ class Upload:
     """One run on its way to a project; called, it returns why it failed, empty if it did not."""
 
     directory: Path
+    sweep: str
     entity: str | None
     project: str | None
     mode: str
@@ -107,6 +108,7 @@ class Upload:
         config = TrackerConfig(**self._config()["tracker"])
         return replace(
             config,
+            tags=list(dict.fromkeys([*config.tags, self.sweep])),
             entity=self.entity or config.entity,
             project=self.project or config.project,
             mode=self.mode,
@@ -120,9 +122,11 @@ class Upload:
         run_id = self.directory.name
         with tempfile.TemporaryDirectory() as scratch:
             tracker = _UploadTracker(self._tracker_config())
-            tracker.start(run_id, self._config(), self.directory if self.mode == "offline" else Path(scratch))
+            summary = json.loads((self.directory / "summary.json").read_bytes())
+            where = self.directory if self.mode == "offline" else Path(scratch)
+            tracker.start(run_id, self._config(), where, summary.get("code"))
             report_logs(tracker, self.directory)
-            tracker.finish(json.loads((self.directory / "summary.json").read_bytes()))
+            tracker.finish(summary)
         return tracker.failure
 
 

@@ -27,8 +27,10 @@ CONFIG = {
     "model": {"name": "small_mlp"},
     "dataset": {"name": "digits"},
     "criterion": {"name": "mest"},
+    "growth": {"name": "gradient"},
     "density": {"value": 0.1},
     "update_period": {"steps": 25},
+    "seed": 3,
 }
 SUMMARY = {"test_acc": 0.97, "status": "finished", "topology_updates": 4, "versions": {"torch": "2.7.1"}}
 SCRIPT = """
@@ -39,7 +41,7 @@ from tests.wandb_server import WandbServer
 
 logging.basicConfig(format="%(levelname)s %(message)s")
 tracker = make_tracker(TrackerConfig({settings}))
-tracker.start("0123456789ab", {config}, Path(sys.argv[1]))
+tracker.start("0123456789ab", {config}, Path(sys.argv[1]), {{"commit": "c0ffee"}})
 for epoch in {epochs}:
     for step in (100 * epoch - 50, 100 * epoch):
         layers = {{"fc1.weight": {{"active": 80, "pruned": step, "grown": step}}}}
@@ -140,14 +142,19 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_dir
 
 
-def test_the_wandb_run_is_found_by_run_id_group_job_type_and_tags(offline: Path) -> None:
+def test_the_wandb_run_is_found_by_run_id_name_group_job_type_and_tags(offline: Path) -> None:
     run = Report(offline).run
-    assert (run.run_id, run.display_name, run.project) == ("0123456789ab", "0123456789ab", "fantastic-weights")
+    assert (run.run_id, run.project) == ("0123456789ab", "fantastic-weights")
+    assert run.display_name == "mest+gradient d0.1 Δt25 s3"
     assert (run.run_group, run.job_type, list(run.tags)) == ("small_mlp/digits", "mest", ["a", "b"])
 
 
-def test_the_wandb_run_holds_the_resolved_config(offline: Path) -> None:
-    assert CONFIG.items() <= Report(offline).config.items()
+def test_the_wandb_run_holds_the_resolved_config_columns_to_group_by_and_the_code(offline: Path) -> None:
+    found = Report(offline).config
+    assert found["config"] == CONFIG
+    assert found["code"] == {"commit": "c0ffee"}
+    plain = {"model": "small_mlp", "dataset": "digits", "criterion": "mest", "growth": "gradient"}
+    assert {**plain, "density": 0.1, "update_period": 25, "seed": 3}.items() <= found.items()
 
 
 def test_epochs_are_drawn_against_epoch_and_updates_against_step(offline: Path) -> None:
@@ -194,14 +201,43 @@ def test_without_a_key_a_run_is_offline_without_a_question_or_a_warning(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("change", "job_type"),
-    [({"density": {"value": None}}, "dense"), ({"update_period": {"steps": None}}, "static")],
+    ("change", "job_type", "name"),
+    [
+        ({"density": {"value": None}}, "dense", "dense s3"),
+        ({"update_period": {"steps": None}}, "static", "static d0.1 s3"),
+    ],
 )
-def test_runs_without_updates_have_their_method_as_job_type(
-    change: dict[str, Any], job_type: str, tmp_path: Path
+def test_runs_without_updates_have_their_method_as_job_type_and_no_criterion(
+    change: dict[str, Any], job_type: str, name: str, tmp_path: Path
 ) -> None:
     attempt(tmp_path / "run", config=CONFIG | change, WANDB_MODE="offline")
-    assert Report(tmp_path / "run").run.job_type == job_type
+    report = Report(tmp_path / "run")
+    assert (report.run.job_type, report.run.display_name) == (job_type, name)
+    assert (report.config["criterion"], report.config["update_period"]) == (None, None)
+
+
+def test_an_offline_run_says_once_how_to_upload_it(command: Callable[..., Any], tmp_path: Path) -> None:
+    process = command("tracker=wandb", "tracker.mode=offline", "recipe.epochs=1")
+    _, stderr = process.communicate(timeout=120)
+    (directory,) = (tmp_path / "outputs" / "runs").iterdir()
+    assert stderr == (f"Weights & Biases is offline; upload the run with: wandb sync {directory}/wandb/offline-run-*\n")
+    assert list(directory.glob("wandb/offline-run-*"))
+
+
+def test_the_curves_of_a_run_trained_anew_are_not_passed_over_as_known(
+    overrides: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "dst.train", *overrides("tracker=wandb", "tracker.entity=me", "recipe.epochs=2")]
+    with WandbServer().running() as server:
+        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)} | server.environment()
+        subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+        (run,) = server.runs.values()
+        for row in run.history:
+            row["val_acc"] = 7.0
+        subprocess.run([*command, "rerun=true"], env=environment, check=True, stdout=subprocess.DEVNULL)
+    latest = {row["epoch"]: row["val_acc"] for row in run.history if "epoch" in row}
+    assert latest.keys() == {1, 2}
+    assert max(latest.values()) <= 1
 
 
 def test_a_second_attempt_continues_the_same_wandb_run(tmp_path: Path) -> None:

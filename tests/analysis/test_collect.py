@@ -32,7 +32,11 @@ def test_every_run_is_a_row_with_its_choices_and_all_figures_of_its_summary(trai
     for directory in run_directories(trained):
         summary = json.loads((directory / "summary.json").read_text())
         row = runs.loc[directory.name]
-        flat = {key: value for key, value in summary.items() if key not in ("run_id", "versions") and value is not None}
+        flat = {
+            key: value
+            for key, value in summary.items()
+            if key not in ("run_id", "versions", "code") and value is not None
+        }
         assert {key: row[key] for key in flat} == pytest.approx(flat)
         assert row["version_torch"] == summary["versions"]["torch"]
         assert (row["recipe_lr"], row["recipe_epochs"], row["setup"]) == (0.01, 3, "small_mlp/digits")

@@ -15,6 +15,7 @@ from analysis import wandb_runs
 from analysis.collect import Collection
 from analysis.wandb_runs import read_project
 from dst.errors import UserError
+from dst.tracking import columns
 
 Collect = Callable[..., Collection]
 
@@ -26,7 +27,8 @@ class Run:
         self.id = self.name = directory.name
         self.state = "finished"
         self.url = f"https://wandb.example/lab/sparse/runs/{self.id}"
-        self.config = yaml.safe_load((directory / "config.yaml").read_text())
+        whole = yaml.safe_load((directory / "config.yaml").read_text())
+        self.config = {**columns(whole), "code": {"commit": "c0ffee"}, "config": whole}
         lines = (directory / "metrics.jsonl").read_text().splitlines()
         epochs = [{k: v for k, v in json.loads(line).items() if v is not None} for line in lines]
         topology = [{"_step": record["step"], "step": record["step"], "topology/l1/active": 9} for record in epochs]
@@ -103,6 +105,13 @@ def test_the_frames_are_those_of_the_run_directories(runs: list[Run], trained: P
     pd.testing.assert_frame_equal(
         epochs.to_pandas().sort_values(order, ignore_index=True), local.epochs.sort_values(order, ignore_index=True)
     )
+
+
+def test_runs_of_earlier_versions_whose_config_was_nested_are_read_alike(runs: list[Run]) -> None:
+    frame, _ = read_project("lab", "sparse", api=Api(runs))
+    for run in runs:
+        run.config = run.config["config"]
+    pd.testing.assert_frame_equal(read_project("lab", "sparse", api=Api(runs))[0], frame)
 
 
 def test_pages_that_fail_are_asked_for_again(runs: list[Run], no_waiting: list[float]) -> None:

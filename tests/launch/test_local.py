@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from launch.worker import Worker
-from tests.launch.study import Study
+from tests.launch.study import SHORT, Study
 from tests.slurm.cluster import wait_until
 
 LONG = ("recipe.epochs=150", "density=d0.2", "growth=gradient", "checkpoint.minutes=0.01")
@@ -114,3 +114,23 @@ def test_a_mistake_on_the_command_line_is_one_line(command: list[str], told: str
     assert answer.startswith("error: ")
     assert answer.count("\n") == 1
     assert told in answer
+
+
+def test_finished_runs_whose_criterion_was_edited_are_counted_and_trained_anew_once_on_demand(study: Study) -> None:
+    mine = study.folder / "my_study.py"
+    source = "from dst.sparsity import Magnitude\n\n\nclass Mine(Magnitude):\n    pass\n"
+    mine.write_text(source)
+    grid = ("criterion._target_=my_study.Mine", "criterion.name=mine", "density=dense,d0.1", "recipe.epochs=1")
+    study.launch("plan", "name=sweep", *SHORT, f"data_dir={study.data_dir}", *grid)
+    dense, sparse = study.planned("sweep")
+    submit = ("submit", "sweep=sweep", "cluster=local")
+    assert "other source code" not in study.launch(*submit)
+    mine.write_text(source + "\n# edited\n")
+    line = "1 finished runs were trained with other source code of their criterion"
+    assert line in study.launch("status", "sweep=sweep")
+    first = study.summary(sparse)
+    assert "other source code of their criterion" not in study.launch(*submit, "rerun=true")
+    assert study.summary(sparse)["code"]["components"]["criterion"] != first["code"]["components"]["criterion"]
+    assert len(list((study.output_dir / "runs" / ".archive").iterdir())) == 1
+    assert "0 finished runs were trained with other source code" in study.launch(*submit, "rerun=true")
+    assert [study.times_finished(run_id) for run_id in (dense, sparse)] == [1, 1]

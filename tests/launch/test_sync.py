@@ -30,6 +30,8 @@ def test_finished_runs_are_uploaded_once_each_under_their_ids_with_their_whole_h
         report = Report(study.run_dir(run_id))
         assert (report.run.run_id, report.run.project) == (run_id, "mine")
         assert (report.run.run_group, report.run.job_type) == ("small_mlp/digits", "magnitude")
+        assert "sweep" in report.run.tags
+        assert report.config["code"] == study.summary(run_id)["code"]
         assert [line["epoch"] for line in report.history if "epoch" in line] == list(range(1, 11))
         assert sum("topology/prune_fraction" in line for line in report.history) == 3
         assert report.summary["test_acc"] == study.summary(run_id)["test_acc"]

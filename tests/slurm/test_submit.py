@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.launch.study import ROOT, Study
+from tests.launch.study import ROOT, SHORT, Study
 from tests.slurm.cluster import MAX_ARRAY, SlurmCluster, wait_until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
@@ -85,13 +85,19 @@ def test_edits_after_submitting_reach_neither_the_plan_nor_the_code_of_a_job_in_
     for package in ("dst", "launch", "conf"):
         shutil.copytree(ROOT / package, root / package)
     study = Study(tmp_path, data_dir, cluster.environment, root)
-    [run_id] = study.plan("frozen", "seed=1", "recipe.epochs=2")
+    mine = study.folder / "my_study.py"
+    mine.write_text("from dst.sparsity import Magnitude\n\n\nclass Mine(Magnitude):\n    pass\n")
+    plan = ("plan", "name=frozen", *SHORT, f"data_dir={study.data_dir}", "recipe.epochs=2")
+    study.launch(*plan, "criterion._target_=my_study.Mine", "criterion.name=mine")
+    [run_id] = study.planned("frozen")
     study.launch("submit", "sweep=frozen", "cluster=slurm", *SMALL, "cluster.extra.hold=true")
     (root / "dst" / "train.py").write_text("raise SystemExit('edited')")
     (root / "conf" / "recipe" / "sgd_100.yaml").write_text("epochs: 7\n")
+    mine.write_text("raise SystemExit('edited')")
     cluster.ask("scontrol", "release", study.jobs("frozen")[0]["job_id"])
     study.wait_finished([run_id])
     assert study.summary(run_id)["epochs"] == 2
+    assert study.summary(run_id)["code"]["components"]["criterion"]
 
 
 def test_a_run_that_fails_is_a_row_its_job_goes_on_and_it_is_tried_again_on_demand(study: Study) -> None:
