@@ -18,7 +18,8 @@ from dst.errors import UserError
 from launch.cluster import ClusterConfig
 from launch.worker import Worker
 
-_DEFAULT_ARRAY = 1001
+DEFAULT_ARRAY = 1001
+"""SLURM's own MaxArraySize, where a site sets none."""
 _REQUEUE_KILLED = """\
 status=$?
 # a worker that was killed (out of memory, a failing node) is queued again; one that was cancelled is not
@@ -43,7 +44,7 @@ def live_jobs() -> set[str]:
 def max_array_size() -> int:
     """Returns how many tasks the site allows in an array."""
     found = re.search(r"^MaxArraySize\s*=\s*(\d+)", _ask("scontrol", "show", "config"), re.MULTILINE)
-    return int(found.group(1)) if found else _DEFAULT_ARRAY
+    return int(found.group(1)) if found else DEFAULT_ARRAY
 
 
 def cancel(job_ids: Sequence[str]) -> None:
@@ -62,11 +63,6 @@ class Slurm:
     """
 
     def __init__(self, cluster: ClusterConfig, directory: Path, sweep: str) -> None:
-        if shutil.which("sbatch") is None:
-            raise UserError(
-                f"cluster={cluster.name}: there is no sbatch on this machine; submit from a login node of the cluster, "
-                "or train here with cluster=local"
-            )
         self.cluster, self.directory, self.sweep = cluster, directory, sweep
 
     def submit(self, workers: Sequence[Worker]) -> Iterator[list[str]]:
@@ -86,20 +82,27 @@ class Slurm:
                 raise UserError(f"cluster={self.cluster.name}: sbatch refused ({reason})") from error
             yield [job.job_id for job in jobs]
 
-    def script(self, workers: Sequence[Worker]) -> str:
-        """Returns the sbatch script of :meth:`submit`'s first array."""
-        executor = self._executor(workers[0], snapshot=False)
-        if len(workers) > 1:
-            executor.update_parameters(map_count=min(len(workers), max_array_size()))
-        return str(executor._make_submission_file_text(executor._submitit_command_str, "dry_run"))
+    def script(self, worker: Worker, tasks: int) -> str:
+        """Returns what :meth:`submit` hands to sbatch for ``tasks`` such workers; needs no SLURM, writes nothing."""
+        executor = self._executor(worker, copy_code=False)
+        if tasks > 1:
+            executor.parameters["map_count"] = tasks  # where submitit itself puts it: update_parameters refuses it
+        return str(executor._make_submission_file_text(executor._submitit_command_str, ""))
 
-    def _executor(self, worker: Worker, *, snapshot: bool = True) -> Any:
+    def _executor(self, worker: Worker, *, copy_code: bool = True) -> Any:
         from submitit import SlurmExecutor
 
+        class AnywhereExecutor(SlurmExecutor):
+            """Made on machines without srun too, to show its scripts."""
+
+            @classmethod
+            def affinity(cls) -> int:
+                return 2
+
         cluster, cwd = self.cluster, Path.cwd()
-        code = take_snapshot(self.directory / "code") if snapshot else self.directory / "code" / "<hash>"
+        code = take_snapshot(self.directory / "code", copy=copy_code)
         lanes = worker.lanes * max(1, cluster.gpus)
-        executor = SlurmExecutor(self.directory / "logs", max_num_timeout=1_000_000, python=cluster.python)
+        executor = AnywhereExecutor(self.directory / "logs", max_num_timeout=1_000_000, python=cluster.python)
         path = ":".join(shlex.quote(str(folder)) for folder in (code, cwd))
         flags = ("partition", "account", "qos", "constraint")
         executor.update_parameters(
@@ -124,10 +127,10 @@ class Slurm:
         return executor
 
 
-def take_snapshot(folder: Path) -> Path:
+def take_snapshot(folder: Path, *, copy: bool = True) -> Path:
     """Copies the code and config of this very program to ``folder/<hash of them>``, which it returns.
 
-    Jobs run this copy, so that an edit made while they wait does not reach them.
+    Jobs run this copy, so that an edit made while they wait does not reach them. Without ``copy`` nothing is written.
     """
     packages = {name: Path(sys.modules[name].__file__ or "").parent for name in ("dst", "launch")}
     sources = packages | ({} if CONF_DIR.is_relative_to(packages["dst"]) else {"conf": CONF_DIR})
@@ -141,7 +144,7 @@ def take_snapshot(folder: Path) -> Path:
     for name, path in files.items():
         digest.update(str(name).encode() + b"\0" + path.read_bytes() + b"\0")
     snapshot = folder / digest.hexdigest()[:12]
-    if not snapshot.exists():
+    if copy and not snapshot.exists():
         temporary = folder / f".{snapshot.name}.{os.getpid()}"
         for name, path in files.items():
             (temporary / name).parent.mkdir(parents=True, exist_ok=True)
@@ -157,7 +160,9 @@ def _ask(*command: str) -> str:
     try:
         answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     except FileNotFoundError as error:
-        raise UserError(f"{command[0]}: not found; is this a node of a SLURM cluster?") from error
+        raise UserError(
+            f"{command[0]}: not found; submit from a login node of a SLURM cluster, or train here with cluster=local"
+        ) from error
     except subprocess.TimeoutExpired as error:
         raise UserError(f"{command[0]}: SLURM did not answer within a minute; try again") from error
     except subprocess.CalledProcessError as error:

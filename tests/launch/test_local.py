@@ -93,6 +93,22 @@ def test_status_logs_and_timing_tell_what_the_run_directories_hold(study: Study)
     assert status[3].split() == ["small_mlp/digits", "1", "1", "2"]
     assert "test accuracy" in study.launch("logs", runs[0][:6])
     assert "small_mlp/digits" in study.launch("timing")
+    answer = study.launch("submit", "sweep=sweep", "cluster=slurm", "dry_run=true")
+    assert "2 runs in 1 jobs" in answer
+    assert answer.strip().endswith("0 of 2 runs are to be submitted; 0 would be, in 0 jobs")
+
+
+def test_a_dry_run_shows_the_whole_plan_on_a_machine_without_slurm_and_writes_nothing(study: Study) -> None:
+    study.environment["PATH"] = str(study.folder)  # no sbatch, squeue or scontrol there
+    mine = ("submit", "name=mine", "model=small_mlp", "dataset=digits", "seed=1,2,3", "dry_run=true")
+    slurm = ("cluster=slurm_a100,slurm_v100", "cluster.runs_per_job=1")
+    answer = study.launch(*mine, *slurm)
+    assert "assumed: MaxArraySize 1001 and an empty queue (squeue: not found" in answer
+    assert [answer.count(line) for line in ("#!/bin/bash", "--array=0-1%2", "--constraint=v100")] == [2, 1, 1]
+    assert "slurm_a100: 2 runs in 2 jobs" in answer
+    assert answer.strip().endswith("3 of 3 runs are to be submitted; 3 would be, in 3 jobs")
+    assert "would train 3 of 3 runs here" in study.launch(*mine, "cluster=local")
+    assert not list(study.folder.iterdir())
 
 
 @pytest.mark.parametrize(

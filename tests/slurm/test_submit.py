@@ -73,9 +73,24 @@ def test_a_dry_run_shows_the_scripts_and_queues_nothing(study: Study, cluster: S
     )
     flags = ("constraint=v100", "gpus-per-node=1", "partition=gpu", "account=lab", "exclude=node13", "requeue")
     assert all(f"#SBATCH --{flag}\n" in script for flag in flags)
+    assert "cluster slurm_v100: 2 runs in 1 jobs" in script
     assert script.index("module load cuda") < script.index("apptainer exec --nv image.sif python -u -m submitit")
     assert set(cluster.ask("squeue", "-h", "-o", "%i").split()) <= before
     assert not (study.output_dir / "sweeps" / "dry" / "jobs.jsonl").exists()
+
+
+def test_the_script_that_a_dry_run_shows_is_the_one_that_is_submitted(study: Study, cluster: SlurmCluster) -> None:
+    study.plan("shown", "seed=1,2,3", "recipe.epochs=0")
+    submit = ("submit", "sweep=shown", "cluster=slurm", *ONE_BY_ONE, "cluster.extra={hold: true, comment: 'a b; $(c)'}")
+    lines = study.launch(*submit, "dry_run=true").splitlines(keepends=True)
+    assert "3 runs in 3 jobs (arrays: 1)" in lines[0]
+    assert "3 would be, in 3 jobs" in lines[-1]
+    study.launch(*submit)
+    array, _, _ = study.jobs("shown")[0]["job_id"].partition("_")
+    submitted = study.folder / "submitted.sh"
+    cluster.ask("scontrol", "write", "batch_script", array, str(submitted))
+    assert submitted.read_text().strip() == "".join(lines[1:-1]).strip()
+    assert "0 would be, in 0 jobs" in study.launch(*submit, "dry_run=true")
 
 
 def test_edits_after_submitting_reach_neither_the_plan_nor_the_code_of_a_job_in_the_queue(
