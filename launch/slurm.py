@@ -22,10 +22,12 @@ DEFAULT_ARRAY = 1001
 """SLURM's own MaxArraySize, where a site sets none."""
 _REQUEUE_KILLED = """\
 status=$?
+# one task of an array has the array's own number as its job id, which would name all of its siblings
+job=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}
 # a worker that was killed (out of memory, a failing node) is queued again; one that was cancelled is not
 if [ $status -gt 128 ] && [ $status -ne 143 ] && [ $status -ne 255 ] && [ "${SLURM_RESTART_COUNT:-0}" -lt 20 ] &&
-   [ "$(squeue --noheader --job "$SLURM_JOB_ID" --format %T)" = RUNNING ]; then
-  scontrol requeue "$SLURM_JOB_ID"
+   [ "$(squeue --noheader --job "$job" --format %T)" = RUNNING ]; then
+  scontrol requeue "$job"
 fi
 exit $status"""
 
