@@ -22,7 +22,7 @@ from launch.cluster import ClusterConfig, LaunchConfig
 from launch.plan import Plan, planned, sweep_dir
 from launch.state import states
 from launch.status import plan_text, status_text
-from launch.submit import active, preview, submit_to_slurm, submitted, to_do, train_here
+from launch.submit import active, preview, submit_to_slurm, submitted, to_do, train_here, worker_here
 from launch.sweep import Overrides, Point, expand, expand_overrides, merged
 from launch.timing import Timing, measure, write
 
@@ -105,15 +105,20 @@ def _plan(arguments: Arguments) -> int:
 
 
 def _submit(arguments: Arguments) -> int:
+    clusters = arguments.clusters
+    if len(clusters) > 1 and any(cluster.executor == "local" for cluster in clusters):
+        names = ",".join(cluster.name for cluster in clusters)
+        raise UserError(f"cluster={names}: this machine and a queue do not share a sweep; give cluster=local alone")
     frozen = (sweep_dir(arguments.name, arguments.output_dir) / "plan.jsonl").exists()
     plan = Plan.read(arguments.name, arguments.output_dir) if frozen and not arguments.run_overrides else None
     plan = plan or _make_plan(arguments)
     retry_failed = arguments.launch.retry == "failed"
-    clusters = arguments.clusters
     if clusters[0].executor == "local":
         if arguments.launch.dry_run:
-            left = len(to_do(plan, active(plan), retry_failed=retry_failed))
-            print(f"would train {left} of {len(plan.runs)} runs here")
+            left = to_do(plan, active(plan), retry_failed=retry_failed)
+            worker = worker_here(plan, clusters[0], left)
+            where = f" on each of {worker.gpus} GPUs" if worker.gpus else ""
+            print(f"would train {len(left)} of {len(plan.runs)} runs here, {worker.lanes} at a time{where}")
             return 0
         train_here(plan, clusters[0], retry_failed=retry_failed)
         state = states(plan)

@@ -103,7 +103,7 @@ class Slurm:
 
         cluster, cwd = self.cluster, Path.cwd()
         code = take_snapshot(self.directory / "code", copy=copy_code)
-        lanes = worker.lanes * max(1, cluster.gpus)
+        lanes = worker.lanes * (cluster.gpus or 1)
         executor = AnywhereExecutor(self.directory / "logs", max_num_timeout=1_000_000, python=cluster.python)
         path = ":".join(shlex.quote(str(folder)) for folder in (code, cwd))
         flags = ("partition", "account", "qos", "constraint")

@@ -102,8 +102,7 @@ def train_here(plan: Plan, cluster: ClusterConfig, *, retry_failed: bool) -> dic
     """Trains what is to be done on this machine, in the foreground; returns how many runs ended in which way."""
     runs = to_do(plan, active(plan), retry_failed=retry_failed)
     _clear_failures(plan, runs)
-    lanes = min(cluster.runs_per_gpu or _lanes_here(runs, plan), max(1, len(runs)))
-    worker = Worker(plan.name, str(plan.output_dir), [run.run_id for run in runs], lanes)
+    worker = worker_here(plan, cluster, runs)
     with _progress(len(plan.runs), len(plan.runs) - len(runs)) as bar:
 
         def listen(event: str, run_id: str, text: str) -> None:
@@ -115,6 +114,14 @@ def train_here(plan: Plan, cluster: ClusterConfig, *, retry_failed: bool) -> dic
                 bar.write(f"run {run_id}: its process {text}" if run_id else f"a training process {text}")
 
         return worker.train(listen) if runs else {}
+
+
+def worker_here(plan: Plan, cluster: ClusterConfig, runs: Sequence[PlannedRun]) -> Worker:
+    """Returns the worker that trains ``runs`` on this machine, spread over its GPUs."""
+    gpus = _gpus_here(runs, cluster)
+    lanes = cluster.runs_per_gpu or _lanes_here(runs, plan, gpus)
+    most = max(1, math.ceil(len(runs) / max(1, gpus)))
+    return Worker(plan.name, str(plan.output_dir), [run.run_id for run in runs], min(lanes, most), gpus)
 
 
 def to_do(plan: Plan, queued: Iterable[Submitted], *, retry_failed: bool) -> list[PlannedRun]:
@@ -163,16 +170,28 @@ def _worker(plan: Plan, job: Job, cluster: ClusterConfig) -> Worker:
         str(plan.output_dir),
         list(job.run_ids),
         job.lanes,
-        cluster.gpus,
+        cluster.gpus or 0,
         3600 * cluster.hours - cluster.signal_s,
         max(5.0, cluster.signal_s - _MARGIN_S),
     )
 
 
-def _lanes_here(runs: Sequence[PlannedRun], plan: Plan) -> int:
+def _gpus_here(runs: Sequence[PlannedRun], cluster: ClusterConfig) -> int:
+    """Returns how many GPUs the runs are spread over, 0 where they train on the CPU."""
     import torch
 
-    if not torch.cuda.is_available():
+    devices = {run.config["device"] for run in runs} - {"cpu"}
+    if not devices:
+        return 0
+    if any(":" in device for device in devices):
+        return 1  # a run that names its GPU counts among all that are visible, so none is hidden from it
+    if cluster.gpus == 0:
+        raise UserError("cluster.gpus=0: to train here without a GPU give device=cpu")
+    return min(torch.cuda.device_count(), cluster.gpus or torch.cuda.device_count())
+
+
+def _lanes_here(runs: Sequence[PlannedRun], plan: Plan, gpus: int) -> int:
+    if not gpus:
         return available_cpus()
     timing = Timing.read(plan.output_dir)
     return min((timing.runs_per_gpu(run.setup) for run in runs), default=1)
