@@ -107,6 +107,9 @@ class Slurm:
         executor = AnywhereExecutor(self.directory / "logs", max_num_timeout=1_000_000, python=cluster.python)
         path = ":".join(shlex.quote(str(folder)) for folder in (code, cwd))
         flags = ("partition", "account", "qos", "constraint")
+        extra = {"requeue": True, **cluster.extra}
+        if wrong := [key for key in extra if not re.fullmatch(r"[a-z][a-z_-]*", str(key))]:
+            raise UserError(f"cluster.extra.{wrong[0]!r}: is no flag of sbatch; give its long name, such as exclude")
         executor.update_parameters(
             job_name=self.sweep,
             time=max(1, round(60 * cluster.hours)),
@@ -122,7 +125,7 @@ class Slurm:
                 "export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK",  # srun has not taken them over since SLURM 22.05
             ],
             teardown=_REQUEUE_KILLED.splitlines(),
-            additional_parameters={"requeue": True, **cluster.extra},
+            additional_parameters={key: value for key, value in extra.items() if value not in (None, False)},
             **{flag: getattr(cluster, flag) for flag in flags if getattr(cluster, flag) is not None},
             **({"gpus_per_node": cluster.gpus} if cluster.gpus else {}),
         )

@@ -161,6 +161,7 @@ def test_a_dry_run_shows_the_whole_plan_on_a_machine_without_slurm_and_writes_no
         (["submit", "sweep=demo", "cluster=slurm_a10"], "slurm_a100"),
         (["submit", "sweep=demo", "cluster=slurm", "cluster.hours=0"], "cluster.hours=0"),
         (["submit", "sweep=demo", "retry=all"], "retry=all"),
+        (["plan", "name=mine", "model=small_mlp", "seed=range(5,1)"], "seed=range(5,1): gives no value"),
         (["submit", "sweep=demo", "cluster=slurm,local"], "cluster=slurm,local"),
         (["stauts"], "did you mean status?"),
         (["logs", "0123"], "no run"),
@@ -173,3 +174,4 @@ def test_a_mistake_on_the_command_line_is_one_line(command: list[str], told: str
     assert answer.startswith("error: ")
     assert answer.count("\n") == 1
     assert told in answer
+    assert not study.output_dir.exists()

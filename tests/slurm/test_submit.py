@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -91,6 +93,19 @@ def test_the_script_that_a_dry_run_shows_is_the_one_that_is_submitted(study: Stu
     cluster.ask("scontrol", "write", "batch_script", array, str(submitted))
     assert submitted.read_text().strip() == "".join(lines[1:-1]).strip()
     assert "0 would be, in 0 jobs" in study.launch(*submit, "dry_run=true")
+
+
+def test_no_value_of_a_cluster_gets_out_of_its_line_of_the_script(study: Study) -> None:
+    study.plan("quoted", "recipe.epochs=0")
+    values = ["a b", "$(touch x)", "`touch x`", "; touch x #", '"touch x']
+    keys = ("partition", "account", "qos", "constraint", "extra.comment")
+    given = [f"cluster.{key}={json.dumps(value)}" for key, value in zip(keys, values, strict=True)]
+    submit = ("submit", "sweep=quoted", "cluster=slurm", "dry_run=true", *given)
+    script = study.launch(*submit, "cluster.extra.requeue=false").splitlines()
+    for key, value in zip(keys, values, strict=True):
+        assert f"#SBATCH --{key.removeprefix('extra.')}={shlex.quote(value)}" in script
+    assert not any("--requeue" in line for line in script)
+    assert "sbatch" in study.launch(*submit, "cluster.extra={a b: 1}", rc=2)
 
 
 def test_edits_after_submitting_reach_neither_the_plan_nor_the_code_of_a_job_in_the_queue(
