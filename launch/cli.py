@@ -26,7 +26,7 @@ from launch.cluster import ClusterConfig, LaunchConfig
 from launch.plan import Plan
 from launch.state import outdated, states, summaries
 from launch.status import plan_text, status_text
-from launch.submit import living, scripts, submit_to_slurm, submitted, to_do, train_here
+from launch.submit import active, preview, submit_to_slurm, submitted, to_do, train_here, worker_here
 from launch.sweep import Overrides, Point, expand, expand_overrides, merged
 from launch.timing import Timing, measure, write
 
@@ -104,28 +104,36 @@ def main() -> None:
 def _plan(arguments: Arguments) -> int:
     plan = _make_plan(arguments)
     print(plan_text(plan, states(plan), Timing.read(plan.output_dir)))
-    print(f"frozen in {plan.directory / 'plan.jsonl'}")
+    path = plan.directory / "plan.jsonl"
+    print(f"would be frozen in {path}" if arguments.launch.dry_run else f"frozen in {path}")
     return 0
 
 
 def _submit(arguments: Arguments) -> int:
+    clusters = arguments.clusters
+    if len(clusters) > 1 and any(cluster.executor == "local" for cluster in clusters):
+        names = ",".join(cluster.name for cluster in clusters)
+        raise UserError(f"cluster={names}: this machine and a queue do not share a sweep; give cluster=local alone")
     frozen = plan_path(arguments.name, arguments.output_dir).exists()
     plan = Plan.read(arguments.name, arguments.output_dir) if frozen and not arguments.run_overrides else None
     plan = plan or _make_plan(arguments)
     retry_failed = arguments.launch.retry == "failed"
-    clusters = arguments.clusters
     if arguments.launch.rerun and not arguments.launch.dry_run:
         _archive_outdated(plan)
     if clusters[0].executor == "local":
         if arguments.launch.dry_run:
-            print(f"would train {len(to_do(plan, living(plan), retry_failed=retry_failed, forget=False))} runs here")
+            left = to_do(plan, active(plan), retry_failed=retry_failed)
+            worker = worker_here(plan, clusters[0], left)
+            where = f" on each of {worker.gpus} GPUs" if worker.gpus else ""
+            print(f"would train {len(left)} of {len(plan.runs)} runs here, {worker.lanes} at a time{where}")
             return 0
         train_here(plan, clusters[0], retry_failed=retry_failed)
         state = states(plan)
         print(status_text(plan, state))
         return int(any(run.state in ("failed", "lost", "waiting") for run in state.values()))
     if arguments.launch.dry_run:
-        print("\n".join(scripts(plan, clusters, retry_failed=retry_failed)) or "nothing to submit")
+        for text in preview(plan, clusters, retry_failed=retry_failed):
+            print(text)
         return 0
     jobs = submit_to_slurm(plan, clusters, retry_failed=retry_failed)
     for job in jobs:
@@ -146,7 +154,7 @@ def _status(arguments: Arguments) -> int:
     plan = Plan.read(arguments.name, arguments.output_dir)
     while True:
         try:
-            jobs, note = living(plan), ""
+            jobs, note = active(plan), ""
         except UserError as error:  # the results are there to see, with or without a queue
             jobs, note = [], f"\nqueued runs are not known: {error}"
         state = states(plan, (run_id for job in jobs for run_id in job.runs))
@@ -182,7 +190,7 @@ def _logs(arguments: Arguments) -> int:
 
 def _cancel(arguments: Arguments) -> int:
     plan = Plan.read(arguments.name, arguments.output_dir)
-    jobs = [job.job_id for job in living(plan)]
+    jobs = [job.job_id for job in active(plan)]
     if jobs and not arguments.launch.dry_run:
         slurm.cancel(jobs)
     print(f"{len(jobs)} of {len(submitted(plan))} jobs {'would be ' if arguments.launch.dry_run else ''}cancelled")
@@ -218,7 +226,7 @@ COMMANDS: dict[str, Callable[[Arguments], int]] = {
 
 
 def _make_plan(arguments: Arguments) -> Plan:
-    """Plans the sweep named, or the one the overrides describe, and freezes it."""
+    """Plans the sweep named, or the one the overrides describe, and freezes it unless this is a dry run."""
     if arguments.sweep:
         points = [
             Point(merged(point.overrides, arguments.run_overrides), point.origin) for point in expand(arguments.sweep)
@@ -237,7 +245,8 @@ def _make_plan(arguments: Arguments) -> Plan:
                 f"sweep={plan.name}: is planned already with other runs ({len(frozen.runs)}, {different} of one plan "
                 f"only); give this one a name=… of its own, or replace=true (finished runs are kept either way){before}"
             )
-    plan.write()
+    if not arguments.launch.dry_run:
+        plan.write()
     return plan
 
 

@@ -21,7 +21,7 @@ class ClusterConfig:
     account: str | None = None
     qos: str | None = None
     constraint: str | None = None
-    gpus: int = 1
+    gpus: int | None = 1
     extra: dict[str, Any] = field(default_factory=dict)
     cpus_per_run: int = 2
     mem_gb_per_run: float = 8
@@ -42,7 +42,7 @@ class ClusterConfig:
             value = getattr(self, key)
             if value is not None and value <= 0:
                 raise UserError(f"cluster.{key}={value}: must be above 0")
-        if self.gpus < 0:
+        if self.gpus is not None and self.gpus < 0:
             raise UserError(f"cluster.gpus={self.gpus}: must be 0 or more")
         if 60 * self.hours * 60 < 2 * self.signal_s:
             raise UserError(

@@ -51,4 +51,4 @@ def _runs_per_job(group: Sequence[PlannedRun], cluster: ClusterConfig, timing: T
         return cluster.runs_per_job
     longest = max(timing.seconds_or_guess(run) for run in group)
     in_a_row = max(1, int(_FILL * 3600 * cluster.hours / longest))
-    return in_a_row * _lanes(group[0].setup, cluster, timing) * max(1, cluster.gpus)
+    return in_a_row * _lanes(group[0].setup, cluster, timing) * (cluster.gpus or 1)

@@ -19,13 +19,16 @@ from dst.errors import UserError
 from launch.cluster import ClusterConfig
 from launch.worker import Worker
 
-_DEFAULT_ARRAY = 1001
+DEFAULT_ARRAY = 1001
+"""SLURM's own MaxArraySize, where a site sets none."""
 _REQUEUE_KILLED = """\
 status=$?
+# one task of an array has the array's own number as its job id, which would name all of its siblings
+job=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}
 # a worker that was killed (out of memory, a failing node) is queued again; one that was cancelled is not
 if [ $status -gt 128 ] && [ $status -ne 143 ] && [ $status -ne 255 ] && [ "${SLURM_RESTART_COUNT:-0}" -lt 20 ] &&
-   [ "$(squeue --noheader --job "$SLURM_JOB_ID" --format %T)" = RUNNING ]; then
-  scontrol requeue "$SLURM_JOB_ID"
+   [ "$(squeue --noheader --job "$job" --format %T)" = RUNNING ]; then
+  scontrol requeue "$job"
 fi
 exit $status"""
 
@@ -45,7 +48,7 @@ def live_jobs(name: str | None = None) -> set[str]:
 def max_array_size() -> int:
     """Returns how many tasks the site allows in an array."""
     found = re.search(r"^MaxArraySize\s*=\s*(\d+)", _ask("scontrol", "show", "config"), re.MULTILINE)
-    return int(found.group(1)) if found else _DEFAULT_ARRAY
+    return int(found.group(1)) if found else DEFAULT_ARRAY
 
 
 def cancel(job_ids: Sequence[str]) -> None:
@@ -65,11 +68,6 @@ class Slurm:
     """
 
     def __init__(self, cluster: ClusterConfig, directory: Path, sweep: str, modules: Iterable[str] = ()) -> None:
-        if shutil.which("sbatch") is None:
-            raise UserError(
-                f"cluster={cluster.name}: there is no sbatch on this machine; submit from a login node of the cluster, "
-                "or train here with cluster=local"
-            )
         self.cluster, self.directory, self.sweep, self.modules = cluster, directory, sweep, tuple(modules)
 
     def submit(self, workers: Sequence[Worker]) -> Iterator[list[str]]:
@@ -89,22 +87,32 @@ class Slurm:
                 raise UserError(f"cluster={self.cluster.name}: sbatch refused ({reason})") from error
             yield [job.job_id for job in jobs]
 
-    def script(self, workers: Sequence[Worker]) -> str:
-        """Returns the sbatch script of :meth:`submit`'s first array."""
-        executor = self._executor(workers[0], snapshot=False)
-        if len(workers) > 1:
-            executor.update_parameters(map_count=min(len(workers), max_array_size()))
-        return str(executor._make_submission_file_text(executor._submitit_command_str, "dry_run"))
+    def script(self, worker: Worker, tasks: int) -> str:
+        """Returns what :meth:`submit` hands to sbatch for ``tasks`` such workers; needs no SLURM, writes nothing."""
+        executor = self._executor(worker, copy_code=False)
+        if tasks > 1:
+            executor.parameters["map_count"] = tasks  # where submitit itself puts it: update_parameters refuses it
+        return str(executor._make_submission_file_text(executor._submitit_command_str, ""))
 
-    def _executor(self, worker: Worker, *, snapshot: bool = True) -> Any:
+    def _executor(self, worker: Worker, *, copy_code: bool = True) -> Any:
         from submitit import SlurmExecutor
 
+        class AnywhereExecutor(SlurmExecutor):
+            """Made on machines without srun too, to show its scripts."""
+
+            @classmethod
+            def affinity(cls) -> int:
+                return 2
+
         cluster, cwd = self.cluster, Path.cwd()
-        code = take_snapshot(self.directory / "code", self.modules) if snapshot else self.directory / "code" / "<hash>"
-        lanes = worker.lanes * max(1, cluster.gpus)
-        executor = SlurmExecutor(self.directory / "logs", max_num_timeout=1_000_000, python=cluster.python)
+        code = take_snapshot(self.directory / "code", self.modules, copy=copy_code)
+        lanes = worker.lanes * (cluster.gpus or 1)
+        executor = AnywhereExecutor(self.directory / "logs", max_num_timeout=1_000_000, python=cluster.python)
         path = ":".join(shlex.quote(str(folder)) for folder in (code, cwd))
         flags = ("partition", "account", "qos", "constraint")
+        extra = {"requeue": True, **cluster.extra}
+        if wrong := [key for key in extra if not re.fullmatch(r"[a-z][a-z_-]*", str(key))]:
+            raise UserError(f"cluster.extra.{wrong[0]!r}: is no flag of sbatch; give its long name, such as exclude")
         executor.update_parameters(
             job_name=self.sweep,
             time=max(1, round(60 * cluster.hours)),
@@ -120,21 +128,22 @@ class Slurm:
                 "export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK",  # srun has not taken them over since SLURM 22.05
             ],
             teardown=_REQUEUE_KILLED.splitlines(),
-            additional_parameters={"requeue": True, **cluster.extra},
+            additional_parameters={key: value for key, value in extra.items() if value not in (None, False)},
             **{flag: getattr(cluster, flag) for flag in flags if getattr(cluster, flag) is not None},
             **({"gpus_per_node": cluster.gpus} if cluster.gpus else {}),
         )
         return executor
 
 
-def take_snapshot(folder: Path, modules: Iterable[str] = ()) -> Path:
+def take_snapshot(folder: Path, modules: Iterable[str] = (), *, copy: bool = True) -> Path:
     """Copies the code and config of this very program to ``folder/<hash of them>``, which it returns.
 
-    Jobs run this copy, so that an edit made while they wait does not reach them.
+    Jobs run this copy, so that an edit made while they wait does not reach them. Without ``copy`` nothing is written.
 
     Args:
         folder: made if need be.
         modules: top-level modules of the runs' components; those that are the user's own are copied too.
+        copy: whether to copy; without it only the name is told.
     """
     packages = {name: Path(sys.modules[name].__file__ or "").parent for name in ("dst", "launch")}
     sources = packages | ({} if CONF_DIR.is_relative_to(packages["dst"]) else {"conf": CONF_DIR})
@@ -150,7 +159,7 @@ def take_snapshot(folder: Path, modules: Iterable[str] = ()) -> Path:
     for name, path in files.items():
         digest.update(str(name).encode() + b"\0" + path.read_bytes() + b"\0")
     snapshot = folder / digest.hexdigest()[:12]
-    if not snapshot.exists():
+    if copy and not snapshot.exists():
         temporary = folder / f".{snapshot.name}.{os.getpid()}"
         for name, path in files.items():
             (temporary / name).parent.mkdir(parents=True, exist_ok=True)
@@ -167,7 +176,9 @@ def _ask(*command: str) -> str:
     try:
         answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     except FileNotFoundError as error:
-        raise UserError(f"{command[0]}: not found; is this a node of a SLURM cluster?") from error
+        raise UserError(
+            f"{command[0]}: not found; submit from a login node of a SLURM cluster, or train here with cluster=local"
+        ) from error
     except subprocess.TimeoutExpired as error:
         raise UserError(f"{command[0]}: SLURM did not answer within a minute; try again") from error
     except subprocess.CalledProcessError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from dst.records import LIST, TEXT, scan_lines
 from launch.cluster import ClusterConfig
 from launch.packing import Job, pack
 from launch.plan import Plan
-from launch.slurm import Slurm, live_jobs
+from launch.slurm import DEFAULT_ARRAY, Slurm, live_jobs, max_array_size
 from launch.state import forgive, states
 from launch.timing import Timing
 from launch.worker import Worker, available_cpus
@@ -45,33 +46,35 @@ def submitted(plan: Plan) -> list[Submitted]:
     return _records(plan)[0]
 
 
-def living(plan: Plan) -> list[Submitted]:
+def active(plan: Plan) -> list[Submitted]:
     """Returns the plan's jobs that wait or run; asks SLURM only if there ever was one. Tells of unknown ones."""
     jobs, faults = _records(plan)
     if not jobs and not faults:
         return []
-    alive = live_jobs()
+    queue = live_jobs()
     if unknown := _unknown_jobs(plan, jobs, faults):
         log.warning(unknown)
-    return [job for job in jobs if job.job_id in alive]
+    return [job for job in jobs if job.job_id in queue]
 
 
 def submit_to_slurm(plan: Plan, clusters: Sequence[ClusterConfig], *, retry_failed: bool) -> list[Submitted]:
-    """Queues what is to be done, dealt out over ``clusters`` in turn; returns the new jobs.
+    """Queues what is to be done, distributed over ``clusters`` in turn; returns the new jobs.
 
-    Two shells that submit one plan at once wait for nobody: the second is told so.
+    Raises:
+        UserError: if another process submits the plan at this moment, or SLURM does not answer or refuses.
     """
     submitters = [Slurm(cluster, plan.directory, plan.name, plan.modules) for cluster in clusters]
     try:
         with claimed(plan.directory):
-            alive = live_jobs()
+            queue = live_jobs()
             jobs, faults = _records(plan)
             if unknown := _unknown_jobs(plan, jobs, faults):
                 raise UserError(f"{unknown}; wait for them or scancel them, then give the same command again")
-            queued = [job for job in jobs if job.job_id in alive]
+            queued = [job for job in jobs if job.job_id in queue]
             runs = to_do(plan, queued, retry_failed=retry_failed)
+            _clear_failures(plan, runs)
             new: list[Submitted] = []
-            for submitter, packed in _dealt(plan, runs, submitters, room_used=len(alive)):
+            for submitter, packed in _distribute(plan, runs, submitters, room_used=len(queue)):
                 left = iter(packed)
                 for ids in submitter.submit([_worker(plan, job, submitter.cluster) for job in packed]):
                     records = [Submitted(name, submitter.cluster.name, list(next(left).run_ids)) for name in ids]
@@ -82,21 +85,35 @@ def submit_to_slurm(plan: Plan, clusters: Sequence[ClusterConfig], *, retry_fail
         raise UserError(f"sweep={plan.name}: is being submitted at this moment ({error}); see: status") from error
 
 
-def scripts(plan: Plan, clusters: Sequence[ClusterConfig], *, retry_failed: bool) -> list[str]:
-    """Returns the sbatch scripts that :func:`submit_to_slurm` would hand over, one a kind of job."""
+def preview(plan: Plan, clusters: Sequence[ClusterConfig], *, retry_failed: bool) -> Iterator[str]:
+    """Yields what :func:`submit_to_slurm` would do: the sbatch script of each kind of job of the whole plan, headed by
+    how many there are of it, and what of it all is left to submit now. Needs no SLURM and writes nothing."""
+    try:
+        queue, array = live_jobs(), max_array_size()
+    except UserError as error:
+        queue, array = set(), DEFAULT_ARRAY
+        yield f"# assumed: MaxArraySize {array} and an empty queue ({error})"
     submitters = [Slurm(cluster, plan.directory, plan.name, plan.modules) for cluster in clusters]
-    runs = to_do(plan, living(plan), retry_failed=retry_failed, forget=False)
-    return [
-        submitter.script([_worker(plan, job, submitter.cluster) for job in jobs])
-        for submitter, jobs in _dealt(plan, runs, submitters, room_used=0)
-    ]
+    for submitter, jobs in _distribute(plan, plan.runs, submitters, room_used=0):
+        runs, arrays = sum(len(job.run_ids) for job in jobs), math.ceil(len(jobs) / array)
+        yield (
+            f"# cluster {submitter.cluster.name}: {runs} runs in {len(jobs)} jobs (arrays: {arrays}), "
+            f"{jobs[0].lanes} at a time on each GPU"
+        )
+        yield submitter.script(_worker(plan, jobs[0], submitter.cluster), min(len(jobs), array))
+    left = to_do(plan, (job for job in submitted(plan) if job.job_id in queue), retry_failed=retry_failed)
+    new = [job for _, jobs in _distribute(plan, left, submitters, room_used=len(queue)) for job in jobs]
+    yield (
+        f"# now: {len(left)} of {len(plan.runs)} runs are to be submitted; "
+        f"{sum(len(job.run_ids) for job in new)} would be, in {len(new)} jobs"
+    )
 
 
 def train_here(plan: Plan, cluster: ClusterConfig, *, retry_failed: bool) -> dict[str, int]:
     """Trains what is to be done on this machine, in the foreground; returns how many runs ended in which way."""
-    runs = to_do(plan, living(plan), retry_failed=retry_failed)
-    lanes = min(cluster.runs_per_gpu or _lanes_here(runs, plan), max(1, len(runs)))
-    worker = Worker(plan.name, str(plan.output_dir), [run.run_id for run in runs], lanes)
+    runs = to_do(plan, active(plan), retry_failed=retry_failed)
+    _clear_failures(plan, runs)
+    worker = worker_here(plan, cluster, runs)
     with _progress(len(plan.runs), len(plan.runs) - len(runs)) as bar:
 
         def listen(event: str, run_id: str, text: str) -> None:
@@ -110,16 +127,24 @@ def train_here(plan: Plan, cluster: ClusterConfig, *, retry_failed: bool) -> dic
         return worker.train(listen) if runs else {}
 
 
-def to_do(plan: Plan, queued: Iterable[Submitted], *, retry_failed: bool, forget: bool = True) -> list[PlannedRun]:
+def worker_here(plan: Plan, cluster: ClusterConfig, runs: Sequence[PlannedRun]) -> Worker:
+    """Returns the worker that trains ``runs`` on this machine, spread over its GPUs."""
+    gpus = _gpus_here(runs, cluster)
+    lanes = cluster.runs_per_gpu or _lanes_here(runs, plan, gpus)
+    most = max(1, math.ceil(len(runs) / max(1, gpus)))
+    return Worker(plan.name, str(plan.output_dir), [run.run_id for run in runs], min(lanes, most), gpus)
+
+
+def to_do(plan: Plan, queued: Iterable[Submitted], *, retry_failed: bool) -> list[PlannedRun]:
     """Returns the runs that nobody has finished, holds or will get to; with ``retry_failed`` the failed ones too."""
     state = states(plan, (run_id for job in queued for run_id in job.runs))
     wanted = {"waiting", "lost"} | ({"failed"} if retry_failed else set())
-    runs = [run for run in plan.runs if state[run.run_id].state in wanted]
-    if forget:
-        for run in runs:
-            if state[run.run_id].state == "failed":
-                forgive(plan.run_dir(run.run_id))
-    return runs
+    return [run for run in plan.runs if state[run.run_id].state in wanted]
+
+
+def _clear_failures(plan: Plan, runs: Iterable[PlannedRun]) -> None:
+    for run in runs:
+        forgive(plan.run_dir(run.run_id))
 
 
 def _progress(total: int, done: int) -> tqdm[NoReturn]:
@@ -137,7 +162,7 @@ def _progress(total: int, done: int) -> tqdm[NoReturn]:
     )
 
 
-def _dealt(
+def _distribute(
     plan: Plan, runs: Sequence[PlannedRun], submitters: Sequence[Slurm], *, room_used: int
 ) -> Iterator[tuple[Slurm, list[Job]]]:
     """Yields, for each submitter and number of lanes, the jobs it is to queue as arrays."""
@@ -156,16 +181,28 @@ def _worker(plan: Plan, job: Job, cluster: ClusterConfig) -> Worker:
         str(plan.output_dir),
         list(job.run_ids),
         job.lanes,
-        cluster.gpus,
+        cluster.gpus or 0,
         3600 * cluster.hours - cluster.signal_s,
         max(5.0, cluster.signal_s - _MARGIN_S),
     )
 
 
-def _lanes_here(runs: Sequence[PlannedRun], plan: Plan) -> int:
+def _gpus_here(runs: Sequence[PlannedRun], cluster: ClusterConfig) -> int:
+    """Returns how many GPUs the runs are spread over, 0 where they train on the CPU."""
     import torch
 
-    if not torch.cuda.is_available():
+    devices = {run.config["device"] for run in runs} - {"cpu"}
+    if not devices:
+        return 0
+    if any(":" in device for device in devices):
+        return 1  # a run that names its GPU counts among all that are visible, so none is hidden from it
+    if cluster.gpus == 0:
+        raise UserError("cluster.gpus=0: to train here without a GPU give device=cpu")
+    return min(torch.cuda.device_count(), cluster.gpus or torch.cuda.device_count())
+
+
+def _lanes_here(runs: Sequence[PlannedRun], plan: Plan, gpus: int) -> int:
+    if not gpus:
         return available_cpus()
     timing = Timing.read(plan.output_dir)
     return min((timing.runs_per_gpu(run.setup) for run in runs), default=1)

@@ -73,7 +73,11 @@ def expand(name: str) -> Iterator[Point]:
 
 
 def expand_overrides(overrides: Sequence[str]) -> Iterator[Overrides]:
-    """Yields the product of overrides in which Hydra's sweep syntax may occur (``a=1,2``, ``seed=range(1,6)``)."""
+    """Yields the product of overrides in which Hydra's sweep syntax may occur (``a=1,2``, ``seed=range(1,6)``).
+
+    Raises:
+        UserError: for a mistake, or an override that gives no value at all.
+    """
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
         axes = [
@@ -84,6 +88,9 @@ def expand_overrides(overrides: Sequence[str]) -> Iterator[Overrides]:
         ]
     except HydraException as error:
         raise UserError(" ".join(str(error).split())) from error
+    for override, axis in zip(parsed, axes, strict=True):
+        if not axis:
+            raise UserError(f"{override.input_line}: gives no value, so there is nothing to run; ends are exclusive")
     yield from itertools.product(*axes)
 
 

@@ -191,11 +191,11 @@ def _signals_held_back() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _visible_gpu(index: int, gpus: int) -> Iterator[None]:
-    """Shows the process started in the block one of the job's GPUs; with one GPU or none there is nothing to do."""
+    """Shows the process started in the block one of the first ``gpus`` visible GPUs; with one or none, all of them."""
     before = os.environ.get("CUDA_VISIBLE_DEVICES")
     if gpus > 1:
         names = before.split(",") if before else [str(number) for number in range(gpus)]
-        os.environ["CUDA_VISIBLE_DEVICES"] = names[index % len(names)]
+        os.environ["CUDA_VISIBLE_DEVICES"] = names[index % min(gpus, len(names))]
     try:
         yield
     finally:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
+from launch.cluster import ClusterConfig
+from launch.plan import Plan
+from launch.submit import train_here, worker_here
 from launch.worker import Worker
 from tests.launch.study import SHORT, Study
 from tests.slurm.cluster import wait_until
@@ -62,6 +67,43 @@ def test_a_run_that_kills_its_process_every_time_fails_and_the_others_finish(stu
     assert trained_once(study, runs[:1])
 
 
+def test_training_processes_are_spread_over_the_visible_gpus_each_of_them_sees_one(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (study.folder / "telling.py").write_text(
+        "import os, pathlib\nfrom dst.models import MLP\nfrom tests.slurm.cluster import wait_until\n\n\n"
+        f"class Telling(MLP):\n    folder = pathlib.Path('{study.folder}')\n\n    def forward(self, x):\n"
+        "        (self.folder / os.environ['CUDA_VISIBLE_DEVICES']).touch()\n"
+        "        wait_until(lambda: len(list(self.folder.glob('?'))) == 2, 'the other process to begin its run')\n"
+        "        return super().forward(x)\n"
+    )
+    study.plan("sweep", "recipe.epochs=1", "seed=1,2", "device=auto")
+    path = study.output_dir / "sweeps" / "sweep" / "plan.jsonl"
+    path.write_text(path.read_text().replace("dst.models.MLP", "telling.Telling"))
+    monkeypatch.syspath_prepend(study.folder)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7,9")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)  # in this process: those that train find no GPU
+    plan = Plan.read("sweep", study.output_dir)
+    train_here(plan, ClusterConfig("local", "local", gpus=2), retry_failed=False)
+    assert {found.name for found in study.folder.glob("?")} == {"5", "7"}
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "5,7,9"
+    assert worker_here(plan, ClusterConfig("local", "local", gpus=None), plan.runs).gpus == 3
+
+
+def test_runs_on_the_cpu_or_on_a_gpu_of_their_own_choice_are_not_spread_over_gpus(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    study.plan("sweep", "recipe.epochs=0")
+    plan = Plan.read("sweep", study.output_dir)
+    for device, gpus in (("cpu", 0), ("cuda:1", 1), ("cuda", 3)):
+        config = {**plan.runs[0].config, "device": device}
+        worker = worker_here(
+            plan, ClusterConfig("local", "local", gpus=None), [replace(plan.runs[0], config=config)] * 9
+        )
+        assert worker.gpus == gpus
+
+
 def test_a_worker_whose_runs_are_finished_trains_nothing(study: Study) -> None:
     runs = study.plan("sweep", "recipe.epochs=0", "seed=1,2")
     study.launch("submit", "sweep=sweep", "cluster=local")
@@ -93,6 +135,22 @@ def test_status_logs_and_timing_tell_what_the_run_directories_hold(study: Study)
     assert status[3].split() == ["small_mlp/digits", "1", "1", "2"]
     assert "test accuracy" in study.launch("logs", runs[0][:6])
     assert "small_mlp/digits" in study.launch("timing")
+    answer = study.launch("submit", "sweep=sweep", "cluster=slurm", "dry_run=true")
+    assert "2 runs in 1 jobs" in answer
+    assert answer.strip().endswith("0 of 2 runs are to be submitted; 0 would be, in 0 jobs")
+
+
+def test_a_dry_run_shows_the_whole_plan_on_a_machine_without_slurm_and_writes_nothing(study: Study) -> None:
+    study.environment["PATH"] = str(study.folder)  # no sbatch, squeue or scontrol there
+    mine = ("submit", "name=mine", "model=small_mlp", "dataset=digits", "seed=1,2,3", "dry_run=true")
+    slurm = ("cluster=slurm_a100,slurm_v100", "cluster.runs_per_job=1")
+    answer = study.launch(*mine, *slurm)
+    assert "assumed: MaxArraySize 1001 and an empty queue (squeue: not found" in answer
+    assert [answer.count(line) for line in ("#!/bin/bash", "--array=0-1%2", "--constraint=v100")] == [2, 1, 1]
+    assert "slurm_a100: 2 runs in 2 jobs" in answer
+    assert answer.strip().endswith("3 of 3 runs are to be submitted; 3 would be, in 3 jobs")
+    assert "would train 3 of 3 runs here" in study.launch(*mine, "cluster=local")
+    assert not list(study.folder.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -103,6 +161,8 @@ def test_status_logs_and_timing_tell_what_the_run_directories_hold(study: Study)
         (["submit", "sweep=demo", "cluster=slurm_a10"], "slurm_a100"),
         (["submit", "sweep=demo", "cluster=slurm", "cluster.hours=0"], "cluster.hours=0"),
         (["submit", "sweep=demo", "retry=all"], "retry=all"),
+        (["plan", "name=mine", "model=small_mlp", "seed=range(5,1)"], "seed=range(5,1): gives no value"),
+        (["submit", "sweep=demo", "cluster=slurm,local"], "cluster=slurm,local"),
         (["stauts"], "did you mean status?"),
         (["logs", "0123"], "no run"),
         (["status"], "which sweep?"),
@@ -114,6 +174,7 @@ def test_a_mistake_on_the_command_line_is_one_line(command: list[str], told: str
     assert answer.startswith("error: ")
     assert answer.count("\n") == 1
     assert told in answer
+    assert not study.output_dir.exists()
 
 
 def test_finished_runs_whose_criterion_was_edited_are_counted_and_trained_anew_once_on_demand(study: Study) -> None:

@@ -68,6 +68,21 @@ def test_a_fault_in_the_middle_changes_no_result(
     _end_as(undisturbed, study, runs)
 
 
+def test_each_task_of_an_array_whose_worker_is_killed_is_queued_again_alone(
+    study: Study, cluster: SlurmCluster
+) -> None:
+    runs = study.plan("array", "seed=1,2,3", "growth=gradient", "recipe.epochs=160", "checkpoint.minutes=0.01")
+    study.launch(
+        "submit", "sweep=array", *ON_A100, "cluster.runs_per_job=1", "cluster.runs_per_gpu=1", "cluster.gpus=0"
+    )
+    wait_until(lambda: len(list(study.output_dir.glob("runs/*/claim.*"))) == 3, "all runs to be under way")
+    for lane in [_lane(study.run_dir(run_id)) for run_id in runs]:
+        os.kill(parent_of(lane), signal.SIGKILL)
+    for job in study.jobs("array"):
+        shown = ("scontrol", "show", "job", job["job_id"])
+        wait_until(lambda shown=shown: " Restarts=1 " in cluster.ask(*shown), f"{job['job_id']} to be queued again", 30)
+
+
 def test_what_was_cancelled_goes_on_when_it_is_submitted_again(
     cluster: SlurmCluster, study: Study, undisturbed: Study
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -73,9 +75,37 @@ def test_a_dry_run_shows_the_scripts_and_queues_nothing(study: Study, cluster: S
     )
     flags = ("constraint=v100", "gpus-per-node=1", "partition=gpu", "account=lab", "exclude=node13", "requeue")
     assert all(f"#SBATCH --{flag}\n" in script for flag in flags)
+    assert "cluster slurm_v100: 2 runs in 1 jobs" in script
     assert script.index("module load cuda") < script.index("apptainer exec --nv image.sif python -u -m submitit")
     assert set(cluster.ask("squeue", "-h", "-o", "%i").split()) <= before
     assert not (study.output_dir / "sweeps" / "dry" / "jobs.jsonl").exists()
+
+
+def test_the_script_that_a_dry_run_shows_is_the_one_that_is_submitted(study: Study, cluster: SlurmCluster) -> None:
+    study.plan("shown", "seed=1,2,3", "recipe.epochs=0")
+    submit = ("submit", "sweep=shown", "cluster=slurm", *ONE_BY_ONE, "cluster.extra={hold: true, comment: 'a b; $(c)'}")
+    lines = study.launch(*submit, "dry_run=true").splitlines(keepends=True)
+    assert "3 runs in 3 jobs (arrays: 1)" in lines[0]
+    assert "3 would be, in 3 jobs" in lines[-1]
+    study.launch(*submit)
+    array, _, _ = study.jobs("shown")[0]["job_id"].partition("_")
+    submitted = study.folder / "submitted.sh"
+    cluster.ask("scontrol", "write", "batch_script", array, str(submitted))
+    assert submitted.read_text().strip() == "".join(lines[1:-1]).strip()
+    assert "0 would be, in 0 jobs" in study.launch(*submit, "dry_run=true")
+
+
+def test_no_value_of_a_cluster_gets_out_of_its_line_of_the_script(study: Study) -> None:
+    study.plan("quoted", "recipe.epochs=0")
+    values = ["a b", "$(touch x)", "`touch x`", "; touch x #", '"touch x']
+    keys = ("partition", "account", "qos", "constraint", "extra.comment")
+    given = [f"cluster.{key}={json.dumps(value)}" for key, value in zip(keys, values, strict=True)]
+    submit = ("submit", "sweep=quoted", "cluster=slurm", "dry_run=true", *given)
+    script = study.launch(*submit, "cluster.extra.requeue=false").splitlines()
+    for key, value in zip(keys, values, strict=True):
+        assert f"#SBATCH --{key.removeprefix('extra.')}={shlex.quote(value)}" in script
+    assert not any("--requeue" in line for line in script)
+    assert "sbatch" in study.launch(*submit, "cluster.extra={a b: 1}", rc=2)
 
 
 def test_edits_after_submitting_reach_neither_the_plan_nor_the_code_of_a_job_in_the_queue(
