@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -18,8 +19,10 @@ from dst.sparsity.layer import SparseLayer
 from dst.sparsity.registry import make_criterion, make_growth, make_schedule
 from dst.sparsity.schedule import Schedule
 from dst.sparsity.topology import grow_highest, prune_lowest
+from dst.sparsity.weights import dense_weights, describe_dense, linear_maps
 
-_SPARSIFIABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+log = logging.getLogger("dst")
+
 _ELEMENTWISE = [inspect.unwrap(kind.step) for kind in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)]
 """Steps known to leave a weight of 0 at 0 without gradient and state; not so Muon's, which mixes the gradients."""
 
@@ -28,19 +31,6 @@ _Counts = dict[str, dict[str, Any]]
 
 _SMALL = 2**17
 """Weights of a layer up to which the calls cost more than the selection, so that several layers share them."""
-
-
-def sparsifiable_weights(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Returns the weights of the Linear and Conv layers by parameter name, first and last layer included.
-
-    A weight that several layers share comes once, under its first name.
-    """
-    weights: dict[str, nn.Parameter] = {}
-    for name, module in model.named_modules():
-        weight = module.weight if isinstance(module, _SPARSIFIABLE) else None
-        if isinstance(weight, nn.Parameter) and not any(weight is known for known in weights.values()):
-            weights[f"{name}.weight" if name else "weight"] = weight
-    return weights
 
 
 class DynamicSparsity:
@@ -58,7 +48,9 @@ class DynamicSparsity:
     at 0. Nothing in here waits for the device.
 
     Args:
-        model: on its final device; Linear and Conv weights become sparse, never biases or norms.
+        model: on its final device; the weights of linear layers, convolutions and attention become sparse (see
+            :func:`~dst.sparsity.sparsifiable_weights`), never biases or norms. What else of two or more dimensions
+            stays dense is named in one line of the log.
         optimizer: any torch optimizer over the model's parameters.
         density: overall density D in (0, 1].
         distribution: how D is spread over the layers, see :func:`~dst.sparsity.layer_densities`.
@@ -70,9 +62,10 @@ class DynamicSparsity:
         scope: ``local``, scores compete within a layer, or ``global``, across all of them.
         momentum: ``masked``, inactive weights have no optimizer state, or ``dense``, it goes on for them.
         seed: of the masks and of the random growth.
+        tied_embeddings: whether a linear layer's weight that is an embedding's too becomes sparse.
 
     Raises:
-        ValueError: for values outside these, or a model without Linear and Conv layers.
+        ValueError: for values outside these, or a model without a layer whose weights could be sparse.
     """
 
     def __init__(
@@ -91,6 +84,7 @@ class DynamicSparsity:
         scope: str = "local",
         momentum: str = "masked",
         seed: int = 0,
+        tied_embeddings: bool = False,
     ) -> None:
         self.optimizer = optimizer
         self._elementwise = inspect.unwrap(type(optimizer).step) in _ELEMENTWISE
@@ -105,15 +99,25 @@ class DynamicSparsity:
         self.scope, self.momentum, self.seed = scope, momentum, seed
         self._check()
 
-        weights = sparsifiable_weights(model)
-        if not weights:
-            raise ValueError(f"{type(model).__name__} has no Linear or Conv layer whose weights could be sparse")
-        densities = layer_densities([weight.shape for weight in weights.values()], density, distribution)
+        maps = list(linear_maps(model, tied_embeddings=tied_embeddings))
+        if not maps:
+            raise ValueError(
+                f"{type(model).__name__} has no Linear or Conv layer, nor one register_linear was told of, whose "
+                "weights could be sparse and are not frozen"
+            )
+        layers = [(name, weight, part) for name, weight, parts in maps for part in parts or (None,)]
+        shapes = [weight[part.rows].shape if part else weight.shape for _, weight, part in layers]
         draws = generator(seed, "masks")
         self.layers = [
-            SparseLayer(name, weight, draw_mask(weight.shape, layer_density, draws))
-            for (name, weight), layer_density in zip(weights.items(), densities, strict=True)
+            SparseLayer(name, weight, draw_mask(shape, layer_density, draws), part)
+            for (name, weight, part), shape, layer_density in zip(
+                layers, shapes, layer_densities(shapes, density, distribution), strict=True
+            )
         ]
+        dense = dense_weights(model, tied_embeddings=tied_embeddings)
+        self.dense_parameters = sum(weight.numel() for weight in dense.values())
+        if dense:
+            log.warning(describe_dense(model, dense))
         self._batches = _batches(self.layers)
         self.steps = 0
         self.updates: list[dict[str, Any]] = []
@@ -171,7 +175,7 @@ class DynamicSparsity:
         fraction = self.schedule(self.steps, self.stop_step or math.inf)
         self._generator.manual_seed(stream_seed(self.seed, "growth", self.steps))
         for layer in self.layers:
-            if layer.weight.grad is None:
+            if layer.parameter.grad is None:
                 raise ValueError(f"{layer.name} has no gradient: call step() after backward()")
         update = self._update_global if self.scope == "global" else self._update_local
         counts = update(fraction)
@@ -216,29 +220,35 @@ class DynamicSparsity:
 
     def _signal(self, layer: SparseLayer) -> Tensor:
         if self.growth.signal == "momentum":
-            state = self.optimizer.state.get(layer.weight, {})
+            state = self.optimizer.state.get(layer.parameter, {})
             for key in ("momentum_buffer", "exp_avg"):
                 if state.get(key) is not None:
-                    momentum: Tensor = state[key]
-                    return momentum
+                    return layer.own(state[key])
         return layer.gradient
 
     def _set_mask(self, layer: SparseLayer, mask: Tensor) -> None:
         layer.set_mask(mask)
         if self.momentum == "masked":
-            for value in self.optimizer.state.get(layer.weight, {}).values():
-                if isinstance(value, Tensor) and value.shape == layer.weight.shape:
-                    layer.apply_mask(value)
+            for value in self.optimizer.state.get(layer.parameter, {}).values():
+                if isinstance(value, Tensor) and value.shape == layer.parameter.shape:
+                    layer.apply_mask(layer.own(value))
 
     @property
     def masks(self) -> dict[str, Tensor]:
-        """The bool masks of the active weights by parameter name."""
-        return {layer.name: layer.mask for layer in self.layers}
+        """The bool masks of the active weights by parameter name, of the parameters' shapes."""
+        return self._whole("mask")
 
     @property
     def density(self) -> float:
         """The share of the sparsifiable weights that is active now."""
         return sum(layer.n_active for layer in self.layers) / sum(layer.weight.numel() for layer in self.layers)
+
+    @property
+    def model_density(self) -> float:
+        """:attr:`density` over all parameters of two or more dimensions, those that stay dense included."""
+        sparsifiable = sum(layer.weight.numel() for layer in self.layers)
+        active = sum(layer.n_active for layer in self.layers)
+        return (active + self.dense_parameters) / (sparsifiable + self.dense_parameters)
 
     def itop_ratio(self) -> float:
         """The share of the sparsifiable weights ever active so far (Liu et al., 2021); reads from the device."""
@@ -261,19 +271,26 @@ class DynamicSparsity:
         return {
             "steps": self.steps,
             "masks": self.masks,
-            "explored": {layer.name: layer.explored for layer in self.layers},
+            "explored": self._whole("explored"),
         }
+
+    def _whole(self, attribute: str) -> dict[str, Tensor]:
+        """Returns a bool tensor of the layers by parameter name; of parts, in one."""
+        whole: dict[str, list[Tensor]] = {}
+        for layer in self.layers:
+            whole.setdefault(layer.parameter_name, []).append(getattr(layer, attribute))
+        return {name: parts[0] if len(parts) == 1 else torch.cat(parts) for name, parts in whole.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues from :meth:`state_dict`; raises ValueError for one of another model."""
         theirs = {name: tuple(mask.shape) for name, mask in state["masks"].items()}
-        ours = {layer.name: tuple(layer.weight.shape) for layer in self.layers}
+        ours = {layer.parameter_name: tuple(layer.parameter.shape) for layer in self.layers}
         if theirs != ours:
             different = sorted(set(theirs.items()) ^ set(ours.items()))[0][0]
             raise ValueError(f"these masks are of another model: {different} does not match")
         self.steps = state["steps"]
         for layer in self.layers:
-            layer.restore(state["masks"][layer.name], state["explored"][layer.name])
+            layer.restore(state["masks"][layer.parameter_name], state["explored"][layer.parameter_name])
 
 
 def _batches(layers: list[SparseLayer]) -> list[list[SparseLayer]]:
