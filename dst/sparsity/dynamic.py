@@ -118,8 +118,8 @@ class DynamicSparsity:
         self.dense_parameters = sum(weight.numel() for weight in dense.values())
         if dense:
             log.warning(describe_dense(model, dense))
-        self._batches = _batches(self.layers)
         self.steps = 0
+        self._unused: set[str] = set()
         self.updates: list[dict[str, Any]] = []
         device = self.layers[0].weight.device
         self._generator = torch.Generator(device=device)
@@ -174,17 +174,26 @@ class DynamicSparsity:
         """Prunes and grows now, at the current weights and gradients."""
         fraction = self.schedule(self.steps, self.stop_step or math.inf)
         self._generator.manual_seed(stream_seed(self.seed, "growth", self.steps))
-        for layer in self.layers:
-            if layer.parameter.grad is None:
-                raise ValueError(f"{layer.name} has no gradient: call step() after backward()")
+        layers = [layer for layer in self.layers if layer.parameter.grad is not None]
+        if not layers:
+            raise ValueError(f"{self.layers[0].name} has no gradient: call step() after backward()")
         update = self._update_global if self.scope == "global" else self._update_local
-        counts = update(fraction)
+        counts = update(layers, fraction) | self._left_out()
+        counts = {layer.name: counts[layer.name] for layer in self.layers}
         self.updates.append({"step": self.steps, "prune_fraction": fraction, "layers": counts})
 
-    def _update_local(self, fraction: float) -> _Counts:
+    def _left_out(self) -> _Counts:
+        """The layers that the loss does not depend on: they keep their masks; each is named once."""
+        layers = [layer for layer in self.layers if layer.parameter.grad is None]
+        if new := [layer.name for layer in layers if layer.name not in self._unused]:
+            log.warning("no gradient reaches %s: topology updates leave the masks there as they are", ", ".join(new))
+            self._unused.update(new)
+        return {layer.name: {"active": layer.mask.sum(), "pruned": 0, "grown": 0} for layer in layers}
+
+    def _update_local(self, competing: list[SparseLayer], fraction: float) -> _Counts:
         """Every layer by itself; small layers of one size are selected from at once, as rows of one tensor."""
-        counts: _Counts = {layer.name: {} for layer in self.layers}
-        for layers in self._batches:
+        counts: _Counts = {}
+        for layers in _batches(competing):
             n = [math.ceil(fraction * layer.n_active) for layer in layers]
             mask, weight = _rows(layer.mask for layer in layers), _rows(layer.weight for layer in layers)
             kept = prune_lowest(_rows(self._importance(layers)), weight, mask, n, by_sign=self.criterion.by_sign)
@@ -194,15 +203,18 @@ class DynamicSparsity:
                 counts[layer.name] = {"active": layer.n_active, "pruned": changed, "grown": changed}
         return counts
 
-    def _update_global(self, fraction: float) -> _Counts:
+    def _update_global(self, layers: list[SparseLayer], fraction: float) -> _Counts:
         """All layers as one; how many weights each gains or loses is then known to the device alone."""
-        n = math.ceil(fraction * sum(layer.n_active for layer in self.layers))
-        mask, weight = _joined(layer.mask for layer in self.layers), _joined(layer.weight for layer in self.layers)
-        kept = prune_lowest(_joined(self._importance(self.layers)), weight, mask, n, by_sign=self.criterion.by_sign)
-        grown = grow_highest(_joined(self._promise(self.layers)), kept, n)
+        mask, weight = _joined(layer.mask for layer in layers), _joined(layer.weight for layer in layers)
+        active = sum(layer.n_active for layer in layers)
+        if len(layers) < len(self.layers):  # of some of the layers only the device knows the count
+            active = int(mask.sum())
+        n = math.ceil(fraction * active)
+        kept = prune_lowest(_joined(self._importance(layers)), weight, mask, n, by_sign=self.criterion.by_sign)
+        grown = grow_highest(_joined(self._promise(layers)), kept, n)
         counts: _Counts = {}
-        sizes = [layer.weight.numel() for layer in self.layers]
-        parts = zip(self.layers, mask.split(sizes), kept.split(sizes), grown.split(sizes), strict=True)
+        sizes = [layer.weight.numel() for layer in layers]
+        parts = zip(layers, mask.split(sizes), kept.split(sizes), grown.split(sizes), strict=True)
         for layer, before, between, after in parts:
             self._set_mask(layer, after.view(layer.mask.shape))
             counts[layer.name] = {
