@@ -21,7 +21,7 @@ from dst.device import device_name
 from dst.errors import UserError
 from dst.loop import Training
 from dst.run_directory import RunDirectory
-from dst.sparsity import sparsifiable_weights
+from dst.sparsity import dense_weights, sparsifiable_weights
 from dst.tracking import make_tracker, report_logs
 
 log = logging.getLogger("dst")
@@ -163,6 +163,7 @@ class Run:
             "parameters_total": sum(parameter.numel() for parameter in training.model.parameters()),
             "parameters_sparsifiable": sparsifiable,
             "parameters_active": round(density * sparsifiable),
+            "dense_parameters": sum(weight.numel() for weight in dense_weights(training.model).values()),
             "density_actual": density,
             "topology_updates": self.directory.count("topology.jsonl"),
             "itop_ratio": training.sparsity.itop_ratio() if training.sparsity else 1.0,

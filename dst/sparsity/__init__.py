@@ -2,11 +2,12 @@
 
 from dst.sparsity.criteria import MEST, SET, SNIP, Criterion, Magnitude, Random, RSensitivity, Sensitivity
 from dst.sparsity.distribution import DISTRIBUTIONS, draw_mask, layer_densities
-from dst.sparsity.dynamic import DynamicSparsity, sparsifiable_weights
+from dst.sparsity.dynamic import DynamicSparsity
 from dst.sparsity.growth import GradientGrowth, Growth, MomentumGrowth, RandomGrowth
 from dst.sparsity.registry import make_criterion, make_growth, make_schedule
 from dst.sparsity.schedule import Constant, Cosine, Linear, Schedule
 from dst.sparsity.topology import grow_mask, prune_mask
+from dst.sparsity.weights import dense_weights, register_linear, sparsifiable_weights
 
 __all__ = [
     "DISTRIBUTIONS",
@@ -27,6 +28,7 @@ __all__ = [
     "RandomGrowth",
     "Schedule",
     "Sensitivity",
+    "dense_weights",
     "draw_mask",
     "grow_mask",
     "layer_densities",
@@ -34,5 +36,6 @@ __all__ = [
     "make_growth",
     "make_schedule",
     "prune_mask",
+    "register_linear",
     "sparsifiable_weights",
 ]

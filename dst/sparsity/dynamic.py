@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -18,8 +19,10 @@ from dst.sparsity.layer import SparseLayer
 from dst.sparsity.registry import make_criterion, make_growth, make_schedule
 from dst.sparsity.schedule import Schedule
 from dst.sparsity.topology import grow_highest, prune_lowest
+from dst.sparsity.weights import dense_weights, describe_dense, linear_maps
 
-_SPARSIFIABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+log = logging.getLogger("dst")
+
 _ELEMENTWISE = [inspect.unwrap(kind.step) for kind in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)]
 """Steps known to leave a weight of 0 at 0 without gradient and state; not so Muon's, which mixes the gradients."""
 
@@ -28,19 +31,6 @@ _Counts = dict[str, dict[str, Any]]
 
 _SMALL = 2**17
 """Weights of a layer up to which the calls cost more than the selection, so that several layers share them."""
-
-
-def sparsifiable_weights(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Returns the weights of the Linear and Conv layers by parameter name, first and last layer included.
-
-    A weight that several layers share comes once, under its first name.
-    """
-    weights: dict[str, nn.Parameter] = {}
-    for name, module in model.named_modules():
-        weight = module.weight if isinstance(module, _SPARSIFIABLE) else None
-        if isinstance(weight, nn.Parameter) and not any(weight is known for known in weights.values()):
-            weights[f"{name}.weight" if name else "weight"] = weight
-    return weights
 
 
 class DynamicSparsity:
@@ -58,7 +48,9 @@ class DynamicSparsity:
     at 0. Nothing in here waits for the device.
 
     Args:
-        model: on its final device; Linear and Conv weights become sparse, never biases or norms.
+        model: on its final device; the weights of linear layers, convolutions and attention become sparse (see
+            :func:`~dst.sparsity.sparsifiable_weights`), never biases or norms. What else of two or more dimensions
+            stays dense is named in one line of the log.
         optimizer: any torch optimizer over the model's parameters.
         density: overall density D in (0, 1].
         distribution: how D is spread over the layers, see :func:`~dst.sparsity.layer_densities`.
@@ -70,9 +62,10 @@ class DynamicSparsity:
         scope: ``local``, scores compete within a layer, or ``global``, across all of them.
         momentum: ``masked``, inactive weights have no optimizer state, or ``dense``, it goes on for them.
         seed: of the masks and of the random growth.
+        tied_embeddings: whether a linear layer's weight that is an embedding's too becomes sparse.
 
     Raises:
-        ValueError: for values outside these, or a model without Linear and Conv layers.
+        ValueError: for values outside these, or a model without a layer whose weights could be sparse.
     """
 
     def __init__(
@@ -91,6 +84,7 @@ class DynamicSparsity:
         scope: str = "local",
         momentum: str = "masked",
         seed: int = 0,
+        tied_embeddings: bool = False,
     ) -> None:
         self.optimizer = optimizer
         self._elementwise = inspect.unwrap(type(optimizer).step) in _ELEMENTWISE
@@ -105,17 +99,27 @@ class DynamicSparsity:
         self.scope, self.momentum, self.seed = scope, momentum, seed
         self._check()
 
-        weights = sparsifiable_weights(model)
-        if not weights:
-            raise ValueError(f"{type(model).__name__} has no Linear or Conv layer whose weights could be sparse")
-        densities = layer_densities([weight.shape for weight in weights.values()], density, distribution)
+        maps = list(linear_maps(model, tied_embeddings=tied_embeddings))
+        if not maps:
+            raise ValueError(
+                f"{type(model).__name__} has no Linear or Conv layer, nor one register_linear was told of, whose "
+                "weights could be sparse and are not frozen"
+            )
+        layers = [(name, weight, part) for name, weight, parts in maps for part in parts or (None,)]
+        shapes = [weight[part.rows].shape if part else weight.shape for _, weight, part in layers]
         draws = generator(seed, "masks")
         self.layers = [
-            SparseLayer(name, weight, draw_mask(weight.shape, layer_density, draws))
-            for (name, weight), layer_density in zip(weights.items(), densities, strict=True)
+            SparseLayer(name, weight, draw_mask(shape, layer_density, draws), part)
+            for (name, weight, part), shape, layer_density in zip(
+                layers, shapes, layer_densities(shapes, density, distribution), strict=True
+            )
         ]
-        self._batches = _batches(self.layers)
+        dense = dense_weights(model, tied_embeddings=tied_embeddings)
+        self.dense_parameters = sum(weight.numel() for weight in dense.values())
+        if dense:
+            log.warning(describe_dense(model, dense))
         self.steps = 0
+        self._unused: set[str] = set()
         self.updates: list[dict[str, Any]] = []
         device = self.layers[0].weight.device
         self._generator = torch.Generator(device=device)
@@ -170,17 +174,26 @@ class DynamicSparsity:
         """Prunes and grows now, at the current weights and gradients."""
         fraction = self.schedule(self.steps, self.stop_step or math.inf)
         self._generator.manual_seed(stream_seed(self.seed, "growth", self.steps))
-        for layer in self.layers:
-            if layer.weight.grad is None:
-                raise ValueError(f"{layer.name} has no gradient: call step() after backward()")
+        layers = [layer for layer in self.layers if layer.parameter.grad is not None]
+        if not layers:
+            raise ValueError(f"{self.layers[0].name} has no gradient: call step() after backward()")
         update = self._update_global if self.scope == "global" else self._update_local
-        counts = update(fraction)
+        counts = update(layers, fraction) | self._left_out()
+        counts = {layer.name: counts[layer.name] for layer in self.layers}
         self.updates.append({"step": self.steps, "prune_fraction": fraction, "layers": counts})
 
-    def _update_local(self, fraction: float) -> _Counts:
+    def _left_out(self) -> _Counts:
+        """The layers that the loss does not depend on: they keep their masks; each is named once."""
+        layers = [layer for layer in self.layers if layer.parameter.grad is None]
+        if new := [layer.name for layer in layers if layer.name not in self._unused]:
+            log.warning("no gradient reaches %s: topology updates leave the masks there as they are", ", ".join(new))
+            self._unused.update(new)
+        return {layer.name: {"active": layer.mask.sum(), "pruned": 0, "grown": 0} for layer in layers}
+
+    def _update_local(self, competing: list[SparseLayer], fraction: float) -> _Counts:
         """Every layer by itself; small layers of one size are selected from at once, as rows of one tensor."""
-        counts: _Counts = {layer.name: {} for layer in self.layers}
-        for layers in self._batches:
+        counts: _Counts = {}
+        for layers in _batches(competing):
             n = [math.ceil(fraction * layer.n_active) for layer in layers]
             mask, weight = _rows(layer.mask for layer in layers), _rows(layer.weight for layer in layers)
             kept = prune_lowest(_rows(self._importance(layers)), weight, mask, n, by_sign=self.criterion.by_sign)
@@ -190,15 +203,18 @@ class DynamicSparsity:
                 counts[layer.name] = {"active": layer.n_active, "pruned": changed, "grown": changed}
         return counts
 
-    def _update_global(self, fraction: float) -> _Counts:
+    def _update_global(self, layers: list[SparseLayer], fraction: float) -> _Counts:
         """All layers as one; how many weights each gains or loses is then known to the device alone."""
-        n = math.ceil(fraction * sum(layer.n_active for layer in self.layers))
-        mask, weight = _joined(layer.mask for layer in self.layers), _joined(layer.weight for layer in self.layers)
-        kept = prune_lowest(_joined(self._importance(self.layers)), weight, mask, n, by_sign=self.criterion.by_sign)
-        grown = grow_highest(_joined(self._promise(self.layers)), kept, n)
+        mask, weight = _joined(layer.mask for layer in layers), _joined(layer.weight for layer in layers)
+        active = sum(layer.n_active for layer in layers)
+        if len(layers) < len(self.layers):  # of some of the layers only the device knows the count
+            active = int(mask.sum())
+        n = math.ceil(fraction * active)
+        kept = prune_lowest(_joined(self._importance(layers)), weight, mask, n, by_sign=self.criterion.by_sign)
+        grown = grow_highest(_joined(self._promise(layers)), kept, n)
         counts: _Counts = {}
-        sizes = [layer.weight.numel() for layer in self.layers]
-        parts = zip(self.layers, mask.split(sizes), kept.split(sizes), grown.split(sizes), strict=True)
+        sizes = [layer.weight.numel() for layer in layers]
+        parts = zip(layers, mask.split(sizes), kept.split(sizes), grown.split(sizes), strict=True)
         for layer, before, between, after in parts:
             self._set_mask(layer, after.view(layer.mask.shape))
             counts[layer.name] = {
@@ -216,29 +232,35 @@ class DynamicSparsity:
 
     def _signal(self, layer: SparseLayer) -> Tensor:
         if self.growth.signal == "momentum":
-            state = self.optimizer.state.get(layer.weight, {})
+            state = self.optimizer.state.get(layer.parameter, {})
             for key in ("momentum_buffer", "exp_avg"):
                 if state.get(key) is not None:
-                    momentum: Tensor = state[key]
-                    return momentum
+                    return layer.own(state[key])
         return layer.gradient
 
     def _set_mask(self, layer: SparseLayer, mask: Tensor) -> None:
         layer.set_mask(mask)
         if self.momentum == "masked":
-            for value in self.optimizer.state.get(layer.weight, {}).values():
-                if isinstance(value, Tensor) and value.shape == layer.weight.shape:
-                    layer.apply_mask(value)
+            for value in self.optimizer.state.get(layer.parameter, {}).values():
+                if isinstance(value, Tensor) and value.shape == layer.parameter.shape:
+                    layer.apply_mask(layer.own(value))
 
     @property
     def masks(self) -> dict[str, Tensor]:
-        """The bool masks of the active weights by parameter name."""
-        return {layer.name: layer.mask for layer in self.layers}
+        """The bool masks of the active weights by parameter name, of the parameters' shapes."""
+        return self._whole("mask")
 
     @property
     def density(self) -> float:
         """The share of the sparsifiable weights that is active now."""
         return sum(layer.n_active for layer in self.layers) / sum(layer.weight.numel() for layer in self.layers)
+
+    @property
+    def model_density(self) -> float:
+        """:attr:`density` over all parameters of two or more dimensions, those that stay dense included."""
+        sparsifiable = sum(layer.weight.numel() for layer in self.layers)
+        active = sum(layer.n_active for layer in self.layers)
+        return (active + self.dense_parameters) / (sparsifiable + self.dense_parameters)
 
     def itop_ratio(self) -> float:
         """The share of the sparsifiable weights ever active so far (Liu et al., 2021); reads from the device."""
@@ -261,19 +283,26 @@ class DynamicSparsity:
         return {
             "steps": self.steps,
             "masks": self.masks,
-            "explored": {layer.name: layer.explored for layer in self.layers},
+            "explored": self._whole("explored"),
         }
+
+    def _whole(self, attribute: str) -> dict[str, Tensor]:
+        """Returns a bool tensor of the layers by parameter name; of parts, in one."""
+        whole: dict[str, list[Tensor]] = {}
+        for layer in self.layers:
+            whole.setdefault(layer.parameter_name, []).append(getattr(layer, attribute))
+        return {name: parts[0] if len(parts) == 1 else torch.cat(parts) for name, parts in whole.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues from :meth:`state_dict`; raises ValueError for one of another model."""
         theirs = {name: tuple(mask.shape) for name, mask in state["masks"].items()}
-        ours = {layer.name: tuple(layer.weight.shape) for layer in self.layers}
+        ours = {layer.parameter_name: tuple(layer.parameter.shape) for layer in self.layers}
         if theirs != ours:
             different = sorted(set(theirs.items()) ^ set(ours.items()))[0][0]
             raise ValueError(f"these masks are of another model: {different} does not match")
         self.steps = state["steps"]
         for layer in self.layers:
-            layer.restore(state["masks"][layer.name], state["explored"][layer.name])
+            layer.restore(state["masks"][layer.parameter_name], state["explored"][layer.parameter_name])
 
 
 def _batches(layers: list[SparseLayer]) -> list[list[SparseLayer]]:

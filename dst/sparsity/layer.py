@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from dst.sparsity.weights import Part
+
 _INTEGER = {
     torch.float64: torch.int64,
     torch.float32: torch.int32,
@@ -20,29 +22,39 @@ class SparseLayer:
     a bitwise and is as fast as a multiplication and turns NaN and infinity into 0 too.
 
     Attributes:
-        name: of the parameter.
-        weight: the parameter.
-        mask: bool, the active weights.
+        name: of the layer: the parameter's, followed by the part's in brackets.
+        parameter: the parameter, which may pack the weights of several layers.
+        mask: bool, the active weights, of the shape of ``weight``.
         explored: bool, the weights active at least once.
         n_active: how many are active; known to the host.
     """
 
     @torch.no_grad()
-    def __init__(self, name: str, weight: nn.Parameter, mask: Tensor) -> None:
-        if weight.dtype not in _INTEGER:
-            raise ValueError(f"{name}: weights of {weight.dtype} cannot be masked; use float32, bfloat16 or float16")
-        self.name, self.weight = name, weight
-        self._bits = torch.empty_like(weight, dtype=_INTEGER[weight.dtype])
+    def __init__(self, name: str, parameter: nn.Parameter, mask: Tensor, part: Part | None = None) -> None:
+        if parameter.dtype not in _INTEGER:
+            raise ValueError(f"{name}: weights of {parameter.dtype} cannot be masked; use float32, bfloat16 or float16")
+        self.parameter_name, self.parameter, self._part = name, parameter, part
+        self.name = f"{name}[{part.name}]" if part else name
+        self._bits = torch.empty_like(self.weight, dtype=_INTEGER[parameter.dtype])
         self.n_active = int(mask.sum())  # the mask is on the host still
-        self.mask = torch.zeros_like(weight, dtype=torch.bool)
+        self.mask = torch.zeros_like(self.weight, dtype=torch.bool)
         self.explored = torch.zeros_like(self.mask)
-        self.set_mask(mask.to(weight.device))
+        self.set_mask(mask.to(parameter.device))
+
+    def own(self, values: Tensor) -> Tensor:
+        """Returns of ``values`` of the parameter's shape those of this layer, a view."""
+        return values.detach()[self._part.rows] if self._part else values
+
+    @property
+    def weight(self) -> Tensor:
+        """The layer's weight: the parameter, or a view of its part of it."""
+        return self.own(self.parameter)
 
     @property
     def gradient(self) -> Tensor:
         """The gradient of the loss, of the weight's shape."""
-        assert self.weight.grad is not None
-        return self.weight.grad
+        assert self.parameter.grad is not None
+        return self.own(self.parameter.grad)
 
     def set_mask(self, mask: Tensor) -> None:
         """Makes ``mask`` the active weights and zeroes the others."""
@@ -52,9 +64,10 @@ class SparseLayer:
         self.mask_weight()
 
     def restore(self, mask: Tensor, explored: Tensor) -> None:
-        """Takes mask and explored weights from a checkpoint, on whatever device they are."""
+        """Takes the parameter's mask and explored weights from a checkpoint, on whatever device they are."""
+        mask = self.own(mask)
         self.n_active = int(mask.sum())
-        self.explored.copy_(explored)
+        self.explored.copy_(self.own(explored))
         self.set_mask(mask.to(self.mask.device))
 
     @torch.no_grad()
@@ -68,5 +81,5 @@ class SparseLayer:
 
     def mask_gradient(self) -> None:
         """Zeroes the gradient of the inactive weights, if there is a gradient."""
-        if self.weight.grad is not None:
-            self.apply_mask(self.weight.grad)
+        if self.parameter.grad is not None:
+            self.apply_mask(self.gradient)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+
+import pytest
 import torch
 from torch import nn
 
 from dst.sparsity import sparsifiable_weights
-from tests.sparsity.networks import Layers, counts, sparse
+from tests.sparsity.networks import Layers, Net, copied, counts, equal, sparse, train
 
 
 def test_only_linear_and_convolution_weights_are_sparse() -> None:
@@ -69,3 +72,55 @@ def test_global_set_balances_the_signs_of_all_layers_together() -> None:
     sparsity.update()
     (update,) = sparsity.pop_updates()
     assert [row["pruned"] for row in update["layers"].values()] == [25, 25]
+
+
+def test_a_frozen_layer_stays_dense_and_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    model = Net()
+    model.hidden.requires_grad_(False)
+    before = model.hidden.weight.clone()
+    with caplog.at_level(logging.INFO, "dst"):
+        sparsity = sparse(model)
+    assert "hidden.weight (frozen)" in caplog.text
+    assert sparsity.dense_parameters == model.hidden.weight.numel()
+    train(model, sparsity, 1, 6)
+    assert torch.equal(model.hidden.weight, before)
+    assert list(sparsity.masks) == ["conv.weight", "out.weight"]
+
+
+class Detour(Net):
+    """A layer that some batches use and others do not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.detour = nn.Linear(3, 3)
+        self.taken = False
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits = super().forward(x)
+        return self.detour(logits) if self.taken else logits
+
+
+@pytest.mark.parametrize("scope", ["local", "global"])
+def test_a_layer_no_gradient_reaches_keeps_its_mask_and_is_named_once(
+    scope: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = Detour()
+    sparsity = sparse(model, scope=scope, density=0.5, distribution="uniform", total_steps=20)
+    before, active = copied(sparsity.masks), sum(counts(sparsity.masks).values())
+    with caplog.at_level(logging.INFO, "dst"):
+        train(model, sparsity, 1, 4)
+    line = "no gradient reaches detour.weight: topology updates leave the masks there as they are"
+    assert caplog.messages == [line]
+    assert torch.equal(sparsity.masks["detour.weight"], before["detour.weight"])
+    assert not equal(sparsity.masks, before)
+    for update in sparsity.pop_updates():
+        assert list(update["layers"]) == list(before)
+        assert update["layers"]["detour.weight"] == {"active": counts(before)["detour.weight"], "pruned": 0, "grown": 0}
+
+    model.taken = True
+    train(model, sparsity, 5, 8)
+    model.taken = False
+    sparsity.optimizer.zero_grad()
+    train(model, sparsity, 9, 12)
+    assert not torch.equal(sparsity.masks["detour.weight"], before["detour.weight"])
+    assert sum(counts(sparsity.masks).values()) == active
