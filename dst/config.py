@@ -9,7 +9,6 @@ from typing import Any
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
-from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -19,6 +18,7 @@ from dst.data import DatasetConfig
 from dst.data.config import check as check_dataset
 from dst.errors import UserError
 from dst.identity import hashed
+from dst.numbers import named
 from dst.sparsity.distribution import DISTRIBUTIONS
 from dst.tracking import TrackerConfig
 
@@ -144,8 +144,8 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     """Composes ``conf/train.yaml`` with Hydra's command-line overrides; raises UserError for a mistake in them."""
     try:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            return hydra_compose("train", overrides=list(overrides))
-    except (HydraException, OmegaConfBaseException) as error:
+            return hydra_compose("train", overrides=named(overrides))
+    except Exception as error:  # Hydra raises ValueError and others too
         raise UserError(explain(error)) from error
 
 

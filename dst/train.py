@@ -15,22 +15,20 @@ from typing import Any
 import hydra
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 import dst.data
 from dst.archive import archive
 from dst.claim import Claimed, claimed
 from dst.code import changed_components
+from dst.command_line import arguments, help_text
 from dst.components import CONF_DIR
 from dst.config import Config, checked
-from dst.config_errors import explain
+from dst.config_errors import explain, is_mistake
 from dst.console import announce, report
 from dst.device import check_precision, choose_device, keep_freed_memory, place, set_numerics
-from dst.errors import UserError
 from dst.loop import Training
 from dst.models import build_model
 from dst.run import Run, Stopped
@@ -141,10 +139,13 @@ def _told_in_one_line() -> Iterator[None]:
     except Claimed as claimed_by:
         print(f"error: {claimed_by}; it will be finished there", file=sys.stderr)
         sys.exit(3)
-    except (UserError, HydraException, OmegaConfBaseException) as error:
-        if _FULL_ERROR:
+    except BrokenPipeError:  # a reader such as head has seen enough
+        sys.stderr.close()
+        sys.exit(1)
+    except Exception as error:
+        if _FULL_ERROR or not is_mistake(error):
             raise
-        print(f"error: {error if isinstance(error, UserError) else explain(error)}", file=sys.stderr)
+        print(f"error: {explain(error)}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -168,6 +169,10 @@ def main() -> None:
     """The command line: Hydra's, but a mistake is one line on stderr and exit status 2."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise, so that the line is ours
     with _told_in_one_line():
+        if {"-h", "--help"} & {*sys.argv[1:]}:
+            print(help_text([argument for argument in sys.argv[1:] if not argument.startswith("-")]), end="")
+            return
+        sys.argv[1:] = arguments(sys.argv[1:])
         _task()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import hypothesis
 import pytest
 
 from dst.config import compose
-from dst.train import run
+from dst.train import main, run
 
 hypothesis.settings.register_profile("untimed", deadline=None)  # how long an example takes says how busy the machine is
 hypothesis.settings.load_profile("untimed")
@@ -67,3 +68,24 @@ def command(overrides: Callable[..., list[str]]) -> Callable[..., subprocess.Pop
         )
 
     return start
+
+
+@pytest.fixture
+def type_in(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Types a line after ``python -m dst.train``, in this process; returns exit status, stdout and stderr."""
+
+    def enter(*line: str) -> tuple[int, str, str]:
+        handlers = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
+        monkeypatch.setattr(sys, "argv", ["dst.train", *line])
+        capsys.readouterr()
+        try:
+            main()
+            status = 0
+        except SystemExit as ended:
+            status = int(ended.code or 0)
+        finally:
+            for number, handler in handlers:
+                signal.signal(number, handler)
+        return status, *capsys.readouterr()
+
+    return enter
