@@ -3,45 +3,49 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-from dst.errors import UserError
-
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+from dst.errors import NO_SPACE, PlaceError, is_of_place
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+def atomic_file(path: Path, *, before: Callable[[], None] | None = None) -> Iterator[IO[bytes]]:
     """Opens a temporary file beside ``path`` that takes its place once written, synced and closed.
 
+    Args:
+        before: called when the file is wholly written and about to take its place; what it raises leaves ``path``.
+
     Raises:
-        UserError: when the disk is full; ``path`` is then as it was.
+        PlaceError: when the disk is full or cannot be written to; ``path`` is then as it was.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with disk_full_told(path):
+        with write_faults_told(path):
             with open(temporary, "wb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
+            if before:
+                before()
             os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what ended the writing is told already
+            temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def disk_full_told(path: Path) -> Iterator[None]:
-    """Turns a full disk or exceeded quota while writing ``path`` into a UserError."""
+def write_faults_told(path: Path) -> Iterator[None]:
+    """Turns a full disk, an exceeded quota or a file system that cannot be written to into a PlaceError."""
     try:
         yield
     except OSError as error:
-        if error.errno not in _NO_SPACE:
+        if not is_of_place(error):
             raise
-        raise UserError(
-            f"no space left to write {path} ({os.strerror(error.errno or 0)}): what was saved before is kept; "
-            "free some space and give the same command again to continue"
+        full = error.errno in NO_SPACE
+        raise PlaceError(
+            f"{'no space left to write' if full else 'cannot write'} {path} ({os.strerror(error.errno or 0)}): what "
+            f"was saved before is kept; {'free some space and ' if full else ''}give the same command again to continue"
         ) from error

@@ -8,8 +8,11 @@ creating the next number, which only one can. An owner that wakes up too late fi
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import logging
 import os
+import re
 import socket
 import tempfile
 import threading
@@ -18,9 +21,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from dst.errors import PlaceError
+
 HEARTBEAT_S = 10.0
 SILENT_S = 90.0
 """A claim not touched for so long belongs to nobody any more."""
+
+GIVE_UP_S = 60.0
+"""An owner whose signs of life have not reached the file system for so long stops while the run is still its own."""
+_LOOKS = 3
+_NAME = re.compile(r"claim\.(0|[1-9][0-9]*)")
+
+log = logging.getLogger("dst")
 
 
 class Claimed(Exception):
@@ -39,6 +51,17 @@ class Owner:
     """SLURM's job id, empty outside a job."""
 
     @classmethod
+    def parsed(cls, text: bytes) -> Owner:
+        """Returns the owner that a claim's content names; an unknown one for content that is not ours, or none yet."""
+        try:
+            fields = json.loads(text)
+            owner = cls(**{key: fields[key] for key in cls.__dataclass_fields__})
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return _UNKNOWN
+        texts = (owner.host, owner.space, owner.job)
+        return owner if type(owner.pid) is int and all(isinstance(text, str) for text in texts) else _UNKNOWN
+
+    @classmethod
     def here(cls) -> Owner:
         """This process."""
         array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
@@ -46,6 +69,8 @@ class Owner:
         return cls(socket.gethostname(), os.getpid(), _space(), job)
 
     def __str__(self) -> str:
+        if self == _UNKNOWN:
+            return "an unknown process"
         return f"process {self.pid} on {self.host}" + (f", job {self.job}" if self.job else "")
 
     def died_here(self) -> bool:
@@ -56,50 +81,53 @@ class Owner:
             os.kill(self.pid, 0)
         except ProcessLookupError:
             return True
-        except PermissionError:
+        except (PermissionError, OverflowError):
             return False
         return _is_zombie(self.pid)
+
+
+_UNKNOWN = Owner("?", 0, "?", "")
 
 
 def holder(directory: Path, clock: Callable[[], float] | None = None) -> tuple[Owner | None, bool]:
     """Returns the latest owner of ``directory``, None if nobody claims it, and whether they are alive.
 
+    What cannot be read just now counts as alive, so that nobody trains a run twice.
+
     Args:
         clock: what time the file system of ``directory`` has; found out when needed if None.
     """
-    number = _latest(directory)
-    if number is None:
-        return None, False
-    path = _path(directory, number)
     try:
-        age = (clock or (lambda: file_system_time(directory)))() - path.stat().st_mtime
-        fields = json.loads(path.read_text() or "{}")
-    except FileNotFoundError:  # released in this moment
-        return None, False
-    except json.JSONDecodeError:
-        fields = {}
-    owner = Owner(**fields) if fields else Owner("?", 0, "?", "")  # empty: created, not yet written
-    return owner, age < SILENT_S and not owner.died_here()
+        found = _found(directory)
+        return (found.owner, found.is_alive(directory, clock)) if found else (None, False)
+    except OSError:
+        return _UNKNOWN, True
 
 
 def last_sign(directory: Path) -> tuple[int, float] | None:
-    """Returns what changes whenever the owner of ``directory`` gives a sign of life, or changes; None without owner."""
-    number = _latest(directory)
+    """Returns what changes whenever the owner of ``directory`` gives a sign of life, or changes.
+
+    None without owner, or if that cannot be read just now.
+    """
     try:
-        return None if number is None else (number, _path(directory, number).stat().st_mtime)
-    except FileNotFoundError:  # released in this moment
+        found = _found(directory)
+    except OSError:
         return None
+    return (found.number, found.touched) if found else None
 
 
 @contextlib.contextmanager
 def claimed(directory: Path) -> Iterator[Claim]:
-    """Claims ``directory``, which exists, for the time of the block; raises :class:`Claimed` if another has it."""
-    number = _latest(directory)
-    if number is not None:
-        owner, alive = holder(directory)
-        if alive:
-            raise Claimed(f"{directory.name} is in the hands of {owner}")
-    claim = Claim(directory, 0 if number is None else number + 1)
+    """Claims ``directory``, which exists, for the time of the block.
+
+    Raises:
+        Claimed: if another has it.
+        OSError: if the claims there cannot be read or written.
+    """
+    found = _found(directory)
+    if found and found.is_alive(directory):
+        raise Claimed(f"{directory.name} is in the hands of {found.owner}")
+    claim = Claim(directory, found.number + 1 if found else 0)
     try:
         yield claim
     finally:
@@ -107,56 +135,109 @@ def claimed(directory: Path) -> Iterator[Claim]:
 
 
 class Claim:
-    """A claim held; ``lost`` once another has taken it over."""
+    """A claim held; ``lost`` once another has taken it over or it was removed."""
 
     def __init__(self, directory: Path, number: int) -> None:
-        self._directory, self._number = directory, number
+        self._directory, self._number, self._path = directory, number, directory / f"claim.{number}"
         self._text = json.dumps(asdict(Owner.here()))
+        self._heard, self._fault = time.monotonic(), ""
         self.lost = False
-        taken = f"{directory.name} was claimed by another process this moment"
-        try:
-            with open(_path(directory, number), "x") as file:
-                file.write(self._text)
-        except FileExistsError as error:
-            raise Claimed(taken) from error
-        if _latest(directory) != number:  # a listing taken while files come and go may miss the latest
-            _path(directory, number).unlink(missing_ok=True)
-            raise Claimed(taken)
-        for old in _numbers(directory):
-            if old < number:
-                _path(directory, old).unlink(missing_ok=True)
+        self._create()
         self._released = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="claim", daemon=True)
         self._heart.start()
 
+    def _create(self) -> None:
+        taken = f"{self._directory.name} was claimed by another process this moment"
+        try:
+            file = open(self._path, "x")  # noqa: SIM115  # closed below
+        except FileExistsError as error:
+            raise Claimed(taken) from error
+        try:
+            with file:
+                file.write(self._text)
+            numbers = _numbers(self._directory)
+            if (
+                max(numbers, default=None) != self._number
+            ):  # a listing taken while files come and go may miss the latest
+                raise Claimed(taken)
+        except BaseException:  # an empty claim left by a full disk would look alive for a while
+            with contextlib.suppress(OSError):
+                self._path.unlink()
+            raise
+        for old in numbers:
+            if old < self._number:
+                with contextlib.suppress(OSError):
+                    (self._directory / f"claim.{old}").unlink()
+
     def _beat(self) -> None:
         while not self._released.wait(HEARTBEAT_S):
-            self._beat_once()
+            self._renew()
 
-    def _beat_once(self) -> None:
-        with contextlib.suppress(OSError):
-            os.utime(_path(self._directory, self._number))
-        self.lost = self.lost or not self._is_ours()
+    def _renew(self) -> None:
+        """Gives a sign of life and looks whether the claim is still ours; an error of the file system says neither."""
+        now = time.monotonic()
+        try:
+            os.utime(self._path)
+            is_ours = self._is_ours()
+        except FileNotFoundError:
+            is_ours = False
+        except OSError as error:
+            self._fault = error.strerror or str(error)
+            return
+        if is_ours:
+            self._heard = now
+        else:
+            self.lost = True
 
     def _is_ours(self) -> bool:
         """No higher number is there, and ours was not released by whoever took over and used once more."""
-        try:
-            text = _path(self._directory, self._number).read_text()
-        except FileNotFoundError:
-            return False
-        return text == self._text and _latest(self._directory) == self._number
+        is_mine = self._path.read_bytes() == self._text.encode()
+        return is_mine and max(_numbers(self._directory), default=0) <= self._number
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the last sign of life that reached the file system."""
+        return time.monotonic() - self._heard
 
     def check(self) -> None:
-        """Raises :class:`Claimed` if the claim is lost, which happens to processes that were stopped for long."""
+        """Raises :class:`Claimed` if the claim is known to be lost, which happens to a process stopped for long."""
+        if self.silence > GIVE_UP_S:
+            self._renew()  # the thread may have slept as long as this one
         if self.lost:
+            if not os.path.isdir(self._directory):
+                raise PlaceError(f"{self._directory} was removed while a process was at work there")
             raise Claimed(f"{self._directory.name} was taken over by another process while this one was silent")
+
+    def confirm(self) -> None:
+        """Looks into the directory, so as to write there only what is still ours to write.
+
+        Raises:
+            Claimed: if it is not.
+            PlaceError: if that cannot be read, for so long that another may have taken over.
+        """
+        self._renew()
+        self.check()
+        if self.silence >= SILENT_S:
+            raise PlaceError(f"{self._directory} cannot be read and written ({self._fault}); give the command again")
+
+    def should_give_up(self) -> bool:
+        """Whether the file system has failed for so long that others will soon believe the owner dead."""
+        if self.silence <= GIVE_UP_S:
+            return False
+        log.warning(
+            "%s: no sign of life could be left for %.0f s (%s); stopping before another process takes over",
+            *(self._directory, self.silence, self._fault),
+        )
+        return True
 
     def release(self) -> None:
         """Gives the directory back."""
         self._released.set()
         self._heart.join()
-        if self._is_ours():
-            _path(self._directory, self._number).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it falls silent by itself
+            if self._is_ours():
+                self._path.unlink()
 
 
 def file_system_time(directory: Path) -> float:
@@ -168,20 +249,41 @@ def file_system_time(directory: Path) -> float:
         return time.time()
 
 
-def _path(directory: Path, number: int) -> Path:
-    return directory / f"claim.{number}"
+@dataclass(frozen=True)
+class _Found:
+    """A claim as it was read: its number, whose it is, and its last sign of life by the file system's clock."""
+
+    number: int
+    owner: Owner
+    touched: float
+
+    def is_alive(self, directory: Path, clock: Callable[[], float] | None = None) -> bool:
+        """A claim from the future is as dead as one from the past: owners date theirs to the present."""
+        age = (clock or (lambda: file_system_time(directory)))() - self.touched
+        return abs(age) < SILENT_S and not self.owner.died_here()
+
+
+def _found(directory: Path) -> _Found | None:
+    """Returns the latest claim, None if there is none; raises OSError if that cannot be read."""
+    for _ in range(_LOOKS):
+        try:
+            number = max(_numbers(directory), default=None)
+            if number is None:
+                return None
+            with open(directory / f"claim.{number}", "rb") as file:  # opening has NFS ask its server
+                return _Found(number, Owner.parsed(file.read()), os.fstat(file.fileno()).st_mtime)
+        except OSError as error:
+            if not os.path.isdir(directory):
+                return None
+            if error.errno not in (errno.ENOENT, errno.ESTALE):  # those: released in this moment, look again
+                raise
+    raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(directory))
 
 
 def _numbers(directory: Path) -> list[int]:
-    try:
-        names = os.listdir(directory)
-    except FileNotFoundError:
-        return []
-    return [int(number) for name in names if name.startswith("claim.") and (number := name[6:]).isdigit()]
-
-
-def _latest(directory: Path) -> int | None:
-    return max(_numbers(directory), default=None)
+    with os.scandir(directory) as entries:
+        matches = [_NAME.fullmatch(entry.name) for entry in entries if entry.is_file(follow_symlinks=False)]
+    return [int(match[1]) for match in matches if match]
 
 
 def _space() -> str:

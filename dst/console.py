@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from dst.config import Config, run_id
+
+
+@contextlib.contextmanager
+def closed_output_is_quiet() -> Iterator[None]:
+    """Ends the process as SIGPIPE would, without a traceback, once nobody reads what it prints (``| head``)."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for descriptor in (1, 2):  # the interpreter flushes both at its end
+            os.dup2(nowhere, descriptor)
+        sys.exit(128 + 13)
 
 
 def announce(config: Config) -> None:

@@ -32,12 +32,22 @@ class Stopped(Exception):
 
 
 class Run:
-    """One training and its run directory, from wherever an earlier attempt left it to its summary."""
+    """One training and its run directory, from wherever an earlier attempt left it to its summary.
+
+    Args:
+        make_training: returns the training as it is before its first step.
+        should_stop: asked after every step.
+    """
 
     def __init__(
-        self, config: Config, directory: RunDirectory, training: Training, should_stop: Callable[[], bool]
+        self,
+        config: Config,
+        directory: RunDirectory,
+        make_training: Callable[[], Training],
+        should_stop: Callable[[], bool],
     ) -> None:
-        self.config, self.directory, self.training = config, directory, training
+        self.config, self.directory, self.training = config, directory, make_training()
+        self._make_training, self._is_fresh = make_training, True
         self.should_stop = should_stop
         self.code = code_of(asdict(config))
         self.tracker = make_tracker(config.tracker)
@@ -46,8 +56,8 @@ class Run:
 
     def finish(self) -> dict[str, Any]:
         """Resumes if there is something to resume, trains to the end, and returns the summary it wrote."""
-        training, epochs = self.training, self.config.recipe.epochs
         self._resume()
+        training, epochs = self.training, self.config.recipe.epochs
         self._start_tracker()
         steps = epochs * len(training.data.train)
         with tqdm(total=steps, initial=training.step, unit="step", disable=None, dynamic_ncols=True) as bar:
@@ -74,17 +84,33 @@ class Run:
         return self.duration_before + time.monotonic() - self.began
 
     def _resume(self) -> None:
-        state = self.directory.load_checkpoint()
-        if state is not None:
-            if state["fingerprint"] != self.training.data.fingerprint:
-                raise UserError(
-                    f"dataset={self.config.dataset.name}: the data differ from those that run {self.directory.run_id} "
-                    f"began with; give them a dataset.name of their own or remove {self.directory.path}"
-                )
-            self.training.load_state_dict(state["training"])
-            self.duration_before = state["duration_s"]
+        if self.directory.resume(self._restore):
             log.info("resuming run %s at step %d", self.directory.run_id, self.training.step)
-        self.directory.rewind(epoch=self.training.epoch, step=self.training.step)
+        else:
+            self._refresh()
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        """Continues from a checkpoint; raises whatever its content leads to if that is not what :meth:`_save` wrote."""
+        if state["fingerprint"] != self.training.data.fingerprint:
+            raise UserError(
+                f"dataset={self.config.dataset.name}: the data differ from those that run {self.directory.run_id} "
+                f"began with; give them a dataset.name of their own or remove {self.directory.path}"
+            )
+        self._refresh()
+        self._is_fresh = False
+        training, steps_per_epoch = self.training, len(self.training.data.train)
+        best = training.best
+        training.load_state_dict(state["training"])
+        if not 0 <= training.step - training.epoch * steps_per_epoch <= steps_per_epoch:
+            raise ValueError(f"step {training.step} is not in epoch {training.epoch + 1}")
+        if training.best.keys() != best.keys() or not isinstance(training.last, dict):
+            raise ValueError("no results of the best and the last epoch")
+        self.duration_before = float(state["duration_s"])
+
+    def _refresh(self) -> None:
+        """Drops what a checkpoint that could not be used may have changed."""
+        if not self._is_fresh:
+            self.training, self._is_fresh = self._make_training(), True
 
     def _start_tracker(self) -> None:
         resolved = OmegaConf.to_container(OmegaConf.structured(self.config))
@@ -108,8 +134,10 @@ class Run:
         self.tracker.log_epoch(metrics)
 
     def _log_topology(self) -> None:
-        for update in self.training.sparsity.pop_updates() if self.training.sparsity else ():
-            self.directory.append("topology.jsonl", update)
+        updates = self.training.sparsity.pop_updates() if self.training.sparsity else []
+        if updates:
+            self.directory.append("topology.jsonl", *updates)
+        for update in updates:
             self.tracker.log_topology(update)
 
     def _save(self, *, only_weights: bool = False) -> None:

@@ -21,18 +21,20 @@ from torch import nn
 
 import dst.data
 from dst.archive import archive
-from dst.claim import Claimed, claimed
+from dst.claim import Claim, Claimed, claimed
 from dst.code import changed_components
 from dst.command_line import arguments, help_text
 from dst.components import CONF_DIR
 from dst.config import Config, checked
 from dst.config_errors import explain, is_mistake
-from dst.console import announce, report
+from dst.console import announce, closed_output_is_quiet, report
 from dst.device import check_precision, choose_device, keep_freed_memory, place, set_numerics
+from dst.errors import place_faults_told
 from dst.loop import Training
 from dst.models import build_model
 from dst.run import Run, Stopped
 from dst.run_directory import RunDirectory
+from dst.stop_signals import StopSignals
 
 log = logging.getLogger("dst")
 
@@ -50,48 +52,77 @@ def run(cfg: DictConfig | Config, *, should_stop: Callable[[], bool] = lambda: F
         should_stop: asked after every step; once true, a checkpoint is written and :class:`Stopped` raised.
 
     Raises:
-        UserError: for a mistake in the config, missing data or a full disk.
+        UserError: for a mistake in the config; a :class:`~dst.errors.PlaceError` where a device, the data or space on
+            the disk is missing, or a file system fails.
         Claimed: if another process is at work on this run.
         Stopped: see ``should_stop``.
     """
     asked = checked(cfg)
     config = replace(asked, rerun=False)  # stored as it is, it would let whoever resumes the run begin it again
     directory = RunDirectory(config)
-    finished = directory.summary()
-    if finished and not asked.rerun:
-        _tell_finished(finished, config)
-        return finished
-    device = choose_device(config.device)
-    check_precision(device, config.precision)
-    set_numerics(config.precision, config.deterministic)
-    if device.type == "cuda":
-        torch.cuda.set_device(device)  # or torch would begin to use the first one too
-    if device.type == "cpu":
-        keep_freed_memory()
-    model = _build(config, config.dataset.shape, config.dataset.num_classes)
-    if finished:
-        log.info("the run as it was is kept in %s", archive(directory.path))
-    directory.create()
-    with claimed(directory.path) as claim:
-        if summary := directory.summary():  # another process finished it between the two looks
-            return summary
-        data = dst.data.load(
-            config.dataset,
-            Path(config.data_dir),
-            device=device,
-            batch_size=config.recipe.batch_size,
-            seed=config.seed,
-        )
-        model = model or _build(config, data.shape, data.num_classes)
+    with place_faults_told():
+        finished = directory.summary()
+        if finished and not asked.rerun:
+            _tell_finished(finished, config)
+            _tidy(config, directory)
+            return finished
+        device = choose_device(config.device)
+        check_precision(device, config.precision)
+        set_numerics(config.precision, config.deterministic)
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # or torch would begin to use the first one too
+        if device.type == "cpu":
+            keep_freed_memory()
+        model = _build(config, config.dataset.shape, config.dataset.num_classes)
+        if finished:
+            log.info("the run as it was is kept in %s", archive(directory.path))
+        directory.create()
+        with claimed(directory.path) as claim:
+            if summary := directory.summary():  # another process finished it between the two looks
+                return summary
+            return _train(config, directory, device, model, claim, should_stop)
+
+
+def _train(
+    config: Config,
+    directory: RunDirectory,
+    device: torch.device,
+    model: nn.Module | None,
+    claim: Claim,
+    should_stop: Callable[[], bool],
+) -> dict[str, Any]:
+    """Trains in a directory that is claimed; ``model`` is None while only the data know its shape."""
+    directory.guard = claim.confirm
+    directory.remove_litter()
+    directory.write_config()
+    data = dst.data.load(
+        config.dataset,
+        Path(config.data_dir),
+        device=device,
+        batch_size=config.recipe.batch_size,
+        seed=config.seed,
+    )
+    built = [model] if model else []
+
+    def training() -> Training:
+        model = built.pop() if built else _build(config, data.shape, data.num_classes)
         assert model is not None
+        return Training(config, place(model, device, config.precision), data, device)
 
-        def stop() -> bool:
-            claim.check()
-            return should_stop()
+    def stop() -> bool:
+        claim.check()
+        return claim.should_give_up() or should_stop()
 
-        return Run(
-            config, directory, Training(config, place(model, device, config.precision), data, device), stop
-        ).finish()
+    return Run(config, directory, training, stop).finish()
+
+
+def _tidy(config: Config, directory: RunDirectory) -> None:
+    """Removes what a process left that was killed after the run was finished."""
+    if directory.is_tidy(keep := config.checkpoint.keep):
+        return
+    with contextlib.suppress(Claimed, OSError), claimed(directory.path):
+        directory.remove_litter()
+        directory.drop_checkpoints(previous_only=keep != "nothing")
 
 
 def _tell_finished(summary: Mapping[str, Any], config: Config) -> None:
@@ -121,7 +152,7 @@ def _task(cfg: DictConfig) -> float | None:
     alone = HydraConfig.get().mode is RunMode.RUN  # in a sweep Hydra adds which of its jobs it was
     with _told_in_one_line() if alone else contextlib.nullcontext():
         config = checked(cfg)
-        stop = _StopSignals()
+        stop = StopSignals((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), second_ends=True)
         announce(config)
         summary = run(config, should_stop=stop.received)
         report(config, summary)
@@ -149,26 +180,10 @@ def _told_in_one_line() -> Iterator[None]:
         sys.exit(2)
 
 
-class _StopSignals:
-    """Turns the first Ctrl-C or SIGTERM into a wish to stop at the next step; a second one is not caught."""
-
-    def __init__(self) -> None:
-        self._received = False
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._receive)
-
-    def _receive(self, number: int, frame: object) -> None:
-        self._received = True
-        signal.signal(number, signal.SIG_DFL)
-
-    def received(self) -> bool:
-        return self._received
-
-
 def main() -> None:
     """The command line: Hydra's, but a mistake is one line on stderr and exit status 2."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise, so that the line is ours
-    with _told_in_one_line():
+    with closed_output_is_quiet(), _told_in_one_line():
         if {"-h", "--help"} & {*sys.argv[1:]}:
             print(help_text([argument for argument in sys.argv[1:] if not argument.startswith("-")]), end="")
             return

@@ -118,7 +118,7 @@ def loop(setup: Setup, method: str, device: torch.device, steps: int) -> tuple[C
     """Returns ``steps`` of the real run of a method, its bookkeeping after each step included; and the training."""
     config = setup.config(*methods(device)[method], f"output_dir={tempfile.mkdtemp()}", "recipe.epochs=1000")
     training = make_training(setup, config, device, steps)
-    run = Run(config, RunDirectory(config), training, should_stop=lambda: False)
+    run = Run(config, RunDirectory(config), lambda: training, should_stop=lambda: False)
     bar = tqdm(file=open(Path("/dev/null"), "w"), disable=False)  # noqa: SIM115 - lives as long as the bar
 
     def advance() -> None:

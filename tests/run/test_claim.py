@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
+import resource
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,18 +19,31 @@ from typing import Any
 import pytest
 
 from dst import claim as claims
-from dst.claim import Claimed, claimed, holder
+from dst.claim import Claimed, claimed, holder, last_sign
 from dst.config import compose
 from dst.run import Stopped
 from dst.train import run
 
-processes = multiprocessing.get_context("spawn")
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload(["dst.train"])  # processes that have it imported start in milliseconds
 
 
-def hold(directory: Path, held: Any) -> None:
-    with claimed(directory):
+def hold(directory: Path, held: Any, asked: Any, answer: Any, host: str) -> None:
+    """Holds ``directory`` as a process of the machine ``host`` whose heart beats once; then says whether it still does.
+
+    Of another machine nobody can see which processes live there.
+    """
+    if host:
+        socket.gethostname = lambda: host
+    claims.HEARTBEAT_S = 3600.0
+    with claimed(directory) as claim:
         held.set()
-        time.sleep(600)
+        asked.wait()
+        try:
+            claim.confirm()
+            answer.put("ours")
+        except Claimed as error:
+            answer.put(str(error))
 
 
 def compete(directory: Path, barrier: Barrier, winners: Any) -> None:
@@ -40,27 +56,78 @@ def compete(directory: Path, barrier: Barrier, winners: Any) -> None:
         pass
 
 
+class Other:
+    """Another process that holds ``directory``."""
+
+    def __init__(self, directory: Path, host: str = "") -> None:
+        self.held, self.asked, self.answer = processes.Event(), processes.Event(), processes.Queue()
+        arguments = (directory, self.held, self.asked, self.answer, host)
+        self.process = processes.Process(target=hold, args=arguments, daemon=True)
+        self.process.start()
+        assert self.held.wait(60)
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.join()
+
+    def ask(self) -> str:
+        """Whether it can confirm its claim."""
+        self.asked.set()
+        return str(self.answer.get(timeout=60))
+
+
 @pytest.fixture
-def other(tmp_path: Path) -> Iterator[Any]:
-    """Another process that holds ``tmp_path``."""
-    held = processes.Event()
-    process = processes.Process(target=hold, args=(tmp_path, held))
-    process.start()
-    assert held.wait(60)
-    yield process
-    process.kill()
-    process.join()
+def other(tmp_path: Path) -> Iterator[Other]:
+    there = Other(tmp_path)
+    yield there
+    there.end()
 
 
-def test_a_claimed_directory_is_refused_and_its_owner_named(tmp_path: Path, other: Any) -> None:
-    with pytest.raises(Claimed, match=f"process {other.pid}"), claimed(tmp_path):
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[Other]:
+    there = Other(tmp_path, "elsewhere")
+    yield there
+    there.end()
+
+
+def age(path: Path, seconds: float) -> None:
+    moment = time.time() - seconds
+    os.utime(path, (moment, moment))
+
+
+class FailingFileSystem:
+    """Fails with ``number`` whoever lists a directory or dates a file, as a file server does that is restarted."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+        self.fails, self.failed, self.number = False, 0, number
+        for name in ("listdir", "scandir", "utime"):
+            monkeypatch.setattr(os, name, self._wrapped(getattr(os, name)))
+
+    def _wrapped(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapper(*arguments: Any, **options: Any) -> Any:
+            if self.fails:
+                self.failed += 1
+                raise OSError(self.number, os.strerror(self.number))
+            return call(*arguments, **options)
+
+        return wrapper
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_claimed_directory_is_refused_and_its_owner_named(tmp_path: Path, other: Other) -> None:
+    with pytest.raises(Claimed, match=f"process {other.process.pid}"), claimed(tmp_path):
         pass
     assert holder(tmp_path)[1]
 
 
-def test_what_a_killed_process_held_is_taken_over_at_once(tmp_path: Path, other: Any) -> None:
-    other.kill()
-    other.join()
+def test_what_a_killed_process_held_is_taken_over_at_once(tmp_path: Path, other: Other) -> None:
+    other.end()
     with claimed(tmp_path) as claim:
         claim.check()
         assert len(list(tmp_path.glob("claim.*"))) == 1
@@ -77,24 +144,101 @@ def test_of_many_at_once_one_gets_it(tmp_path: Path) -> None:
     assert winners.empty()
 
 
-def test_a_silent_owner_on_another_machine_is_relieved_and_notices(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_silent_owner_on_another_machine_is_relieved_and_notices(tmp_path: Path, elsewhere: Other) -> None:
+    with pytest.raises(Claimed, match="on elsewhere"), claimed(tmp_path):
+        pass
+    age(tmp_path / "claim.0", claims.SILENT_S + 1)
+    with claimed(tmp_path) as successor:
+        assert "taken over" in elsewhere.ask()
+        successor.confirm()
+
+
+def test_an_owner_whose_claim_was_deleted_by_hand_and_taken_by_another_notices(tmp_path: Path, other: Other) -> None:
+    (tmp_path / "claim.0").unlink()
+    with claimed(tmp_path) as second:
+        assert "taken over" in other.ask()
+        second.confirm()
+
+
+def test_a_claim_dated_in_the_future_is_taken_over(tmp_path: Path, elsewhere: Other) -> None:
+    age(tmp_path / "claim.0", -86400)
+    with claimed(tmp_path) as successor:
+        successor.confirm()
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO])
+def test_one_error_of_the_file_system_does_not_end_the_heartbeat(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    monkeypatch.setattr(claims, "HEARTBEAT_S", 3600.0)
-    with claimed(tmp_path) as silent:
-        path = next(tmp_path.glob("claim.*"))
-        silent._text = json.dumps(json.loads(path.read_text()) | {"host": "elsewhere"})
-        path.write_text(silent._text)
-        with pytest.raises(Claimed), claimed(tmp_path):
+    monkeypatch.setattr(claims, "HEARTBEAT_S", 0.02)
+    file_system = FailingFileSystem(monkeypatch, number)
+    with claimed(tmp_path) as claim:
+        file_system.fails = True
+        until(lambda: file_system.failed > 2)
+        assert holder(tmp_path)[1], "what cannot be read is not known to be dead"
+        assert last_sign(tmp_path) is None
+        with pytest.raises(OSError), claimed(tmp_path):  # noqa: PT011
             pass
-        long_ago = time.time() - claims.SILENT_S - 1
-        os.utime(path, (long_ago, long_ago))
-        monkeypatch.setattr(claims, "HEARTBEAT_S", 0.05)
-        with claimed(tmp_path) as successor:
-            silent._beat_once()
-            with pytest.raises(Claimed, match="taken over"):
-                silent.check()
-            successor.check()
+        file_system.fails = False
+        age(tmp_path / "claim.0", 1000)
+        until(lambda: (tmp_path / "claim.0").stat().st_mtime > time.time() - 500)
+        claim.check()
+        claim.confirm()
+
+
+def test_an_owner_that_cannot_give_signs_stops_with_a_checkpoint_before_others_may_take_over(
+    overrides: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    monkeypatch.setattr(claims, "HEARTBEAT_S", 0.02)
+    monkeypatch.setattr(claims, "GIVE_UP_S", 0.5)
+    file_system = FailingFileSystem(monkeypatch, errno.ESTALE)
+
+    def fail() -> bool:
+        file_system.fails = True
+        return False
+
+    with pytest.raises(Stopped):
+        run(compose(overrides("recipe.epochs=100000")), should_stop=fail)
+    file_system.fails = False
+    assert caplog.text.count("no sign of life could be left") == 1
+    assert next(tmp_path.rglob("claim.0")).stat().st_mtime > time.time() - claims.SILENT_S
+    assert list(tmp_path.rglob("checkpoint.pt"))
+
+
+@pytest.mark.parametrize("content", [b"", b"[1]", b"garbage", b"\xff\xfe", b'{"host": "x"}', b"[" * 99999])
+def test_a_claim_with_foreign_content_is_that_of_an_unknown_process(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "claim.0").write_bytes(content)
+    (tmp_path / "claim.\u00b2").touch()
+    (tmp_path / "claim.7").mkdir()
+    with pytest.raises(Claimed, match="unknown process"), claimed(tmp_path):
+        pass
+    age(tmp_path / "claim.0", claims.SILENT_S + 1)
+    with claimed(tmp_path) as claim:
+        claim.confirm()
+
+
+def test_a_claim_of_a_later_version_names_its_owner(tmp_path: Path) -> None:
+    owner = {"host": "node7", "pid": 5, "space": "", "job": "", "token": "new"}
+    (tmp_path / "claim.0").write_text(json.dumps(owner))
+    assert str(holder(tmp_path)[0]) == "process 5 on node7"
+
+
+def claim_on_a_full_disk(directory: Path, told: Any) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    try:
+        with claimed(directory):
+            pass
+    except OSError as error:
+        told.put(error.errno)
+
+
+def test_a_claim_that_could_not_be_written_is_not_left_behind(tmp_path: Path) -> None:
+    told = processes.Queue()
+    process = processes.Process(target=claim_on_a_full_disk, args=(tmp_path, told))
+    process.start()
+    assert told.get(timeout=60) == errno.EFBIG
+    process.join()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_living_owner_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

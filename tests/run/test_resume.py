@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
+import os
 import random
 import resource
 import shutil
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from dst.config import compose
 from dst.data import store
@@ -138,6 +140,122 @@ def test_with_no_usable_checkpoint_the_run_begins_again(
     assert outcome(folder)["epochs"] == expected["epochs"]
 
 
+def changed(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+    """Writes ``checkpoint.pt`` anew with a change to what it holds."""
+
+    def write(folder: Path) -> None:
+        state = torch.load(folder / "checkpoint.pt")
+        change(state)
+        torch.save(state, folder / "checkpoint.pt")
+
+    return write
+
+
+def a_directory(folder: Path) -> None:
+    (folder / "checkpoint.pt").unlink()
+    (folder / "checkpoint.pt").mkdir()
+
+
+NOT_OURS: dict[str, Callable[[Path], None]] = {
+    "of another model": changed(lambda state: state["training"]["model"].popitem()),
+    "of another run": changed(lambda state: state.update(run_id="0123456789abcdef")),
+    "without a key": changed(lambda state: state["training"].pop("tally")),
+    "at no step": changed(lambda state: state["training"].update(step="12")),
+    "in another epoch": changed(lambda state: state["training"].update(epoch=1)),
+    "without results": changed(lambda state: state["training"].update(best=None)),
+    "no dict": lambda folder: torch.save([1, 2], folder / "checkpoint.pt"),
+    "a directory": a_directory,
+}
+
+
+def test_a_checkpoint_that_is_not_this_runs_falls_back_to_the_one_before_and_is_kept_aside(
+    overrides: Overrides, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected, _ = undisturbed(overrides, tmp_path, "recipe.epochs=8", "checkpoint.minutes=0")
+    cfg, folder = stopped_run(overrides, tmp_path)
+    shutil.copytree(folder, tmp_path / "stopped run")
+    for damage, spoil in NOT_OURS.items():
+        shutil.rmtree(folder)
+        shutil.copytree(tmp_path / "stopped run", folder)
+        spoil(folder)
+        caplog.clear()
+        with caplog.at_level("INFO", logger="dst"):
+            run(cfg)
+        assert "checkpoint.pt is damaged and passed over" in caplog.text, damage
+        assert "resuming run" in caplog.text, damage
+        assert outcome(folder) == expected, damage
+        assert (folder / "checkpoint.damaged.pt").exists(), damage
+
+
+def edited(name: str, edit: Callable[[list[bytes]], list[bytes]]) -> Callable[[Path], None]:
+    """Changes the lines of a log."""
+
+    def write(folder: Path) -> None:
+        (folder / name).write_bytes(b"".join(edit((folder / name).read_bytes().splitlines(keepends=True))))
+
+    return write
+
+
+FOREIGN = [b"\xff\xfe\n", b"[]\n", b"7\n", b'{"epoch": "two"}\n', b"{}\n", b"[" * 99999 + b"\n", b'{"epoch": 2, "st']
+LOGS: dict[str, tuple[Callable[[Path], None], bool]] = {
+    "foreign lines": (edited("metrics.jsonl", lambda lines: [lines[0], *FOREIGN[:-1], *lines[1:], FOREIGN[-1]]), True),
+    "doubled lines": (edited("metrics.jsonl", lambda lines: [line for line in lines for _ in range(2)]), True),
+    "doubled updates": (edited("topology.jsonl", lambda lines: lines + lines), True),
+    "a line lost": (edited("metrics.jsonl", lambda lines: lines[1:]), False),
+    "an update changed": (edited("topology.jsonl", lambda lines: [lines[0].replace(b"5", b"6"), *lines[1:]]), False),
+    "no log": (lambda folder: (folder / "metrics.jsonl").unlink(), False),
+}
+
+
+def test_log_lines_lost_or_doubled_or_foreign_are_noticed_and_the_results_complete(
+    overrides: Overrides, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected, _ = undisturbed(overrides, tmp_path, "recipe.epochs=8", "checkpoint.minutes=0")
+    cfg, folder = stopped_run(overrides, tmp_path)
+    shutil.copytree(folder, tmp_path / "stopped run")
+    for damage, (spoil, can_go_on) in LOGS.items():
+        shutil.rmtree(folder)
+        shutil.copytree(tmp_path / "stopped run", folder)
+        spoil(folder)
+        caplog.clear()
+        with caplog.at_level("INFO", logger="dst"):
+            run(cfg)
+        assert ("resuming run" in caplog.text) == can_go_on, damage
+        assert ("as they were written" in caplog.text) == (not can_go_on), damage
+        assert outcome(folder) == expected, damage
+
+
+def test_a_checkpoint_that_does_not_say_what_it_stands_on_is_resumed_too(
+    overrides: Overrides, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected, _ = undisturbed(overrides, tmp_path, "recipe.epochs=8", "checkpoint.minutes=0")
+    cfg, folder = stopped_run(overrides, tmp_path)
+    changed(lambda state: (state.pop("run_id"), state.pop("logs")))(folder)
+    edited("metrics.jsonl", lambda lines: [*FOREIGN[:-1], *lines])(folder)
+    with caplog.at_level("INFO", logger="dst"):
+        run(cfg)
+    assert "damaged" not in caplog.text
+    assert "resuming run" in caplog.text
+    assert outcome(folder) == expected
+
+
+def test_what_killed_processes_left_is_gone_after_the_next_start(overrides: Overrides, tmp_path: Path) -> None:
+    cfg, folder = stopped_run(overrides, tmp_path, "checkpoint.keep=nothing")
+    shutil.copytree(folder, tmp_path / "stopped run")
+    (folder / ".checkpoint.pt.12345.tmp").touch()
+    (folder / "claim.3").write_bytes(b"{}")
+    os.utime(folder / "claim.3", (0, 0))
+    run(cfg)
+    finished = {"config.yaml", "masks.pt", "metrics.jsonl", "summary.json", "topology.jsonl"}
+    assert {path.name for path in folder.iterdir()} == finished
+    for name in ("checkpoint.pt", "checkpoint.previous.pt"):  # as if it had been killed right after the summary
+        shutil.copy(tmp_path / "stopped run" / name, folder)
+    (folder / "claim.0").write_bytes(b"{}")
+    os.utime(folder / "claim.0", (0, 0))
+    run(cfg)
+    assert {path.name for path in folder.iterdir()} == finished
+
+
 def with_little_space(cfg: Any, limit: int, told: Any) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     try:
@@ -149,7 +267,7 @@ def with_little_space(cfg: Any, limit: int, told: Any) -> None:
 def test_a_full_disk_is_one_line_and_the_last_good_state_is_kept(overrides: Overrides, tmp_path: Path) -> None:
     expected, _ = undisturbed(overrides, tmp_path, "recipe.epochs=8", "checkpoint.minutes=0")
     cfg, folder = stopped_run(overrides, tmp_path)
-    before = (folder / "checkpoint.pt").read_bytes()
+    before, older = (folder / "checkpoint.pt").read_bytes(), (folder / "checkpoint.previous.pt").read_bytes()
     told = multiprocessing.get_context("forkserver").Queue()
     process = in_a_process(with_little_space, cfg, len(before) // 2, told)
     line = told.get(timeout=60)
@@ -157,6 +275,7 @@ def test_a_full_disk_is_one_line_and_the_last_good_state_is_kept(overrides: Over
     assert line.startswith("no space left to write")
     assert "\n" not in line
     assert (folder / "checkpoint.pt").read_bytes() == before
+    assert (folder / "checkpoint.previous.pt").read_bytes() == older
     assert not list(folder.glob("*.tmp")) + list(folder.glob(".*.tmp"))
     run(cfg)
     assert outcome(folder) == expected
