@@ -204,7 +204,7 @@ def make_sparsity(
         growth=build("growth", config.growth),
         update_period=config.update_period.steps,
         prune_fraction=build("prune_fraction", {k: v for k, v in config.prune_fraction.items() if k != "stop_at"}),
-        total_steps=total_steps,
+        total_steps=total_steps or 1,  # recipe.epochs=0 takes no step
         stop_at=config.prune_fraction["stop_at"],
         scope=config.sparsity.scope,
         momentum=config.sparsity.momentum,

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from dst.sparsity.checks import check_share
+
 Shape = Sequence[int]
 
 
@@ -22,12 +24,17 @@ def layer_densities(shapes: Sequence[Shape], density: float, distribution: str =
             (Gale et al., 2019: a convolution that comes first stays dense, the last layer keeps 20 % at least).
 
     Raises:
-        ValueError: for a density outside (0, 1], an unknown distribution or one that the density cannot pay for.
+        ValueError: for a density outside (0, 1], a shape without weights or with less than two dimensions, an unknown
+            distribution or one that the density cannot pay for.
     """
-    if not 0 < density <= 1:
-        raise ValueError(f"density={density}: must lie in (0, 1]")
+    check_share("density", density, above_zero=True)
     if distribution not in DISTRIBUTIONS:
         raise ValueError(f"distribution={distribution!r}: choose one of {', '.join(DISTRIBUTIONS)}")
+    if not shapes:
+        raise ValueError("shapes is empty: give the shape of one weight or more")
+    for shape in shapes:
+        if len(shape) < 2 or min(shape) < 1:
+            raise ValueError(f"a weight of shape {tuple(shape)} cannot be sparse: it needs two dimensions of 1 or more")
     sizes = [math.prod(shape) for shape in shapes]
     return DISTRIBUTIONS[distribution](shapes, sizes, density)
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 import inspect
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dst.seeds import generator, stream_seed
+from dst.sparsity.batches import batches, joined, rows
+from dst.sparsity.checks import check_choice, check_optimizer, check_share, check_whole
 from dst.sparsity.criteria import Criterion
-from dst.sparsity.distribution import draw_mask, layer_densities
 from dst.sparsity.growth import Growth
-from dst.sparsity.layer import SparseLayer
-from dst.sparsity.registry import make_criterion, make_growth, make_schedule
-from dst.sparsity.schedule import Schedule
+from dst.sparsity.layer import SparseLayer, draw_layers
+from dst.sparsity.registry import named_or_given
+from dst.sparsity.schedule import Cosine, Schedule
 from dst.sparsity.topology import grow_highest, prune_lowest
 from dst.sparsity.weights import dense_weights, describe_dense, linear_maps
 
@@ -28,9 +29,6 @@ _ELEMENTWISE = [inspect.unwrap(kind.step) for kind in (torch.optim.SGD, torch.op
 
 _Counts = dict[str, dict[str, Any]]
 """Per layer: how many weights are active, were pruned and were grown."""
-
-_SMALL = 2**17
-"""Weights of a layer up to which the calls cost more than the selection, so that several layers share them."""
 
 
 class DynamicSparsity:
@@ -65,7 +63,9 @@ class DynamicSparsity:
         tied_embeddings: whether a linear layer's weight that is an embedding's too becomes sparse.
 
     Raises:
-        ValueError: for values outside these, or a model without a layer whose weights could be sparse.
+        ValueError: for values outside these, a model without a layer whose weights could be sparse, an optimizer of
+            another model or one whose step needs a closure (LBFGS).
+        TypeError: for a criterion, growth, schedule or optimizer that is none.
     """
 
     def __init__(
@@ -86,18 +86,16 @@ class DynamicSparsity:
         seed: int = 0,
         tied_embeddings: bool = False,
     ) -> None:
-        self.optimizer = optimizer
-        self._elementwise = inspect.unwrap(type(optimizer).step) in _ELEMENTWISE
-        self.criterion = make_criterion(criterion) if isinstance(criterion, str) else criterion
-        self.growth = make_growth(growth) if isinstance(growth, str) else growth
+        self.criterion = named_or_given("criterion", Criterion, criterion)
+        self.growth = named_or_given("growth", Growth, growth)
         if isinstance(prune_fraction, (int, float)):
-            prune_fraction = make_schedule("cosine", initial=float(prune_fraction))
-        self.schedule = make_schedule(prune_fraction) if isinstance(prune_fraction, str) else prune_fraction
+            prune_fraction = Cosine(float(prune_fraction))
+        self.schedule = named_or_given("prune_fraction", Schedule, prune_fraction)
         self.update_period = update_period
+        self.scope, self.momentum, self.seed = scope, momentum, seed
+        self._check(total_steps, stop_at)
         # rounded, for 0.55 · 100 is 55.00000000000001, before which step 55 would come
         self.stop_step = round(stop_at * total_steps, 6) if total_steps is not None else None
-        self.scope, self.momentum, self.seed = scope, momentum, seed
-        self._check()
 
         maps = list(linear_maps(model, tied_embeddings=tied_embeddings))
         if not maps:
@@ -105,15 +103,10 @@ class DynamicSparsity:
                 f"{type(model).__name__} has no Linear or Conv layer, nor one register_linear was told of, whose "
                 "weights could be sparse and are not frozen"
             )
-        layers = [(name, weight, part) for name, weight, parts in maps for part in parts or (None,)]
-        shapes = [weight[part.rows].shape if part else weight.shape for _, weight, part in layers]
-        draws = generator(seed, "masks")
-        self.layers = [
-            SparseLayer(name, weight, draw_mask(shape, layer_density, draws), part)
-            for (name, weight, part), shape, layer_density in zip(
-                layers, shapes, layer_densities(shapes, density, distribution), strict=True
-            )
-        ]
+        check_optimizer(optimizer, [weight for _, weight, _ in maps])
+        self.optimizer = optimizer
+        self._elementwise = inspect.unwrap(type(optimizer).step) in _ELEMENTWISE
+        self.layers = draw_layers(maps, density, distribution, generator(seed, "masks"))
         dense = dense_weights(model, tied_embeddings=tied_embeddings)
         self.dense_parameters = sum(weight.numel() for weight in dense.values())
         if dense:
@@ -124,18 +117,18 @@ class DynamicSparsity:
         device = self.layers[0].weight.device
         self._generator = torch.Generator(device=device)
 
-    def _check(self) -> None:
-        if self.scope not in ("local", "global"):
-            raise ValueError(f"scope={self.scope!r}: choose local or global")
-        if self.momentum not in ("masked", "dense"):
-            raise ValueError(f"momentum={self.momentum!r}: choose masked or dense")
-        if not 0 <= self.schedule.initial <= 1:
-            raise ValueError(f"prune_fraction={self.schedule.initial}: must lie in [0, 1]")
+    def _check(self, total_steps: int | None, stop_at: float) -> None:
+        check_choice("scope", self.scope, ("local", "global"))
+        check_choice("momentum", self.momentum, ("masked", "dense"))
+        check_share("prune_fraction", self.schedule.initial)
+        check_share("stop_at", stop_at)
+        check_whole("seed", self.seed, 0, "0 or more")
+        if total_steps is not None:
+            check_whole("total_steps", total_steps, 1, "1 step or more")
         if self.update_period is None:
             return
-        if self.update_period < 1:
-            raise ValueError(f"update_period={self.update_period}: must be 1 step or more, or None")
-        if self.stop_step is None:
+        check_whole("update_period", self.update_period, 1, "1 step or more, or None")
+        if total_steps is None:
             raise ValueError("total_steps is needed to know when the topology updates end; or set update_period=None")
         if self.growth.signal == "momentum" and self.momentum != "dense":
             raise ValueError("momentum growth needs the momentum of inactive weights: set momentum='dense'")
@@ -193,11 +186,11 @@ class DynamicSparsity:
     def _update_local(self, competing: list[SparseLayer], fraction: float) -> _Counts:
         """Every layer by itself; small layers of one size are selected from at once, as rows of one tensor."""
         counts: _Counts = {}
-        for layers in _batches(competing):
+        for layers in batches(competing):
             n = [math.ceil(fraction * layer.n_active) for layer in layers]
-            mask, weight = _rows(layer.mask for layer in layers), _rows(layer.weight for layer in layers)
-            kept = prune_lowest(_rows(self._importance(layers)), weight, mask, n, by_sign=self.criterion.by_sign)
-            grown = grow_highest(_rows(self._promise(layers)), kept, n)
+            mask, weight = rows(layer.mask for layer in layers), rows(layer.weight for layer in layers)
+            kept = prune_lowest(rows(self._importance(layers)), weight, mask, n, by_sign=self.criterion.by_sign)
+            grown = grow_highest(rows(self._promise(layers)), kept, n)
             for layer, row, changed in zip(layers, grown, n, strict=True):
                 self._set_mask(layer, row.view(layer.mask.shape))
                 counts[layer.name] = {"active": layer.n_active, "pruned": changed, "grown": changed}
@@ -205,13 +198,13 @@ class DynamicSparsity:
 
     def _update_global(self, layers: list[SparseLayer], fraction: float) -> _Counts:
         """All layers as one; how many weights each gains or loses is then known to the device alone."""
-        mask, weight = _joined(layer.mask for layer in layers), _joined(layer.weight for layer in layers)
+        mask, weight = joined(layer.mask for layer in layers), joined(layer.weight for layer in layers)
         active = sum(layer.n_active for layer in layers)
         if len(layers) < len(self.layers):  # of some of the layers only the device knows the count
             active = int(mask.sum())
         n = math.ceil(fraction * active)
-        kept = prune_lowest(_joined(self._importance(layers)), weight, mask, n, by_sign=self.criterion.by_sign)
-        grown = grow_highest(_joined(self._promise(layers)), kept, n)
+        kept = prune_lowest(joined(self._importance(layers)), weight, mask, n, by_sign=self.criterion.by_sign)
+        grown = grow_highest(joined(self._promise(layers)), kept, n)
         counts: _Counts = {}
         sizes = [layer.weight.numel() for layer in layers]
         parts = zip(layers, mask.split(sizes), kept.split(sizes), grown.split(sizes), strict=True)
@@ -303,22 +296,3 @@ class DynamicSparsity:
         self.steps = state["steps"]
         for layer in self.layers:
             layer.restore(state["masks"][layer.parameter_name], state["explored"][layer.parameter_name])
-
-
-def _batches(layers: list[SparseLayer]) -> list[list[SparseLayer]]:
-    """Returns layers in the order of the model, small ones of one size together."""
-    batches: dict[object, list[SparseLayer]] = {}
-    for layer in layers:
-        size = layer.weight.numel()
-        batches.setdefault(size if size <= _SMALL else layer.name, []).append(layer)
-    return list(batches.values())
-
-
-def _rows(tensors: Iterable[Tensor]) -> Tensor:
-    """Returns tensors of one size as the rows of a matrix; a view of it where there is only one."""
-    rows = [tensor.detach().reshape(1, -1) for tensor in tensors]
-    return rows[0] if len(rows) == 1 else torch.cat(rows)
-
-
-def _joined(tensors: Iterable[Tensor]) -> Tensor:
-    return torch.cat([tensor.flatten() for tensor in tensors])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
+from dst.sparsity.distribution import draw_mask, layer_densities
 from dst.sparsity.weights import Part
 
 _INTEGER = {
@@ -83,3 +86,23 @@ class SparseLayer:
         """Zeroes the gradient of the inactive weights, if there is a gradient."""
         if self.parameter.grad is not None:
             self.apply_mask(self.gradient)
+
+
+def draw_layers(
+    maps: Iterable[tuple[str, nn.Parameter, tuple[Part, ...]]],
+    density: float,
+    distribution: str,
+    draws: torch.Generator,
+) -> list[SparseLayer]:
+    """Returns a layer for each weight that :func:`~dst.sparsity.weights.linear_maps` yields, or for each of its parts.
+
+    Raises:
+        ValueError: as :func:`~dst.sparsity.layer_densities`, or for a weight whose type cannot be masked.
+    """
+    layers = [(name, weight, part) for name, weight, parts in maps for part in parts or (None,)]
+    shapes = [weight[part.rows].shape if part else weight.shape for _, weight, part in layers]
+    densities = layer_densities(shapes, density, distribution)
+    return [
+        SparseLayer(name, weight, draw_mask(shape, share, draws), part)
+        for (name, weight, part), shape, share in zip(layers, shapes, densities, strict=True)
+    ]

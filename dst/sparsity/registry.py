@@ -2,36 +2,68 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
-from dst.components import build, component
+from dst.errors import UserError
 from dst.sparsity.criteria import Criterion
 from dst.sparsity.growth import Growth
 from dst.sparsity.schedule import Schedule
+
+T = TypeVar("T")
+
+
+class UnknownChoice(UserError, ValueError):
+    """A name or parameter there is not: the user's mistake in a command, a ValueError in anybody's own loop."""
 
 
 def make_criterion(name: str, **params: Any) -> Criterion:
     """Returns the criterion ``name`` of the config group ``criterion``, e.g. ``make_criterion("mest", lam=0.1)``.
 
     Raises:
-        UserError: for a name or parameter there is not; it says which there are.
+        UnknownChoice: a ValueError, for a name or parameter there is not; it says which there are.
     """
-    criterion: Criterion = build("criterion", component("criterion", name) | params)
+    criterion: Criterion = _make("criterion", name, params)
     return criterion
 
 
 def make_growth(name: str, **params: Any) -> Growth:
-    """Returns the growth rule ``name`` of the config group ``growth``; raises UserError for an unknown one."""
-    growth: Growth = build("growth", component("growth", name) | params)
+    """Returns the growth rule ``name`` of the config group ``growth``; raises UnknownChoice for an unknown one."""
+    growth: Growth = _make("growth", name, params)
     return growth
 
 
 def make_schedule(name: str, **params: Any) -> Schedule:
-    """Returns the schedule ``name`` of the group ``prune_fraction``; raises UserError for an unknown one.
+    """Returns the schedule ``name`` of the group ``prune_fraction``; raises UnknownChoice for an unknown one.
 
     ``stop_at``, which the group has too, is not the schedule's but :class:`~dst.sparsity.DynamicSparsity`'s.
     """
-    node = component("prune_fraction", name) | params
-    node.pop("stop_at", None)
-    schedule: Schedule = build("prune_fraction", node)
+    schedule: Schedule = _make("prune_fraction", name, params)
     return schedule
+
+
+def named_or_given(group: str, kind: type[T], value: T | str) -> T:
+    """Returns ``value``, an object of ``kind``, or what ``value`` names in the config group.
+
+    Raises:
+        UnknownChoice: for an unknown name.
+        TypeError: for anything else.
+    """
+    made = _make(group, value, {}) if isinstance(value, str) else value
+    if not isinstance(made, kind):
+        from dst.components import options
+
+        names = ", ".join(options(group))
+        raise TypeError(f"{group}={value!r}: give a {kind.__name__} or the name of one: {names}")
+    return made
+
+
+def _make(group: str, name: str, params: dict[str, Any]) -> Any:
+    from dst.components import build, component  # which read YAML; who names nothing needs no Hydra
+
+    try:
+        node = component(group, name) | params
+        if group == "prune_fraction":
+            node.pop("stop_at", None)
+        return build(group, node)
+    except UserError as error:
+        raise UnknownChoice(str(error)) from error

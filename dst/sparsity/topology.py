@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dst.sparsity.criteria import Criterion
 from dst.sparsity.growth import Growth
-from dst.sparsity.registry import make_criterion, make_growth
+from dst.sparsity.registry import named_or_given
 
 Count = int | Sequence[int]
 
@@ -38,7 +38,7 @@ def prune_mask(
     Raises:
         ValueError: if a layer has fewer active weights than ``n_prune``.
     """
-    criterion = make_criterion(criterion) if isinstance(criterion, str) else criterion
+    criterion = named_or_given("criterion", Criterion, criterion)
     return prune_lowest(criterion(weight, grad, generator), weight, mask, n_prune, by_sign=criterion.by_sign)
 
 
@@ -62,7 +62,7 @@ def grow_mask(
     Raises:
         ValueError: if a layer has fewer inactive weights than ``n_grow``.
     """
-    growth = make_growth(growth) if isinstance(growth, str) else growth
+    growth = named_or_given("growth", Growth, growth)
     return grow_highest(growth(weight, grad, generator), mask, n_grow)
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from dst.sparsity import DynamicSparsity
 from tests.sparsity.networks import BIG, Layers, Net, assert_inactive_is_exactly_zero, counts, equal, sparse
 
 
@@ -50,6 +51,20 @@ def test_weights_that_became_nan_do_not_change_the_count(criterion: str) -> None
         ({"update_period": 0}, r"update_period=0: must be 1 step or more, or None"),
         ({"total_steps": None}, r"total_steps is needed [^\n]*update_period=None"),
         ({"growth": "momentum"}, r"momentum growth needs [^\n]*momentum='dense'"),
+        ({"density": torch.nan}, r"density=nan: must lie in \(0, 1\]"),
+        ({"density": "0.1"}, r"density='0\.1': must lie in \(0, 1\]"),
+        ({"prune_fraction": torch.nan}, r"prune_fraction=nan: must lie in \[0, 1\]"),
+        ({"update_period": 1.5}, r"update_period=1\.5: must be a whole number"),
+        ({"update_period": -1}, r"update_period=-1: must be 1 step or more, or None"),
+        *(({"stop_at": value}, rf"stop_at={value}: must lie in \[0, 1\]") for value in (torch.nan, 2, -1, 7)),
+        ({"seed": -1}, r"seed=-1: must be 0 or more"),
+        ({"seed": 1.5}, r"seed=1\.5: must be a whole number"),
+        ({"total_steps": -1}, r"total_steps=-1: must be 1 step or more"),
+        ({"total_steps": 0, "update_period": None}, r"total_steps=0: must be 1 step or more"),
+        ({"total_steps": 1.5}, r"total_steps=1\.5: must be a whole number"),
+        ({"criterion": "nope"}, r"criterion=nope: unknown; choose one of magnitude, mest, [^\n]*snip"),
+        ({"growth": "gradients"}, r"growth=gradients: unknown; did you mean gradient\? [^\n]*random"),
+        ({"prune_fraction": "cosin"}, r"prune_fraction=cosin: unknown; did you mean cosine\? [^\n]*linear"),
     ],
 )
 def test_a_wrong_setting_is_refused_in_one_line_before_the_model_is_touched(wrong: dict[str, Any], line: str) -> None:
@@ -62,6 +77,43 @@ def test_a_wrong_setting_is_refused_in_one_line_before_the_model_is_touched(wron
 def test_a_model_without_sparsifiable_layers_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^LayerNorm has no Linear or Conv layer"):
         sparse(nn.LayerNorm(4))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "line"),
+    [
+        ({"criterion": 5}, r"criterion=5: give a Criterion or the name of one: magnitude, [^\n]*snip"),
+        ({"growth": None}, r"growth=None: give a Growth or the name of one: gradient, [^\n]*random"),
+        ({"prune_fraction": None}, r"prune_fraction=None: give a Schedule or the name of one: [^\n]*cosine[^\n]*"),
+    ],
+)
+def test_what_is_no_criterion_growth_or_schedule_is_refused_with_the_names_there_are(
+    wrong: dict[str, Any], line: str
+) -> None:
+    with pytest.raises(TypeError, match=f"^{line}$"):
+        sparse(Net(), **wrong)
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+@pytest.mark.parametrize("distribution", ["erk", "er", "uniform", "uniform_plus"])
+def test_a_layer_without_weights_is_refused(distribution: str) -> None:
+    model = nn.Sequential(nn.Linear(0, 4), nn.Linear(4, 4))
+    with pytest.raises(ValueError, match=r"^a weight of shape \(4, 0\) cannot be sparse[^\n]*$"):
+        sparse(model, distribution=distribution)
+
+
+def test_an_optimizer_that_needs_a_closure_is_refused() -> None:
+    model = Net()
+    with pytest.raises(ValueError, match=r"^optimizer=LBFGS: moves the weights several times within a step[^\n]*SGD"):
+        DynamicSparsity(model, torch.optim.LBFGS(model.parameters()), update_period=None)
+
+
+def test_the_optimizer_of_another_model_is_refused() -> None:
+    optimizer = torch.optim.SGD(Net().parameters(), lr=0.1)
+    with pytest.raises(ValueError, match=r"^optimizer=SGD: holds none of the weights to be sparse[^\n]*$"):
+        DynamicSparsity(Net(), optimizer, update_period=None)
+    with pytest.raises(TypeError, match=r"^optimizer='sgd': give a torch optimizer[^\n]*$"):
+        DynamicSparsity(Net(), "sgd", update_period=None)  # type: ignore[arg-type]
 
 
 def test_an_update_without_gradient_says_what_to_call_first() -> None:
