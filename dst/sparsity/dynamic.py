@@ -114,8 +114,7 @@ class DynamicSparsity:
         self.steps = 0
         self._unused: set[str] = set()
         self.updates: list[dict[str, Any]] = []
-        device = self.layers[0].weight.device
-        self._generator = torch.Generator(device=device)
+        self._generator = torch.Generator(self.layers[0].weight.device)
 
     def _check(self, total_steps: int | None, stop_at: float) -> None:
         check_choice("scope", self.scope, ("local", "global"))
@@ -154,6 +153,7 @@ class DynamicSparsity:
 
     def masked_step(self, take: Callable[[], object] | None = None) -> None:
         """The part of :meth:`step` that is the same every time: no update, nothing counted."""
+        self._follow()
         if self.momentum == "masked":  # no gradient, so no optimizer state
             for layer in self.layers:
                 layer.mask_gradient()
@@ -165,6 +165,7 @@ class DynamicSparsity:
     @torch.no_grad()
     def update(self) -> None:
         """Prunes and grows now, at the current weights and gradients."""
+        self._follow()
         fraction = self.schedule(self.steps, self.stop_step or math.inf)
         self._generator.manual_seed(stream_seed(self.seed, "growth", self.steps))
         layers = [layer for layer in self.layers if layer.parameter.grad is not None]
@@ -174,6 +175,13 @@ class DynamicSparsity:
         counts = update(layers, fraction) | self._left_out()
         counts = {layer.name: counts[layer.name] for layer in self.layers}
         self.updates.append({"step": self.steps, "prune_fraction": fraction, "layers": counts})
+
+    def _follow(self) -> None:
+        """Goes where the model is now, and to its type."""
+        for layer in self.layers:
+            layer.follow()
+        if self._generator.device != self.layers[0].mask.device:
+            self._generator = torch.Generator(self.layers[0].mask.device)
 
     def _left_out(self) -> _Counts:
         """The layers that the loss does not depend on: they keep their masks; each is named once."""

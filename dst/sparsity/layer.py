@@ -34,15 +34,28 @@ class SparseLayer:
 
     @torch.no_grad()
     def __init__(self, name: str, parameter: nn.Parameter, mask: Tensor, part: Part | None = None) -> None:
-        if parameter.dtype not in _INTEGER:
-            raise ValueError(f"{name}: weights of {parameter.dtype} cannot be masked; use float32, bfloat16 or float16")
         self.parameter_name, self.parameter, self._part = name, parameter, part
         self.name = f"{name}[{part.name}]" if part else name
-        self._bits = torch.empty_like(self.weight, dtype=_INTEGER[parameter.dtype])
+        self._bits = torch.empty_like(self.weight, dtype=self._integer(parameter))
         self.n_active = int(mask.sum())  # the mask is on the host still
         self.mask = torch.zeros_like(self.weight, dtype=torch.bool)
         self.explored = torch.zeros_like(self.mask)
         self.set_mask(mask.to(parameter.device))
+
+    def _integer(self, values: Tensor) -> torch.dtype:
+        """Returns the integers of the width of ``values``."""
+        if values.dtype not in _INTEGER:
+            raise ValueError(
+                f"{self.name}: weights of {values.dtype} cannot be masked; use float32, bfloat16 or float16"
+            )
+        return _INTEGER[values.dtype]
+
+    def follow(self) -> None:
+        """Takes the mask to where the parameter is now and to its width: the model may have been converted."""
+        device, integer = self.parameter.device, self._integer(self.parameter)
+        if self._bits.dtype != integer or self._bits.device != device:
+            self._bits = self._bits.to(device, integer)
+            self.mask, self.explored = self.mask.to(device), self.explored.to(device)
 
     def own(self, values: Tensor) -> Tensor:
         """Returns of ``values`` of the parameter's shape those of this layer, a view."""
@@ -76,7 +89,8 @@ class SparseLayer:
     @torch.no_grad()
     def apply_mask(self, values: Tensor) -> None:
         """Zeroes ``values`` of the weight's shape in place where the weight is inactive."""
-        values.view(self._bits.dtype).bitwise_and_(self._bits)
+        integer = self._integer(values)  # optimizer state may have another width than the weight
+        values.view(integer).bitwise_and_(self._bits.to(integer))
 
     def mask_weight(self) -> None:
         """Zeroes the inactive weights."""

@@ -9,7 +9,19 @@ import torch
 from torch import nn
 
 from dst.sparsity import DynamicSparsity
-from tests.sparsity.networks import BIG, Layers, Net, assert_inactive_is_exactly_zero, counts, equal, sparse
+from tests.sparsity.networks import (
+    BIG,
+    Layers,
+    Net,
+    assert_inactive_is_exactly_zero,
+    batch,
+    copied,
+    counts,
+    equal,
+    sparse,
+    states,
+    train,
+)
 
 
 @pytest.mark.parametrize("growth", ["random", "gradient"])
@@ -114,6 +126,24 @@ def test_the_optimizer_of_another_model_is_refused() -> None:
         DynamicSparsity(Net(), optimizer, update_period=None)
     with pytest.raises(TypeError, match=r"^optimizer='sgd': give a torch optimizer[^\n]*$"):
         DynamicSparsity(Net(), "sgd", update_period=None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("optimizer", "trained"), [("sgd", 3), ("nesterov", 3), ("rmsprop", 3), ("adamw", 0)])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+def test_a_model_converted_after_construction_goes_on(optimizer: str, trained: int, dtype: torch.dtype) -> None:
+    model = Net()
+    sparsity = sparse(model, optimizer, growth="gradient", total_steps=20)
+    train(model, sparsity, 1, trained)
+    before = copied(sparsity.masks)
+    model.to(dtype)
+    for step in range(4, 8):
+        sparsity.optimizer.zero_grad()
+        model(batch(step)[0].to(dtype)).square().mean().backward()
+        sparsity.step()
+        assert_inactive_is_exactly_zero(sparsity)
+    assert not equal(sparsity.masks, before)
+    assert counts(sparsity.masks) == counts(before)
+    assert all(not state[~mask].any() for state, mask in states(sparsity))
 
 
 def test_an_update_without_gradient_says_what_to_call_first() -> None:
