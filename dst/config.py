@@ -171,8 +171,12 @@ def checked(cfg: DictConfig | Config) -> Config:
         value = OmegaConf.select(node, key)
         if value is not None and not holds(value):
             raise UserError(f"{key}={value}: {valid_range}")
-    if config.growth.get("name") == "momentum" and config.sparsity.momentum != "dense":
-        raise UserError("sparsity.momentum=masked: growth=momentum needs the momentum of inactive weights; set dense")
+    by_momentum = getattr(resolve("growth", config.growth), "signal", None) == "momentum"
+    if by_momentum and config.sparsity.momentum != "dense":
+        raise UserError(
+            f"sparsity.momentum={config.sparsity.momentum}: growth={config.growth['name']} needs the momentum of "
+            "inactive weights; set dense"
+        )
     return config
 
 

@@ -52,6 +52,10 @@ def identifier(*overrides: str) -> str:
         ("+criterion.lambda=2", ["criterion.lambda=2"]),
         ("seed=-1", ["seed=-1"]),
         ("growth=momentum sparsity.momentum=masked", ["sparsity.momentum=masked", "set dense"]),
+        (
+            "growth._target_=dst.sparsity.MomentumGrowth growth.name=mine",
+            ["growth=mine needs the momentum", "set dense"],
+        ),
     ],
 )
 def test_a_mistake_is_one_line_with_the_key_the_value_and_what_is_valid(override: str, told: list[str]) -> None:
