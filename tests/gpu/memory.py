@@ -35,7 +35,7 @@ def _case(name: str, setup: Setup, device: torch.device, overrides: tuple[str, .
     with warnings_of_runs() as told:
         training = make_training(setup, config, device, STEPS)
         training.train_epoch(lambda: None)
-        ms = 1e3 * seconds(lambda: training.run_epoch(), device) / STEPS
+        ms = 1e3 * seconds(lambda: training.train_epoch(lambda: None), device) / STEPS
     values = {"step_ms": ms, "peak_mb": None, "reserved_mb": None, "refused": told}
     if device.type != "cuda":
         return Case(name, True, f"{ms:.0f} ms a step", values)

@@ -39,6 +39,8 @@ def _case(setup: Setup, chosen: dict[str, str], device: torch.device) -> None:
     set_numerics(config.precision, config.deterministic)
     training = make_training(setup, config, device, STEPS)
     training.train_epoch(lambda: None)  # allocates, and records
+    if training.graph and not training.graph.recorded:
+        raise Failed("the steps were not recorded")
     assert training.sparsity
     training.sparsity.pop_updates()
 
