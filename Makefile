@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 RUN := $(BIN)/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slurm test-slow lint bench clean
+.PHONY: help install demo test test-slurm test-slow lint bench gpu clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ lint: $(STAMP)  ## ruff and mypy
 
 bench: $(STAMP)  ## time training steps against the bare arithmetic; table and results/bench.json
 	$(RUN) tests.benchmarks
+
+gpu: $(STAMP)  ## what only a GPU can show, under ten minutes (PART=graph,sync DEVICE=cuda:1); a rehearsal without one
+	$(RUN) tests.gpu $(if $(PART),parts=$(PART)) $(if $(DEVICE),device=$(DEVICE))
 
 clean:  ## remove .venv, caches and build outputs; data, outputs and results stay
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
