@@ -108,7 +108,8 @@ def problems(sweep_dir: Path) -> list[dict[str, Any]]:
 def forgive(run_dir: Path) -> None:
     """Forgets that the run failed, so that it is tried again; what is no failure of ours is kept aside."""
     if not run_dir.is_dir():
-        keep_aside(run_dir)
+        if os.path.lexists(run_dir):
+            keep_aside(run_dir)
         return
     try:
         read_failure(run_dir)
