@@ -58,12 +58,6 @@ def runs_frame(rows: Sequence[Mapping[str, Any]] | pd.DataFrame) -> pd.DataFrame
     return frame[[*_FIRST, *middle, *_LAST]].sort_values(order, na_position="first").reset_index(drop=True)
 
 
-def choices(runs: pd.DataFrame) -> list[str]:
-    """Returns the columns that say what was chosen for a run."""
-    known = {"run_id", "status", *_LAST, *RESULTS}
-    return [name for name in runs.columns if name not in known and not name.startswith("version_")]
-
-
 def done(runs: pd.DataFrame) -> pd.DataFrame:
     """Returns the runs that have results."""
     return runs[runs["status"].isin(DONE)]

@@ -15,7 +15,7 @@ from analysis.frames import runs_frame
 from dst.atomic import atomic_file
 from dst.errors import UserError
 
-_FORMAT = 1
+_FORMAT = 2
 """Raised when rows come out differently for the same files, so that nothing old is reused."""
 
 

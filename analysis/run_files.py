@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.choices import flatten, parse_config
+from analysis.code import code_columns
 from analysis.frames import DONE
 
 READ = ("summary.json", "config.yaml", "metrics.jsonl", "failure.json")
@@ -69,7 +70,8 @@ def summary_columns(summary: Mapping[str, Any], run_id: str) -> dict[str, Any]:
         return {"reason": "summary.json: finished, but without test_acc"}
     versions = dict(summary.get("versions") or {})
     columns = {key: value for key, value in summary.items() if not isinstance(value, (dict, list, type(None)))}
-    return columns | {f"version_{name}": version for name, version in versions.items()}
+    versions = {f"version_{name}": version for name, version in versions.items()}
+    return columns | versions | code_columns(summary.get("code"))
 
 
 def _choices(config: Mapping[str, Any] | None) -> dict[str, Any]:
