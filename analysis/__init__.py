@@ -17,3 +17,7 @@ def __getattr__(name: str) -> Any:
 
         return getattr(collect, name)
     raise AttributeError(f"module {__name__} has no attribute {name}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

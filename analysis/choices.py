@@ -8,18 +8,15 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from dst.identity import decides, groups_of, method_of
 from dst.records import Damaged, parse_yaml
 
 _SECTION = re.compile(r"^(?=[^\s#-])", re.MULTILINE)
-_NO_CHOICE = ("tracker", "checkpoint", "device", "data_dir", "output_dir", "rerun")
-"""Groups that say how a run is done, and nothing about its result."""
+_NOT_SHOWN = ("tracker", "checkpoint", "device", "data_dir", "output_dir", "rerun")
+"""Groups that say how a run is done: no columns."""
 
-WITHOUT_EFFECT = {
-    "dense": ("criterion", "growth", "update_period", "prune_fraction", "sparsity", "distribution"),
-    "static": ("criterion", "growth", "update_period", "prune_fraction", "sparsity"),
-    "dst": (),
-}
-"""Groups that a method does not use; their columns are empty for its runs (as in ``dst.config.identity``)."""
+_NAMES_THE_GROUP = {"density": "value", "update_period": "steps"}
+"""The key after which a group's column is called like the group, where that is not ``name``."""
 
 
 def parse_config(text: str) -> dict[str, Any]:
@@ -49,39 +46,45 @@ def check_groups(config: Mapping[str, Any]) -> None:
             raise ValueError(f"no {group}: no run of this framework")
 
 
-def method_of(config: Mapping[str, Any]) -> str:
-    """Returns ``dense`` (no masks), ``static`` (masks that never change) or ``dst``."""
-    if (config.get("density") or {}).get("value") is None:
-        return "dense"
-    return "static" if (config.get("update_period") or {}).get("steps") is None else "dst"
-
-
 def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the choices of a resolved config as columns.
 
     A group's ``name`` (or single value) is the column of that name; its other keys are ``<group>_<key>``. Lists become
-    JSON text. Choices without effect are left out.
+    JSON text. Choices without effect on the run's result are left out.
     """
     method = method_of(config)
+    without_effect = set(groups_of("dst")) - set(groups_of(method))
     row: dict[str, Any] = {"method": method}
     for group, node in config.items():
-        if group in _NO_CHOICE or group in WITHOUT_EFFECT[method]:
+        if group in _NOT_SHOWN or group in without_effect:
             continue
         if not isinstance(node, Mapping):
             row[str(group)] = _plain(node)
             continue
         for key, value in node.items():
             if not str(key).startswith("_"):
-                row[_column(group, str(key))] = _plain(value)
+                row[column(f"{group}.{key}")] = _plain(value)
     if method == "dense":
         row["density"] = 1.0
     row["setup"] = f"{row.get('model')}/{row.get('dataset')}"
     return row
 
 
-def _column(group: str, key: str) -> str:
-    names_the_group = key == "name" or (group, key) in (("density", "value"), ("update_period", "steps"))
-    return group if names_the_group else f"{group}_{key}"
+def column(name: str) -> str:
+    """Returns the column of a config's key: ``recipe_lr`` of ``recipe.lr``, ``density`` of ``density.value``."""
+    group, _, key = name.partition(".")
+    return group if key == _NAMES_THE_GROUP.get(group, "name") else name.replace(".", "_")
+
+
+def key_of(name: str) -> str | None:
+    """Returns the config's own name of a column whose value decides a run's result; None for any other column."""
+    for group in groups_of("dst"):
+        if name == group:
+            return group if decides(group, _NAMES_THE_GROUP.get(group, "name")) else None
+        key = name.removeprefix(f"{group}_")
+        if key != name and decides(group, key) and column(f"{group}.{key}") == name:
+            return f"{group}.{key}"
+    return None
 
 
 def _plain(value: Any) -> Any:

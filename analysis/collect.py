@@ -18,6 +18,7 @@ from analysis.plan import missing_runs, read_planned
 from analysis.results import Memory, Results
 from analysis.run_files import read_run, signature
 from analysis.source import Source
+from analysis.where import matching, there_is
 from dst.errors import UserError
 from dst.outcome import DONE
 from dst.plan_file import PlannedRun
@@ -169,11 +170,10 @@ def _without(epochs: pa.Table, run_ids: set[str]) -> pa.Table:
 def _where(collection: Collection, expression: str | None) -> Collection:
     if expression is None:
         return collection
-    try:
-        runs = collection.runs.query(expression)
-        missing = collection.missing if collection.missing.empty else collection.missing.query(expression)
-    except Exception as error:  # pandas passes on whatever the expression raises
-        reason = " ".join(str(error).split())[:200]
-        example = '"density <= 0.2"'
-        raise UserError(f"where={expression}: {reason}; write a pandas expression such as {example}") from error
-    return replace(collection, runs=runs, missing=missing)
+    runs = collection.runs[matching(collection.runs, expression)]
+    missing = collection.missing.reindex(columns=collection.missing.columns.union(collection.runs.columns, sort=False))
+    kept = collection.missing[matching(missing, expression)]
+    if runs.empty and kept.empty and len(collection.runs):
+        found = there_is(collection.runs, expression)
+        raise UserError(f"where={expression}: keeps none of {len(collection.runs)} runs; there are {found}")
+    return replace(collection, runs=runs, missing=kept)

@@ -1,66 +1,95 @@
-"""Runs that may be compared: alike in every choice but those a figure is about."""
+"""Runs that may be compared: what varies among them is an axis, and nothing is averaged over different settings."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
-from analysis.frames import choices, done
+from analysis.choices import key_of
+from analysis.code import component_notes
+from analysis.frames import done
+from analysis.looks import natural
 
 AXES = ("setup", "model", "dataset", "method", "criterion", "growth", "density", "update_period", "seed")
-"""What figures and tables tell apart; in all else the runs of a setup must agree."""
-
-_SAME_RESULT = ("dataset_source", "dataset_root", "dataset_workers", "recipe")
-"""Choices that decide no result by themselves (as in ``dst.config.identity``)."""
+"""What every figure and table tells apart. Any other choice that varies within a setup is an axis of its own."""
 
 CELL = ["setup", "growth", "line", "density", "update_period"]
 """What runs of one cell, which differ in their seeds only, have in common."""
 
+_NO_EFFECT = ""
+"""Stands for the value of a choice that a run does not depend on, in :func:`_values`."""
+
 
 @dataclass(frozen=True)
 class Comparable:
-    """Finished runs of each setup that differ in nothing but :data:`AXES`.
+    """Finished runs that differ in nothing but the columns of :data:`CELL` and the seed.
 
     Attributes:
-        runs: with the column ``line``: the criterion, ``static`` or ``dense``.
+        runs: with the column ``line``: the criterion, ``static`` or ``dense``. A further choice that varies stands
+            behind the setup (``small_mlp/digits, recipe.lr=0.1``: a panel a value; runs that do not depend on it are
+            in every panel) or, where the panel would have but one line, behind the line (``magnitude, recipe.lr=0.1``).
         notes: what was left out and why, a line each.
     """
 
     runs: pd.DataFrame
     notes: tuple[str, ...] = ()
 
+    @property
+    def remarks(self) -> list[str]:
+        """The notes, and what else is to be known of the runs, for the foot of every table and figure."""
+        count = self.runs.loc[self.runs["status"] == "diverged", "run_id"].nunique()
+        diverged = [f"{count} diverged runs count with the accuracy they ended with"] if count else []
+        return [*self.notes, *diverged, *component_notes(self.runs)]
+
 
 def comparable(runs: pd.DataFrame) -> Comparable:
-    """Keeps, of each setup, the finished runs with the most common of every choice that is no axis.
+    """Returns the finished runs; those of a setup that vary in several further choices at once are left out.
 
-    A run in which a choice has no effect (``prune_fraction`` in a dense run) goes with any. A choice that all runs of
-    a criterion share (MEST's ``λ``) is judged among that criterion's runs alone.
+    Choices that change together count as one. A criterion's own parameters (MEST's ``λ``) make lines of their own.
     """
-    kept = done(runs)
+    kept = done(runs).reset_index(drop=True)
     kept = kept.assign(line=kept["criterion"].where(kept["method"] == "dst", kept["method"]))
+    names = _further(kept)
+    parameters = [name for name in names if name.startswith("criterion_")]
+    kept = kept.assign(line=_lines(kept, parameters))
+    parts: list[pd.DataFrame] = []
     notes: list[str] = []
-    for name in (name for name in choices(runs) if name not in (*AXES, *_SAME_RESULT)):
-        groups = ["setup", "line"] if name.startswith("criterion_") else ["setup"]
-        kept, left_out = _most_common(kept, name, groups)
-        if left_out:
-            notes.append(f"{left_out} runs with another {name} than most of their setup are left out")
-    return Comparable(kept, tuple(notes))
+    for _, here in kept.groupby("setup", sort=False):
+        part, note = _by_setting(here, [name for name in names if name not in parameters])
+        parts.append(part)
+        notes += note
+    return Comparable(pd.concat(parts, ignore_index=True) if parts else kept, tuple(notes))
+
+
+def setup_of(panel: str) -> str:
+    """Returns the setup, ``model/dataset``, of a value of the column ``setup`` of a :class:`Comparable`'s runs."""
+    return panel.partition(", ")[0]
 
 
 def at_one_period(chosen: Comparable) -> Comparable:
-    """Keeps, of each setup, the runs with the update period that the most densities were trained with."""
+    """Keeps, of each setup, the runs with the update period that the most densities were trained with.
+
+    Several such periods are an axis: a panel a period.
+    """
     dynamic = chosen.runs[chosen.runs["method"] == "dst"]
     if dynamic.empty:
         return chosen
-    counts = dynamic.groupby(["setup", "update_period"])["density"].agg(densities="nunique", runs="size").reset_index()
-    best = counts.sort_values(["densities", "runs", "update_period"], kind="stable").groupby("setup").last()
-    period = chosen.runs["setup"].map(best["update_period"])
-    runs = chosen.runs[(chosen.runs["method"] != "dst") | (chosen.runs["update_period"] == period).fillna(False)]
-    said = sorted({int(value) for value in best["update_period"]})
-    left_out = len(chosen.runs) - len(runs)
-    note = f"{left_out} runs with another update period than Δt = {', '.join(map(str, said))} are left out"
+    densities = dynamic.groupby(["setup", "update_period"])["density"].nunique()
+    most = densities[densities == densities.groupby("setup").transform("max")].reset_index()
+    parts = []
+    for setup, here in chosen.runs.groupby("setup", sort=False):
+        periods = sorted(map(int, most.loc[most["setup"] == setup, "update_period"]))
+        for period in periods or [0]:
+            fits = (here["method"] != "dst") | (here["update_period"] == period).fillna(False)
+            parts.append(here[fits].assign(setup=setup if len(periods) < 2 else f"{setup}, Δt={period}"))
+    runs = pd.concat(parts, ignore_index=True)
+    left_out = chosen.runs["run_id"].nunique() - runs["run_id"].nunique()
+    said = ", ".join(str(period) for period in sorted(set(map(int, most["update_period"]))))
+    note = f"{left_out} runs with another update period than Δt = {said} are left out"
     return Comparable(runs, (*chosen.notes, note) if left_out else chosen.notes)
 
 
@@ -83,18 +112,78 @@ def cells(runs: pd.DataFrame, values: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(parts).reset_index()
 
 
-def diverged_note(runs: pd.DataFrame) -> tuple[str, ...]:
-    """Says how many of the runs diverged, and that they count."""
-    count = int((runs["status"] == "diverged").sum())
-    return (f"{count} diverged runs count with the accuracy they ended with",) if count else ()
+def varying(runs: pd.DataFrame) -> list[str]:
+    """Returns the columns of choices, besides :data:`AXES`, that vary within some setup."""
+    found = {name for _, here in runs.groupby("setup") for name in _varying(here, _further(runs))}
+    return [name for name in runs.columns if name in found]
 
 
-def _most_common(runs: pd.DataFrame, name: str, groups: list[str]) -> tuple[pd.DataFrame, int]:
-    known = runs[runs[name].notna()]
-    if known.empty or (known.groupby(groups)[name].nunique() <= 1).all():
-        return runs, 0
-    counts = known.groupby([*groups, name]).size().rename("runs").reset_index().sort_values("runs", kind="stable")
-    wanted = counts.groupby(groups)[name].last().rename("wanted")
-    wanted_here = runs[groups].merge(wanted, how="left", left_on=groups, right_index=True)["wanted"]
-    kept = runs[runs[name].isna() | (runs[name] == wanted_here.set_axis(runs.index))]
-    return kept, len(runs) - len(kept)
+def _further(runs: pd.DataFrame) -> list[str]:
+    return [name for name in runs.columns if name not in AXES and key_of(name)]
+
+
+def _varying(runs: pd.DataFrame, names: list[str]) -> list[str]:
+    return [name for name in names if len(set(_values(runs, name)) - {_NO_EFFECT}) > 1]
+
+
+def _lines(runs: pd.DataFrame, parameters: list[str]) -> pd.Series:
+    """Returns the lines, with those parameters of their criterion that vary among its runs."""
+    lines = runs["line"].copy()
+    for _, here in runs.groupby("line"):
+        for name in _varying(here, parameters):
+            lines.loc[here.index] += f", {key_of(name)}=" + _values(here, name)
+    return lines
+
+
+def _by_setting(here: pd.DataFrame, names: list[str]) -> tuple[pd.DataFrame, list[str]]:
+    """Sets the runs of a setup apart by the one choice that varies; of several, leaves out the runs and says so."""
+    axes = _varying(here, names)
+    if not axes:
+        return here, []
+    values = pd.DataFrame({name: _values(here, name) for name in axes})
+    affected = (values != _NO_EFFECT).any(axis=1)
+    settings = values[(values != _NO_EFFECT).all(axis=1)].drop_duplicates()
+    fits = [((values == setting) | (values == _NO_EFFECT)).all(axis=1) for _, setting in settings.iterrows()]
+    together = any(values.loc[settings.index, name].is_unique for name in axes)
+    if not together or not pd.concat(fits, axis=1).any(axis=1).all():
+        return here[~affected], [_choose(str(here["setup"].iloc[0]), int(affected.sum()), values)]
+    labels = [", ".join(f"{key_of(name)}={setting[name]}" for name in axes) for _, setting in settings.iterrows()]
+    alone = set(here.loc[affected, "line"])
+    if len(alone) == 1 and not alone & {"dense", "static"}:
+        lines = here["line"].copy()
+        for fit, label in zip(fits, labels, strict=True):
+            lines[fit & affected] += f", {label}"
+        return here.assign(line=lines), []
+    return pd.concat(
+        [here[fit].assign(setup=here["setup"] + f", {label}") for fit, label in zip(fits, labels, strict=True)]
+    ), []
+
+
+def _choose(setup: str, count: int, values: pd.DataFrame) -> str:
+    given = {key_of(name): sorted(set(values[name]) - {_NO_EFFECT}, key=natural) for name in values}
+    what = ", ".join(f"{key} ({', '.join(found)})" for key, found in given.items())
+    lines = " or ".join(f"where='{key} == {_literal(found[0])}'" for key, found in given.items())
+    return f"{count} runs of {setup} are left out, as more than one choice varies: {what}; fix all but one: {lines}"
+
+
+def _values(runs: pd.DataFrame, name: str) -> pd.Series:
+    """Returns the values of a choice as text, :data:`_NO_EFFECT` for runs that do not depend on it.
+
+    Those are the runs whose component (criterion, model, …) or, for a choice of no component, whose method has it
+    nowhere.
+    """
+    group = str(key_of(name)).partition(".")[0]
+    owner = runs[group if group != name and group in runs and key_of(group) else "method"]
+    known = runs[name].notna()
+    matters = known.groupby(owner).transform("any").eq(True)
+    return runs[name].map(_text).where(known, "null").where(matters, _NO_EFFECT)
+
+
+def _literal(value: str) -> str:
+    return value if re.fullmatch(r"true|false|null|\[.*\]|-?[\d.]+(e[-+]?\d+)?", value) else f'"{value}"'
+
+
+def _text(value: Any) -> str:
+    if str(value) in ("True", "False"):
+        return str(value).lower()
+    return str(int(value)) if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 else str(value)

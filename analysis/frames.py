@@ -68,12 +68,6 @@ def _of_one_type(column: pd.Series) -> pd.Series:
     return column.map(str, na_action="ignore") if len(types) > 1 else column
 
 
-def choices(runs: pd.DataFrame) -> list[str]:
-    """Returns the columns that say what was chosen for a run."""
-    known = {"run_id", "status", *_LAST, *RESULTS}
-    return [name for name in runs.columns if name not in known and not name.startswith("version_")]
-
-
 def done(runs: pd.DataFrame) -> pd.DataFrame:
     """Returns the runs that have results."""
     return runs[runs["status"].isin(DONE)]

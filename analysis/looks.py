@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from functools import cache
+
+import yaml
+
+from dst.components import CONF_DIR
+from dst.errors import UserError
 
 _NAMES = {
     "dense": "Dense",
@@ -33,15 +40,28 @@ _COLOURS = {
 """The palette of Okabe and Ito (2008), told apart by colour-blind readers, and two that go with it."""
 
 _FURTHER = ("#5d3a00", "#a6761d", "#1b4d3e", "#9a031e", "#4b0082", "#556b2f")
-"""For criteria of a user's own, in alphabetical order."""
+_given: dict[str, str] = {}
+"""The further lines (criteria of a user's own, values of a choice) that were asked for, each with a colour to keep."""
 
 _MARKERS = {"magnitude": "o", "set": "s", "mest": "^", "snip": "v", "rsensitivity": "D", "static": "X", "random": "P"}
+
+
+def _name(method: str) -> str:
+    """The criterion of a line such as ``magnitude, recipe.lr=0.1``."""
+    return method.partition(", ")[0]
+
+
+def natural(text: str) -> list[tuple[float, str]]:
+    """A key that sorts the numbers within texts as numbers: ``Δt=25`` before ``Δt=100``."""
+    parts = re.split(r"(\d+(?:\.\d+)?(?:e[-+]?\d+)?)", text)
+    return [(float(part), "") if index % 2 else (-1.0, part) for index, part in enumerate(parts)]
 
 
 def ordered(methods: Iterable[str]) -> list[str]:
     """Returns the methods (criteria, ``static``, ``dense``), each once, in the order of every legend."""
     names = list(_NAMES)
-    return sorted(set(methods), key=lambda method: (names.index(method) if method in _NAMES else len(names), method))
+    rank = {method: names.index(_name(method)) if _name(method) in _NAMES else len(names) for method in methods}
+    return sorted(rank, key=lambda method: (rank[method], natural(method)))
 
 
 def growth_order(growths: Iterable[str]) -> list[str | None]:
@@ -52,21 +72,39 @@ def growth_order(growths: Iterable[str]) -> list[str | None]:
 
 
 def label(method: str) -> str:
-    """Returns what a criterion, ``static`` or ``dense`` is called in print."""
-    return _NAMES.get(method, method)
+    """Returns what a criterion, ``static`` or ``dense`` is called in print: ``label`` in a criterion's YAML."""
+    name, comma, setting = method.partition(", ")
+    return (_declared(name, "label") or _NAMES.get(name, name)) + comma + setting
 
 
 def colours(methods: Iterable[str]) -> dict[str, str]:
-    """Returns each method's colour; that of a known one never depends on the others."""
-    further = [method for method in ordered(methods) if method not in _COLOURS]
-    return {method: _COLOURS[method] for method in ordered(methods) if method in _COLOURS} | {
-        method: _FURTHER[index % len(_FURTHER)] for index, method in enumerate(further)
-    }
+    """Returns each method's colour, in the order of every legend; it is the same in all figures of a program's run.
+
+    A criterion's is ``color`` in its YAML, if there is one.
+
+    Raises:
+        UserError: if that is no colour.
+    """
+    found = {method: _declared(method, "color") or _COLOURS.get(method) for method in ordered(methods)}
+    for method, colour in found.items():
+        if colour is None and method not in _given:
+            _given[method] = _FURTHER[len(_given) % len(_FURTHER)]
+        if colour is not None and not re.fullmatch(r"#[0-9a-fA-F]{6}", colour):
+            raise UserError(f"conf/criterion/{method}.yaml: color: {colour}: write such as color: '#1b4d3e'")
+    return {method: colour or _given[method] for method, colour in found.items()}
+
+
+@cache
+def _declared(method: str, key: str) -> str | None:
+    """Returns what the YAML of a criterion says of its looks: read when needed, so finished runs get it too."""
+    path = CONF_DIR / "criterion" / f"{method}.yaml"
+    node = yaml.safe_load(path.read_text()) if path.is_file() else None
+    return str(node[key]) if isinstance(node, dict) and key in node else None
 
 
 def marker(method: str) -> str:
     """Returns the matplotlib marker of a criterion or ``static``."""
-    return _MARKERS.get(method, "*")
+    return _MARKERS.get(_name(method), "*")
 
 
 def setup_title(setup: str) -> str:

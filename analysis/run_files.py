@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.choices import flatten, parse_config
+from analysis.code import code_columns
 from dst.outcome import read_failure, read_summary
 from dst.records import MAX_BYTES, read_bytes
 
@@ -65,8 +66,8 @@ def read_run(directory: Path, planned: Mapping[str, Any] | None = None) -> dict[
 def summary_columns(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Returns a summary's figures as columns."""
     columns = {key: value for key, value in summary.items() if not isinstance(value, (dict, list, type(None)))}
-    versions = summary.get("versions") or {}
-    return _without_own(columns) | {f"version_{name}": str(version) for name, version in versions.items() if version}
+    versions = {f"version_{name}": str(version) for name, version in (summary.get("versions") or {}).items() if version}
+    return _without_own(columns) | versions | code_columns(summary.get("code"))
 
 
 def _read_outcome(directory: Path) -> dict[str, Any]:

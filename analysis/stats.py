@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,6 +14,9 @@ from scipy import stats
 from analysis.compare import cells
 
 ALPHA = 0.05
+ENOUGH_BLOCKS = 11
+"""Blocks that a test needs: its distribution holds for N > 10 of them (Demšar 2006, Section 3.2.2, a rule of thumb)."""
+
 BLOCK = ["setup", "growth", "density"]
 """What the criteria are ranked within (Section 5.2 of the paper)."""
 
@@ -51,7 +55,12 @@ class Ranking:
     @property
     def significant(self) -> bool:
         """Friedman's test finds some difference among the criteria; without it no pair may be called different."""
-        return self.f[1] < ALPHA
+        return self.tested and self.f[1] < ALPHA
+
+    @property
+    def tested(self) -> bool:
+        """There are :data:`ENOUGH_BLOCKS`. If not, the ranks describe the runs, and the tests' numbers say nothing."""
+        return self.blocks >= ENOUGH_BLOCKS
 
     @property
     def groups(self) -> list[list[str]]:
@@ -60,6 +69,14 @@ class Ranking:
         ends = [int(np.searchsorted(ranks, rank + self.cd + 1e-12, side="right")) for rank in ranks]
         spans = [(start, end) for start, end in enumerate(ends) if end - start > 1]
         return [names[a:b] for a, b in spans if not any(c < a and b <= d for c, d in spans)]
+
+
+def rankings(runs: pd.DataFrame, metric: str = "test_acc") -> dict[str, Ranking | None]:
+    """Returns the ranking of each regime, as :func:`rank_criteria` does; of none that has all runs or no run."""
+    densities = runs.loc[runs["method"] == "dst", "density"]
+    whole, *parts = REGIMES
+    some = [part for part in parts if 0 < densities.between(*REGIMES[part], inclusive="right").mean() < 1]
+    return {regime: rank_criteria(runs, metric, regime) for regime in (whole, *some)}
 
 
 def rank_criteria(runs: pd.DataFrame, metric: str = "test_acc", regime: str = "all densities") -> Ranking | None:
@@ -102,15 +119,16 @@ def rank(scores: pd.DataFrame) -> Ranking | None:
 
 
 def friedman(average_ranks: np.ndarray, blocks: int) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Returns χ²_F and F_F, each with its p-value (Demšar 2006, Section 3.2.2)."""
+    """Returns χ²_F and F_F, each with its p-value (Demšar 2006, Section 3.2.2); that of F_F is no less than exact."""
     count = len(average_ranks)
     chi2 = 12 * blocks / (count * (count + 1)) * (float(np.sum(average_ranks**2)) - count * (count + 1) ** 2 / 4)
     freedom = count - 1
     rest = blocks * freedom - chi2
     f = (blocks - 1) * chi2 / rest if rest > 1e-9 else float("inf")
+    least = float(math.factorial(count)) ** (1 - blocks)  # all blocks alike by chance: no exact test says less
     return (
         (chi2, float(stats.chi2.sf(chi2, freedom))),
-        (f, float(stats.f.sf(f, freedom, freedom * (blocks - 1)))),
+        (f, max(least, float(stats.f.sf(f, freedom, freedom * (blocks - 1))))),
     )
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.compare import Comparable, at_one_period, cells, comparable, diverged_note
-from analysis.looks import growth_order, growth_title, label, ordered, setup_title
+from analysis.compare import Comparable, at_one_period, cells, comparable
+from analysis.looks import growth_order, growth_title, label, natural, ordered, setup_title
 
 _BEST, _SECOND = "▲", "△"
 _LEGEND = f"{_BEST} best and {_SECOND} second of a density. In %: mean ± standard deviation (runs)."
@@ -25,10 +25,10 @@ METRICS = tuple(METRIC_NAMES)
 
 @dataclass(frozen=True)
 class Panel:
-    """One setup and growth.
+    """One setup (and value of a further choice that varies) and growth.
 
     Attributes:
-        setup: ``model/dataset``.
+        setup: ``model/dataset`` or ``model/dataset, recipe.lr=0.1``.
         growth: its criterion; None where only dense and static runs are.
         dense: the dense model's cell.
         body: rows are criteria and ``static``, columns densities, values cells; a missing one is None.
@@ -73,7 +73,8 @@ def panels(chosen: Comparable, metric: str = "test_acc") -> list[Panel]:
     summary = summary[summary["count"] > 0]
     return [
         _panel(setup, growth, of_setup[of_setup["growth"].isna() | (of_setup["growth"] == growth)])
-        for setup, of_setup in summary.groupby("setup")
+        for setup in sorted(summary["setup"].unique(), key=natural)
+        for of_setup in [summary[summary["setup"] == setup]]
         for growth in growth_order(of_setup["growth"].dropna())
     ]
 
@@ -81,8 +82,7 @@ def panels(chosen: Comparable, metric: str = "test_acc") -> list[Panel]:
 def table(runs: pd.DataFrame, layout: str, metric: str = "test_acc") -> str:
     """Returns the table of all runs that can be compared; ``layout`` is one of :data:`LAYOUTS`."""
     chosen = at_one_period(comparable(runs))
-    notes = [*chosen.notes, *diverged_note(chosen.runs)]
-    return LAYOUTS[layout](panels(chosen, metric), METRIC_NAMES[metric], notes)
+    return LAYOUTS[layout](panels(chosen, metric), METRIC_NAMES[metric], chosen.remarks)
 
 
 def _panel(setup: str, growth: str | None, summary: pd.DataFrame) -> Panel:
@@ -107,7 +107,8 @@ def _text(found: list[Panel], metric: str, notes: list[str]) -> str:
         parts.append(f"{panel.title}: {metric}{dense}")
         parts += [_aligned(part) for part in _fitting(panel.body)]
         parts.append("")
-    return "\n".join([*parts, _LEGEND, *(f"Note: {note}." for note in notes)]) if found else "no finished runs"
+    legend = _LEGEND if found else "no finished runs to show"
+    return "\n".join([*parts, legend, *(f"Note: {note}." for note in notes)])
 
 
 def _fitting(body: pd.DataFrame) -> Iterator[pd.DataFrame]:
@@ -145,11 +146,12 @@ def _markdown(found: list[Panel], metric: str, notes: list[str]) -> str:
 
 def _latex(found: list[Panel], metric: str, notes: list[str]) -> str:
     marks: tuple[Callable[[str], str], ...] = (str, r"\textbf{{{}}}".format, r"\underline{{{}}}".format)
-    parts = [f"% {note}" for note in notes] + [r"% needs \usepackage{booktabs}"]
+    parts = [r"% needs \usepackage{booktabs}"]
     for panel in found:
         head, *rows = [[_escaped(text) for text in row] for row in _rows(panel, marks)]
         dense = f" Dense: {panel.dense.text()}." if panel.dense else ""
-        caption = f"{panel.title}: {metric} in %, mean ± standard deviation (runs).{dense}"
+        said = "".join(f" {note}." for note in notes)
+        caption = f"{panel.title}: {metric} in %, mean ± standard deviation (runs).{dense}{said}"
         parts += [
             r"\begin{table}",
             rf"\caption{{{_escaped(caption)}}}",
@@ -166,7 +168,7 @@ def _latex(found: list[Panel], metric: str, notes: list[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("_", r"\_").replace("%", r"\%").replace("±", r"$\pm$")
+    return text.replace("_", r"\_").replace("Δ", r"$\Delta$").replace("%", r"\%").replace("±", r"$\pm$")
 
 
 def _rows(panel: Panel, marks: tuple[Callable[[str], str], ...]) -> list[list[str]]:

@@ -24,6 +24,10 @@ CONF_DIR = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[1] / "con
 """The config tree: beside ``dst`` in a checkout, inside it in an installed wheel."""
 
 
+_SAID = ("name", "label", "color")
+"""Keys that say what an option is called and how it is drawn."""
+
+
 def options(group: str) -> list[str]:
     """Returns the names one can choose in a config group."""
     return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
@@ -41,7 +45,7 @@ def component(group: str, name: str) -> dict[str, Any]:
 def build(group: str, node: Mapping[str, Any], **runtime: Any) -> Any:
     """Calls the node's ``_target_`` with the node's other keys and with ``runtime``, what only a run knows.
 
-    The key ``name`` is passed on only to targets that take it.
+    The keys ``name``, ``label`` and ``color`` are passed on only to targets that take them.
 
     Raises:
         UserError: for a target that cannot be imported, a key it does not take or a value of the wrong type; the
@@ -66,7 +70,7 @@ def resolve(group: str, node: Mapping[str, Any]) -> Callable[..., Any]:
 def parameters(group: str, node: Mapping[str, Any], target: Callable[..., Any]) -> dict[str, Any]:
     """Returns the node's keys as arguments of ``target``, checked against its signature and type hints."""
     accepted = inspect.signature(target).parameters
-    given = {key: value for key, value in node.items() if key != "_target_" and (key != "name" or key in accepted)}
+    given = {key: value for key, value in node.items() if key in accepted or key not in ("_target_", *_SAID)}
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values()):
         for key in given:
             if key not in accepted:

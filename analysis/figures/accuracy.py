@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.compare import at_one_period, cells, comparable, diverged_note
+from analysis.compare import at_one_period, cells, comparable, setup_of
 from analysis.figures.canvas import (
     Drawing,
     Grid,
@@ -20,7 +20,7 @@ from analysis.figures.canvas import (
     notes_text,
     seeds_note,
 )
-from analysis.looks import colours, growth_order, growth_title, setup_title
+from analysis.looks import colours, growth_order, growth_title, natural, setup_title
 from analysis.table import METRIC_NAMES
 
 MAIN = (
@@ -64,7 +64,9 @@ def accuracy_versus_density(material: Material, setups: Sequence[str] | None, *,
     if summary.empty:
         return []
     below = False
-    order = [setup for setup in setups or sorted(summary["setup"].unique()) if setup in set(summary["setup"])]
+    order = sorted(summary["setup"].unique(), key=natural)
+    if setups is not None:
+        order.sort(key=lambda panel: setups.index(setup_of(panel)))
     growths = growth_order(summary["growth"].dropna())
     shape = (len(order), len(growths)) if by_rows else (len(growths), len(order))
     alone = len(order) * len(growths) == 1
@@ -86,9 +88,9 @@ def accuracy_versus_density(material: Material, setups: Sequence[str] | None, *,
     caption = [
         seeds_note(summary[f"{material.metric}_n"]),
         *(["▼ a mean that lies below the axis, in %."] if below else []),
-        *missing_note(material.missing, order),
+        *missing_note(material.missing, set(map(setup_of, order))),
         *gaps_note(sparse, "density"),
-        *notes_text([*chosen.notes, *diverged_note(chosen.runs)]),
+        *notes_text(chosen.remarks),
     ]
     return [grid.finish(caption)]
 

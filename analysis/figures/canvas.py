@@ -97,7 +97,8 @@ class Grid:
                 axes.xaxis.label.set_fontsize(6.5)
                 axes.yaxis.label.set_fontsize(6.5)
                 axes.tick_params(labelsize=6)
-        columns = min(len(handles), max(3, int(self.figure.get_size_inches()[0] / 1.15)))
+        longest = max((len(label(line)) for line in palette), default=0)
+        columns = max(1, min(len(handles), int(self.figure.get_size_inches()[0] / max(1.15, 0.55 + 0.065 * longest))))
         self.figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False)
         return Drawing(self.figure, caption, suffix)
 

@@ -5,25 +5,25 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.compare import at_one_period, comparable, diverged_note
+from analysis.compare import at_one_period, comparable, setup_of
 from analysis.figures.canvas import Drawing, Material, missing_note, notes_text
 from analysis.looks import colours, label
-from analysis.stats import ALPHA, REGIMES, Ranking, rank_criteria
+from analysis.stats import ALPHA, ENOUGH_BLOCKS, Ranking, rankings
 
 
 def figure_3(material: Material) -> list[Drawing]:
     """A diagram each for all densities, those up to 0.2 and those above."""
     chosen = at_one_period(comparable(material.runs))
-    rankings = {regime: rank_criteria(chosen.runs, material.metric, regime) for regime in REGIMES}
-    found = {regime: ranking for regime, ranking in rankings.items() if ranking is not None}
+    ranked = rankings(chosen.runs, material.metric)
+    found = {regime: ranking for regime, ranking in ranked.items() if ranking is not None}
     if not found:
         return []
-    lacking = [f"Too few runs for {regime}." for regime in rankings if regime not in found]
+    lacking = [f"Too few runs for {regime}." for regime in ranked if regime not in found]
     caption = [
         *(sentence for regime, ranking in found.items() for sentence in in_words(regime, ranking)),
         *lacking,
-        *missing_note(material.missing, chosen.runs["setup"].unique()),
-        *notes_text([*chosen.notes, *diverged_note(chosen.runs)]),
+        *missing_note(material.missing, chosen.runs["setup"].map(setup_of).unique()),
+        *notes_text(chosen.remarks),
     ]
     return [Drawing(diagrams(found), caption)]
 
@@ -40,22 +40,35 @@ def diagrams(rankings: dict[str, Ranking]) -> Figure:
 
 def in_words(regime: str, ranking: Ranking) -> list[str]:
     """Says what the tests say."""
+    if not ranking.tested:
+        sentences = [f"{regime.capitalize()}: average ranks over {too_few(ranking.blocks)}."]
+        return [*sentences, *_dropped(ranking)]
     f, p = ranking.f
     verdict = "the criteria differ" if ranking.significant else "no difference among the criteria is significant"
     size = f"{ranking.blocks} blocks of setup, growth and density"
-    text = f"{regime.capitalize()}: {verdict} (Friedman F = {f:.2f}, p = {p:.2g}; {size}; Nemenyi p = {ALPHA}"
-    sentences = [f"{text}, critical distance {ranking.cd:.2f})."]
-    if ranking.dropped:
-        lacking = ", ".join(f"{label(name)} lacks {count}" for name, count in ranking.lacking.items())
-        sentences.append(f"{ranking.dropped} incomplete blocks dropped ({lacking}).")
-    return sentences
+    statistic = "∞" if f == float("inf") else f"{f:.2f}"
+    text = f"{regime.capitalize()}: {verdict} (Friedman F = {statistic}, p = {p:.2g}; {size}; Nemenyi p = {ALPHA}"
+    return [f"{text}, critical distance {ranking.cd:.2f}).", *_dropped(ranking)]
+
+
+def too_few(blocks: int) -> str:
+    """Says how many blocks there are and how many a test needs."""
+    return f"{blocks} blocks of setup, growth and density; not tested, as a test needs {ENOUGH_BLOCKS} or more"
+
+
+def _dropped(ranking: Ranking) -> list[str]:
+    if not ranking.dropped:
+        return []
+    lacking = ", ".join(f"{label(name)} lacks {count}" for name, count in ranking.lacking.items())
+    return [f"{ranking.dropped} incomplete blocks dropped ({lacking})."]
 
 
 def _diagram(axes: Axes, regime: str, ranking: Ranking) -> None:
     count = len(ranking.average)
     palette = colours(ranking.average.index)
     half = (count + 1) // 2
-    depth = 0.55 + 0.17 * len(ranking.groups)
+    groups = ranking.groups if ranking.tested else []
+    depth = 0.55 + 0.17 * len(groups)
     axes.set(xlim=(0.2, count + 0.8), ylim=(-depth - 0.42 * half, 1.5))
     axes.axis("off")
     axes.set_title(regime, loc="center")
@@ -63,7 +76,8 @@ def _diagram(axes: Axes, regime: str, ranking: Ranking) -> None:
     for tick in range(1, count + 1):
         axes.vlines(tick, 0, 0.14, color="black", linewidth=1)
         axes.text(tick, 0.22, str(tick), ha="center", va="bottom", fontsize=7)
-    _distance_bar(axes, ranking.cd)
+    if ranking.tested:
+        _distance_bar(axes, ranking.cd)
     for index, (name, rank) in enumerate(zip(map(str, ranking.average.index), ranking.average, strict=True)):
         left = index < half
         row = index if left else count - 1 - index
@@ -78,7 +92,7 @@ def _diagram(axes: Axes, regime: str, ranking: Ranking) -> None:
             color=palette[name],
             fontweight="bold",
         )
-    for level, group in enumerate(ranking.groups):
+    for level, group in enumerate(groups):
         ends = ranking.average[group[0]] - 0.05, ranking.average[group[-1]] + 0.05
         axes.hlines(-0.22 - 0.17 * level, *ends, color="black", linewidth=3)
 

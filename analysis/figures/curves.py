@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.compare import CELL, Comparable, at_one_period, cells, comparable
+from analysis.compare import CELL, Comparable, at_one_period, cells, comparable, setup_of
 from analysis.figures.canvas import (
     Drawing,
     Grid,
@@ -18,7 +19,7 @@ from analysis.figures.canvas import (
     notes_text,
     seeds_note,
 )
-from analysis.looks import colours, growth_order, growth_title, label, ordered, setup_title
+from analysis.looks import colours, growth_order, growth_title, label, natural, ordered, setup_title
 from analysis.table import METRIC_NAMES
 
 LEARNING_CURVES = {
@@ -35,41 +36,77 @@ LEARNING_CURVES = {
 
 _LOSS_GAP_SETUP, _LOSS_GAP_DENSITY = "large_mlp/cifar10", 0.1
 _DROPOUT = "_dropout"
+_Draw = Callable[[Material, Comparable, str], list[Drawing]]
 
 
 def figure_2(material: Material) -> list[Drawing]:
     """ImageNet: validation accuracy and training loss over the epochs, the best of the dense model as a dashed line."""
-    chosen = at_one_period(comparable(material.runs[material.runs["dataset"] == "imagenet"]))
+    return _panel_by_panel(material, "dataset", "imagenet", _over_time)
+
+
+def _over_time(material: Material, chosen: Comparable, suffix: str) -> list[Drawing]:
+    """A row for each density and growth."""
     curves = _curves(chosen, material, ["val_acc", "train_loss"])
     if curves.empty:
         return []
-    grid = Grid.make(1, 2, panel=(3.2, 2.6))
-    sparse = curves[curves["line"] != "dense"]
-    left, right = grid.axes[0]
-    grid.used(_draw(left, sparse, "val_acc", scale=100) + _draw(right, sparse, "train_loss"))
-    dense = curves.loc[curves["line"] == "dense", "val_acc"]
-    if len(dense):
-        left.axhline(100 * dense.max(), **line_style("dense", "black"))
-        grid.used(["dense"])
-    left.set(xlabel="epoch", ylabel="validation accuracy (%)")
-    right.set(xlabel="epoch", ylabel="training loss", yscale="log")
-    return [grid.finish(_caption(chosen, material), markers=False)]
+    sparse, dense = curves[curves["line"] != "dense"], curves.loc[curves["line"] == "dense", "val_acc"]
+    rows = [
+        (density, growth)
+        for density in sorted(sparse["density"].unique()) or [1.0]
+        for growth in growth_order(sparse.loc[sparse["density"] == density, "growth"].dropna())
+    ]
+    grid = Grid.make(len(rows), 2, panel=(3.2, 2.6))
+    for (density, growth), (left, right) in zip(rows, grid.axes, strict=True):
+        here = sparse[(sparse["density"] == density) & (sparse["growth"].isna() | (sparse["growth"] == growth))]
+        grid.used(_draw(left, here, "val_acc", scale=100) + _draw(right, here, "train_loss"))
+        if len(dense):
+            left.axhline(100 * dense.max(), **line_style("dense", "black"))
+            grid.used(["dense"])
+        left.set(xlabel="epoch", ylabel="validation accuracy (%)", title=f"density {density:g}")
+        right.set(xlabel="epoch", ylabel="training loss", yscale="log", title=growth_title(growth))
+    return [grid.finish([f"{_title(chosen)}.", *_caption(chosen, material)], suffix, markers=False)]
 
 
 def learning_curves(setup: str) -> Callable[[Material], list[Drawing]]:
     """Returns the function that draws the learning curves of one setup."""
-    return lambda material: _learning_curves(material, setup, "")
+    return lambda material: _panel_by_panel(material, "setup", setup, _learning_curves)
 
 
 def all_learning_curves(material: Material) -> list[Drawing]:
     """A figure for each setup there is."""
     setups = sorted(material.runs["setup"].dropna().unique())
-    return [drawing for setup in setups for drawing in _learning_curves(material, setup, f"_{setup.replace('/', '_')}")]
+    return [
+        drawing
+        for setup in setups
+        for drawing in _panel_by_panel(material, "setup", setup, _learning_curves, f"_{setup.replace('/', '_')}")
+    ]
 
 
-def _learning_curves(material: Material, setup: str, suffix: str) -> list[Drawing]:
+def _panel_by_panel(material: Material, column: str, value: str, draw: _Draw, suffix: str = "") -> list[Drawing]:
+    """Draws the runs with a setup or dataset: a figure for each value of a further choice that varies."""
+    chosen = at_one_period(comparable(material.runs[material.runs[column] == value]))
+    panels = sorted(chosen.runs["setup"].unique(), key=natural)
+    return [
+        drawing
+        for panel in panels
+        for drawing in draw(
+            material,
+            Comparable(chosen.runs[chosen.runs["setup"] == panel], chosen.notes),
+            suffix + (_slug(panel) if len(panels) > 1 else ""),
+        )
+    ]
+
+
+def _slug(panel: str) -> str:
+    return re.sub(r"[^\w.=-]+", "_", panel.removeprefix(setup_of(panel)))
+
+
+def _title(chosen: Comparable) -> str:
+    return setup_title(str(chosen.runs["setup"].iloc[0]))
+
+
+def _learning_curves(material: Material, chosen: Comparable, suffix: str) -> list[Drawing]:
     """Validation accuracy over the epochs: a row a density, a column a growth."""
-    chosen = at_one_period(comparable(material.runs[material.runs["setup"] == setup]))
     curves = _curves(chosen, material, ["val_acc"])
     densities = sorted(curves.loc[curves["line"] != "dense", "density"].unique())
     if not densities:
@@ -87,7 +124,7 @@ def _learning_curves(material: Material, setup: str, suffix: str) -> list[Drawin
                 axes.set_ylabel("validation acc. (%)")
             if row == len(densities) - 1:
                 axes.set_xlabel("epoch")
-    caption = [f"{setup_title(setup)}. The first epochs may lie below the axis.", *_caption(chosen, material)]
+    caption = [f"{_title(chosen)}. The first epochs may lie below the axis.", *_caption(chosen, material)]
     return [grid.finish(caption, suffix, markers=False)]
 
 
@@ -95,20 +132,34 @@ def figure_4(material: Material) -> list[Drawing]:
     """The loss gap over time and the accuracy of each line; every setup there is if the paper's is not."""
     setups = sorted(material.runs["setup"].dropna().unique())
     if _LOSS_GAP_SETUP in setups:
-        return _loss_gap(material, _LOSS_GAP_SETUP, "")
+        return _loss_gaps(material, _LOSS_GAP_SETUP, "")
     plain = [setup for setup in setups if _DROPOUT not in setup]
-    return [drawing for setup in plain for drawing in _loss_gap(material, setup, f"_{setup.replace('/', '_')}")]
+    return [drawing for setup in plain for drawing in _loss_gaps(material, setup, f"_{setup.replace('/', '_')}")]
 
 
-def _loss_gap(material: Material, setup: str, suffix: str) -> list[Drawing]:
+def _loss_gaps(material: Material, setup: str, suffix: str) -> list[Drawing]:
+    """Draws the loss gap of a setup, with the dense runs of its model with dropout beside it."""
     with_dropout = setup.replace("/", f"{_DROPOUT}/")
     chosen = at_one_period(comparable(material.runs[material.runs["setup"].isin([setup, with_dropout])]))
-    runs = chosen.runs[(chosen.runs["setup"] == setup) | (chosen.runs["line"] == "dense")]
-    runs = runs.assign(line=runs["line"].where(runs["setup"] == setup, "dropout"))
+    plain = chosen.runs[chosen.runs["setup"].map(setup_of) == setup]
+    dropout = chosen.runs[(chosen.runs["setup"].map(setup_of) == with_dropout) & (chosen.runs["line"] == "dense")]
+    panels = sorted(plain["setup"].unique(), key=natural)
+    drawings = []
+    for panel in panels:
+        own = dropout["setup"].isin([with_dropout, panel.replace(setup, with_dropout)])
+        runs = pd.concat([plain[plain["setup"] == panel], dropout[own].assign(line="dropout")], ignore_index=True)
+        name = suffix + (_slug(panel) if len(panels) > 1 else "")
+        drawings += _loss_gap(material, Comparable(runs, chosen.notes), name)
+    return drawings
+
+
+def _loss_gap(material: Material, chosen: Comparable, suffix: str) -> list[Drawing]:
+    runs = chosen.runs
     densities = sorted(runs.loc[runs["method"] == "dst", "density"].unique())
     if not densities:
         return []
     density = min(densities, key=lambda value: abs(np.log(value / _LOSS_GAP_DENSITY)))
+    title = f"{_title(chosen)}, density {density:g}."
     runs = runs[(runs["density"] == density) | (runs["method"] == "dense")]
     chosen = Comparable(runs, chosen.notes)
     curves = _curves(chosen, material, ["train_loss", "val_loss"], gap=True)
@@ -120,7 +171,7 @@ def _loss_gap(material: Material, setup: str, suffix: str) -> list[Drawing]:
         left.set(ylabel="validation − training loss", title=growth_title(growth))
         _accuracy_points(right, runs[runs["growth"].isna() | (runs["growth"] == growth)], material.metric)
     grid.axes[-1, 0].set_xlabel("epoch")
-    return [grid.finish([f"{setup_title(setup)}, density {density:g}.", *_caption(chosen, material)], suffix)]
+    return [grid.finish([title, *_caption(chosen, material)], suffix)]
 
 
 def _leave_out_start(axes: Axes, curves: pd.DataFrame) -> None:
@@ -171,6 +222,6 @@ def _caption(chosen: Comparable, material: Material) -> Sequence[str]:
     counts = chosen.runs.groupby(CELL, dropna=False).size()
     return [
         seeds_note(counts),
-        *missing_note(material.missing, chosen.runs["setup"].unique()),
-        *notes_text(chosen.notes),
+        *missing_note(material.missing, chosen.runs["setup"].map(setup_of).unique()),
+        *notes_text(chosen.remarks),
     ]

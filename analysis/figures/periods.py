@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.compare import Comparable, cells, comparable
+from analysis.compare import Comparable, cells, comparable, setup_of
 from analysis.figures.canvas import (
     Drawing,
     Grid,
@@ -90,14 +90,14 @@ def _varied(material: Material, setups: Sequence[str]) -> tuple[Comparable, pd.D
     """Returns the varied cells: those of the paper's setups if there are any, else all."""
     chosen = comparable(material.runs)
     varied = varied_cells(chosen)
-    of_paper = varied[varied["setup"].isin(setups)]
+    of_paper = varied[varied["setup"].map(setup_of).isin(setups)]
     return chosen, varied if of_paper.empty else of_paper
 
 
 def _caption(varied: pd.DataFrame, value: str, chosen: Comparable, material: Material) -> Sequence[str]:
     return [
         seeds_note(varied[f"{value}_n"]),
-        *missing_note(material.missing, varied["setup"].unique()),
+        *missing_note(material.missing, varied["setup"].map(setup_of).unique()),
         *gaps_note(varied.assign(growth=varied["growth"] + varied["density"].astype(str)), "update_period"),
-        *notes_text(chosen.notes),
+        *notes_text(chosen.remarks),
     ]

@@ -14,21 +14,31 @@ import matplotlib
 import pandas as pd
 from plotly.offline import get_plotlyjs
 
-from analysis.compare import at_one_period, cells, comparable, diverged_note
+from analysis.code import package_note
+from analysis.compare import at_one_period, cells, comparable, varying
 from analysis.figures.canvas import STYLE, notes_text
 from analysis.figures.critical_distance import diagrams, in_words
 from analysis.figures.periods import varied_cells
-from analysis.looks import colours, label
+from analysis.looks import colours, label, marker
 from analysis.overview import status_table
 from analysis.report.findings import findings
-from analysis.report.payload import COLUMNS, CURVES, POINTS, columnar, pack_curves
-from analysis.stats import REGIMES, Ranking, rank_criteria
+from analysis.report.payload import CURVES, POINTS, columnar, columns_of, pack_curves
+from analysis.stats import Ranking, rankings
 from analysis.table import METRIC_NAMES
 
 if TYPE_CHECKING:
     from analysis.collect import Collection
 
-_SYMBOLS = {"set": "square", "mest": "triangle-up", "snip": "triangle-down", "rsensitivity": "diamond", "static": "x"}
+_SYMBOLS = {
+    "s": "square",
+    "^": "triangle-up",
+    "v": "triangle-down",
+    "D": "diamond",
+    "X": "x",
+    "P": "cross",
+    "*": "star",
+}
+"""Plotly's names of matplotlib's markers."""
 
 
 def write_report(collection: Collection) -> Path:
@@ -50,26 +60,30 @@ def write_report(collection: Collection) -> Path:
 def _data(collection: Collection, runs: pd.DataFrame) -> dict[str, Any]:
     chosen = comparable(collection.runs)
     at_period = at_one_period(chosen)
-    rankings = {regime: rank_criteria(at_period.runs, regime=regime) for regime in REGIMES}
-    found = {regime: ranking for regime, ranking in rankings.items() if ranking is not None}
+    ranked = rankings(at_period.runs)
+    found = {regime: ranking for regime, ranking in ranked.items() if ranking is not None}
     varied = varied_cells(chosen)
     accuracy = cells(at_period.runs, list(METRIC_NAMES))
     palette = colours([*accuracy["line"], *varied["line"]])
+    remarks = notes_text([*at_period.remarks, *package_note(at_period.runs)])
+    overall, of_setups = findings(at_period.runs, varied, ranked)
+    columns = columns_of(runs, varying(runs))
     made = datetime.now().astimezone().isoformat(sep=" ", timespec="minutes")
     return {
         "origin": f"{len(runs)} runs in {collection.origin}; report of {made}",
         "tiles": _tiles(collection, runs),
         "statuses": _statuses(runs),
-        **dict(zip(("findings", "setup_findings"), findings(at_period.runs, varied, rankings), strict=True)),
+        "findings": [*overall, *remarks],
+        "setup_findings": of_setups,
         "diagrams": [_image(regime, ranking) for regime, ranking in found.items()],
         "rank_notes": [sentence for regime, ranking in found.items() for sentence in in_words(regime, ranking)],
-        "notes": notes_text([*at_period.notes, *diverged_note(at_period.runs)]),
+        "notes": remarks,
         "metrics": METRIC_NAMES,
         "lines": {line: _look(line, colour) for line, colour in palette.items()},
         "cells": columnar(accuracy.drop(columns="update_period")),
         "periods": columnar(varied),
-        "columns": COLUMNS,
-        "runs": columnar(runs[[column["name"] for column in COLUMNS]]),
+        "columns": columns,
+        "runs": columnar(runs[[column["name"] for column in columns]]),
         "curves": {"names": CURVES, "points": POINTS},
     }
 
@@ -94,7 +108,7 @@ def _statuses(runs: pd.DataFrame) -> dict[str, Any]:
 
 
 def _look(line: str, colour: str) -> dict[str, str]:
-    return {"label": label(line), "colour": colour, "symbol": _SYMBOLS.get(line, "circle")}
+    return {"label": label(line), "colour": colour, "symbol": _SYMBOLS.get(marker(line), "circle")}
 
 
 def _image(regime: str, ranking: Ranking) -> dict[str, str]:

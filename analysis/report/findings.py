@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import pandas as pd
 
 from analysis.compare import cells
+from analysis.figures.critical_distance import too_few
 from analysis.looks import growth_title, label, setup_title
 from analysis.stats import ALPHA, Ranking
 
@@ -34,9 +35,15 @@ def findings(
 def _significance(rankings: Mapping[str, Ranking | None]) -> Iterator[str]:
     for regime, ranking in rankings.items():
         if ranking is None:
-            yield f"{regime.capitalize()}: too few complete blocks to test anything."
+            yield f"{regime.capitalize()}: too few complete blocks to rank the criteria."
             continue
         best = str(ranking.average.index[0])
+        if not ranking.tested:
+            yield (
+                f"{regime.capitalize()}: {label(best)} has the best average rank, {ranking.average.iloc[0]:.2f} over "
+                f"{too_few(ranking.blocks)}."
+            )
+            continue
         if not ranking.significant:
             f, p = ranking.f
             yield (

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import gzip
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from analysis.choices import key_of
 
 POINTS = 60
 """Epochs of a run that the report keeps; of longer ones every n-th, and always the first and the last."""
@@ -16,7 +19,7 @@ CURVES = ("epoch", "train_loss", "val_loss", "train_acc", "val_acc")
 _LEVELS = 65534
 _NONE = 65535
 
-COLUMNS: list[dict[str, Any]] = [
+_COLUMNS: list[dict[str, Any]] = [
     {"name": "run_id", "title": "run"},
     {"name": "status", "title": "status", "filter": True},
     {"name": "setup", "title": "setup", "filter": True},
@@ -34,6 +37,19 @@ COLUMNS: list[dict[str, Any]] = [
     {"name": "reason", "title": "remark"},
 ]
 """The columns of the run table. To add one, add a line: any column of the frame of runs will do."""
+
+_ALWAYS = ("run_id", "status", "setup", "line", "growth", "density", "update_period", "seed", "test_acc")
+
+
+def columns_of(runs: pd.DataFrame, varying: Sequence[str]) -> list[dict[str, Any]]:
+    """Returns the columns of the run table: every choice that varies among the runs, and no other that is empty."""
+    place = 1 + next(index for index, column in enumerate(_COLUMNS) if column["name"] == "update_period")
+    further = [
+        {"name": name, "title": key_of(name), "filter": True, "number": pd.api.types.is_numeric_dtype(runs[name])}
+        for name in varying
+    ]
+    columns = [*_COLUMNS[:place], *further, *_COLUMNS[place:]]
+    return [column for column in columns if column["name"] in _ALWAYS or runs[column["name"]].notna().any()]
 
 
 def columnar(frame: pd.DataFrame) -> dict[str, Any]:

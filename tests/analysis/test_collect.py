@@ -239,7 +239,54 @@ def test_where_keeps_the_runs_for_which_the_expression_holds(trained: Path, coll
     assert len(collected(trained).runs) == 26
 
 
-@pytest.mark.parametrize("expression", ["density >", "no_such_column == 1", "density + 1"])
+@pytest.mark.parametrize(
+    ("expression", "kept"),
+    [
+        ("density.value <= 0.1 and recipe.lr > 0", 14),
+        ("criterion in ['snip', \"set\"] and not growth.name == 'gradient'", 6),
+        ("update_period.steps != 10 and recipe_lr > 0", 10),
+        ("0.1 < density < 1 or seed == 2 and criterion == null", 12),
+        ("model.hidden == [256, 256] and recipe.nesterov == true and 0.1 == density", 14),
+        ("seed not in (2, 3) and cuda_graph is not None and recipe.weight_decay > -1.0", 13),
+    ],
+)
+def test_where_takes_the_configs_own_names(expression: str, kept: int, trained: Path, collected: Collect) -> None:
+    assert len(collected(trained, where=expression).runs) == kept
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "@os.system('touch {file}')",
+        "@pd.io.common.os.system('touch {file}')",
+        "__import__('os').system('touch {file}') == 0",
+        "run_id.to_csv('{file}')",
+        "run_id.to_csv('{file}') == 1",
+        "[run_id.to_pickle('{file}') for x in 'a'] == seed",
+        "(lambda: open('{file}', 'w'))() == seed",
+    ],
+)
+def test_where_calls_nothing(expression: str, trained: Path, tmp_path: Path, collected: Collect) -> None:
+    with pytest.raises(UserError, match="where="):
+        collected(trained, where=expression.format(file=tmp_path / "made"))
+    assert not (tmp_path / "made").exists()
+
+
+def test_an_unknown_name_in_where_gets_those_there_are_the_nearest_first(trained: Path, collected: Collect) -> None:
+    with pytest.raises(UserError, match=r"there is no lr; the nearest first, there are recipe\.lr, .*density"):
+        collected(trained, where="lr == 0.1")
+
+
+def test_a_where_that_keeps_nothing_says_which_values_there_are(trained: Path, collected: Collect) -> None:
+    with pytest.raises(UserError, match=r"keeps none of 26 runs; there are density: 0\.1, 0\.2, 1\.0; seed: 1, 2$"):
+        collected(trained, where="density == 0.3 and seed == 1")
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["density >", "no_such_column == 1", "density + 1", "density", "True", "1 == 1", "seed < 'a'", "criterion < 1",
+     "seed\n== -'a'", "(" * 400 + "1" + ")" * 400, "density in seed", "density == [seed]", "seed & density"],
+)  # fmt: skip
 def test_a_mistake_in_where_is_one_line_that_names_it(expression: str, trained: Path, collected: Collect) -> None:
     with pytest.raises(UserError, match="where=") as caught:
         collected(trained, where=expression)

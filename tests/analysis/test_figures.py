@@ -2,18 +2,28 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
+from omegaconf import open_dict
 
+from analysis import looks
 from analysis.collect import Collection
+from analysis.compare import at_one_period, comparable
 from analysis.figures import CATALOGUE, Material, draw
 from analysis.figures.accuracy import figure_22
+from analysis.figures.periods import varied_cells
 from analysis.looks import colours
+from analysis.report.findings import findings
+from analysis.table import table
+from dst import config
+from dst.components import build
+from dst.config import compose, run_id
+from dst.errors import UserError
 
 Collect = Callable[..., Collection]
 DRAWN = ("1", "3", "4", "5", "11", "22", "curves")
@@ -125,3 +135,82 @@ def test_error_bars_are_the_standard_deviation_over_seeds(study: Collection) -> 
     bars = next(bars for bars in axes.collections if tuple(bars.get_color()[0][:3]) == to_rgb(colour))
     (_, low), (_, high) = bars.get_segments()[0]
     assert (low, high) == (pytest.approx(60 - 14.142, abs=0.01), pytest.approx(60 + 14.142, abs=0.01))
+
+
+@pytest.fixture
+def own_criterion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The YAML of a criterion of one's own, in a copy of ``conf``."""
+    conf = Path(shutil.copytree(looks.CONF_DIR, tmp_path / "conf"))
+    monkeypatch.setattr(looks, "CONF_DIR", conf)
+    monkeypatch.setattr(config, "CONF_DIR", conf)
+    looks._declared.cache_clear()
+    path = conf / "criterion" / "movement.yaml"
+    path.write_text("_target_: dst.sparsity.SNIP\nname: movement\nlabel: Movement (ours)\ncolor: '#123456'\n")
+    yield path
+    looks._declared.cache_clear()
+
+
+def test_a_criterion_is_called_and_coloured_as_its_yaml_says(own_criterion: Path, study: Collection) -> None:
+    runs = study.runs.assign(criterion=study.runs["criterion"].replace("snip", "movement"))
+    drawing = figure_22(Material(runs, study.missing, lambda: study.epochs))[0]
+    assert "Movement (ours)" in [text.get_text() for text in drawing.figure.legends[0].get_texts()]
+    assert {"#123456"} <= {line.get_color() for line in drawing.figure.axes[0].lines}
+    assert "Movement (ours)" in table(runs, "text")
+    chosen = comparable(runs)
+    assert "Movement (ours) at" in " ".join(findings(at_one_period(chosen).runs, varied_cells(chosen), {})[1])
+
+
+def test_how_a_criterion_looks_decides_nothing(own_criterion: Path) -> None:
+    plain = compose(["criterion=movement"])
+    with open_dict(plain):
+        del plain.criterion.label, plain.criterion.color
+    assert run_id(plain) == run_id(compose(["criterion=movement"]))
+    assert type(build("criterion", compose(["criterion=movement"]).criterion)).__name__ == "SNIP"
+
+
+def test_a_colour_that_was_taken_for_a_comment_is_one_line(own_criterion: Path) -> None:
+    own_criterion.write_text("_target_: dst.sparsity.SNIP\nname: movement\ncolor: #123456\n")
+    with pytest.raises(UserError, match=r"criterion/movement\.yaml: color: .*: write such as color: '#1b4d3e'"):
+        colours(["movement"])
+
+
+def test_a_line_keeps_its_colour_from_panel_to_panel() -> None:
+    alone = [colours([name])[name] for name in ("own_b", "own_a")]
+    assert [colours(["own_a", "own_b"])[name] for name in ("own_b", "own_a")] == alone
+    assert len(set(alone)) == 2
+
+
+def on_imagenet(study: Collection) -> Material:
+    runs = study.runs.assign(dataset="imagenet", setup="small_mlp/imagenet")
+    return Material(runs, study.missing, lambda: study.epochs)
+
+
+def test_figure_2_is_drawn_with_a_row_for_each_density_and_growth(study: Collection) -> None:
+    (drawing,) = CATALOGUE["2"].draw(on_imagenet(study))
+    axes = drawing.figure.axes
+    assert [panel.get_title() for panel in axes[::2]] == ["density 0.1", "density 0.1", "density 0.2", "density 0.2"]
+    assert {panel.get_ylabel() for panel in axes[1::2]} == {"training loss"}
+    curves = study.epochs.merge(study.runs[study.runs["criterion"] == "snip"], on="run_id")
+    curves = curves[(curves["density_y"] == 0.2) & (curves["growth"] == "gradient") & (curves["update_period"] == 10)]
+    line = next(line for line in axes[6].lines if line.get_color() == colours(["snip"])["snip"])
+    assert np.asarray(line.get_ydata()) == pytest.approx(100 * curves.groupby("epoch")["val_acc_x"].mean().to_numpy())
+
+
+@pytest.mark.parametrize("name", ["1", "2", "4", "22", "curves"])
+def test_a_further_choice_that_varies_has_a_panel_or_a_figure_a_value(name: str, study: Collection) -> None:
+    given = on_imagenet(study)
+    runs = given.runs.assign(recipe_lr=given.runs["seed"].map({1: 0.1, 2: 0.02}).astype(float))
+    drawings = CATALOGUE[name].draw(Material(runs, given.missing, given.epochs))
+    said = " ".join([*(axes.get_title() for one in drawings for axes in one.figure.axes)]
+                    + [sentence for one in drawings for sentence in one.caption])  # fmt: skip
+    assert "recipe.lr=0.02" in said
+    assert "recipe.lr=0.1" in said
+    assert len({one.suffix for one in drawings}) == len(drawings)
+
+
+def test_runs_left_out_are_said_on_the_figure(study: Collection) -> None:
+    runs = study.runs.assign(recipe_lr=study.runs["seed"].map({1: 0.1, 2: 0.02}).astype(float))
+    runs["recipe_weight_decay"] = np.where(np.arange(len(runs)) < 13, 0.0, 0.1)
+    runs = pd.concat([runs, study.runs.assign(setup="other/digits", run_id=study.runs["run_id"] + "x")])
+    drawing = figure_22(Material(runs, study.missing, lambda: study.epochs))[0]
+    assert "26 runs of small_mlp/digits are left out, as more than one choice varies" in " ".join(drawing.caption)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from analysis.collect import Collection
 from analysis.report import write_report
@@ -69,13 +70,55 @@ def test_findings_are_what_the_data_say(outputs: Path, collected: Collect) -> No
         path.write_text(json.dumps(summary | {"test_acc": best[summary["method"]]}))
     data = payload(write_report(collected(outputs)))
     findings = "\n".join([*data["findings"], *data["setup_findings"]])
-    assert "SNIP ranks best (average rank 1.00 over 4 blocks). Significantly worse at p = 0.05: Magnitude" in findings
+    assert "All densities: SNIP has the best average rank, 1.00 over 4 blocks" in findings
+    assert "not tested, as a test needs 11 or more" in findings
+    assert "ignificant" not in findings
+    assert [image["about"].partition(":")[0] for image in data["diagrams"]] == ["All densities"]
     assert "random growth: the highest mean has, of 2 densities, SNIP at 0.1, 0.2." in findings
     assert "higher mean than static in 8 of 8 cells" in findings
     assert "no sparse model's mean reaches the dense model's" in findings
     assert "is 9.00 percentage points short" in findings
     assert "40.00 percentage points at densities ≤ 0.2" in findings
     assert "fewer than 3 runs" in findings
+
+
+def rewritten(outputs: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Changes the config of each run."""
+    for path in (outputs / "runs").glob("*/config.yaml"):
+        path.write_text(yaml.safe_dump(change(yaml.safe_load(path.read_text()))))
+
+
+def test_the_run_table_has_a_column_for_every_choice_that_varies(outputs: Path, collected: Collect) -> None:
+    rewritten(outputs, lambda config: config | {"recipe": config["recipe"] | {"lr": 0.1 / config["seed"]}})
+    data = payload(write_report(collected(outputs)))
+    assert "recipe.lr" in [column["title"] for column in data["columns"]]
+    assert set(data["runs"]["recipe_lr"]) == {0.1, 0.05}
+    assert "small_mlp/digits, recipe.lr=0.05" in data["cells"]["setup"]["names"]
+    assert not {"recipe.epochs", "remark"} & {column["title"] for column in data["columns"]}
+
+
+def test_runs_left_out_are_among_the_findings(outputs: Path, collected: Collect) -> None:
+    def change(config: dict[str, Any]) -> dict[str, Any]:
+        recipe = {"lr": 0.1 / config["seed"], "weight_decay": 0.1 if config["density"]["value"] == 0.1 else 0.0}
+        return config | {"recipe": config["recipe"] | recipe}
+
+    rewritten(outputs, change)
+    data = payload(write_report(collected(outputs)))
+    assert any(
+        "26 runs of small_mlp/digits are left out, as more than one" in sentence for sentence in data["findings"]
+    )
+
+
+def test_versions_of_the_source_are_told(outputs: Path, collected: Collect) -> None:
+    for path in (outputs / "runs").glob("*/summary.json"):
+        summary = json.loads(path.read_text())
+        sources = {"criterion": f"{summary['criterion']}{summary['seed'] if summary['criterion'] == 'snip' else ''}"}
+        code = {"commit": "0123456", "hash": f"package{summary['seed']}", "components": sources}
+        path.write_text(json.dumps(summary | {"code": code}))
+    findings = " ".join(payload(write_report(collected(outputs)))["findings"])
+    assert "2 versions of the criterion snip's source among these runs (4 and 4 runs)." in findings
+    assert "criterion magnitude's source" not in findings
+    assert re.search(r"2 versions of the package's source among these runs \(\d+ and \d+ runs\)\.", findings)
 
 
 def test_names_from_outside_cannot_become_part_of_the_page(outputs: Path, collected: Collect) -> None:
@@ -157,6 +200,16 @@ class TestInABrowser:
         assert page.locator("#diagrams img").count() >= 1
         assert page.eval_on_selector_all("#diagrams img", "all => all.every(image => image.naturalWidth > 0)")
         assert page.locator("#finding-list li").count() >= 3
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_the_run_table_fits_a_window_of_1300_pixels(self, scheme: str, page: Page) -> None:
+        page.set_viewport_size({"width": 1300, "height": 900})
+        page.emulate_media(color_scheme=scheme)
+        assert page.eval_on_selector(".scroll", "box => box.scrollWidth <= box.clientWidth")
+        colours = page.eval_on_selector(
+            "body", "body => [getComputedStyle(body).color, getComputedStyle(body).backgroundColor]"
+        )
+        assert (colours == ["rgb(29, 39, 51)", "rgb(246, 248, 250)"]) == (scheme == "light")
 
     def test_filters_filter(self, page: Page) -> None:
         assert page.inner_text("#count") == "26 of 26 runs"

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from analysis.stats import critical_distance, friedman, rank, rank_criteria
+from analysis.figures.critical_distance import in_words
+from analysis.stats import critical_distance, friedman, rank, rank_criteria, rankings
 
 # Demšar (2006), Table 6: AUC of C4.5 with m (minimal number of examples in leaves) and cf (confidence) tuned or not
 C45 = pd.DataFrame(
@@ -109,7 +110,23 @@ def test_perfect_agreement_is_as_significant_as_it_gets() -> None:
     (chi2, _), (f, p) = friedman(np.array([1.0, 2.0, 3.0]), 10)
     assert chi2 == pytest.approx(20)
     assert f == float("inf")
-    assert p == 0
+    assert p == pytest.approx((1 / 6) ** 9)  # one of the 3! orders in each block but the first, by chance
+
+
+@pytest.mark.parametrize("blocks", [2, 10, 11])
+def test_nothing_is_called_significant_with_fewer_than_eleven_blocks(blocks: int) -> None:
+    ranking = rank(pd.DataFrame({name: [score] * blocks for name, score in (("a", 0.9), ("b", 0.8), ("c", 0.7))}))
+    assert ranking is not None
+    words = " ".join(in_words("all densities", ranking))
+    assert ranking.significant == ("the criteria differ" in words) == (blocks == 11)
+    assert ("not tested, as a test needs 11 or more" in words) == (blocks < 11)
+
+
+def test_a_part_of_the_densities_that_is_all_or_none_of_them_has_no_ranking_of_its_own() -> None:
+    low = {(line, "random", density): 0.9 for line in ("magnitude", "snip") for density in (0.1, 0.2)}
+    assert list(rankings(runs_of(low))) == ["all densities"]
+    both = low | {(line, "random", 0.5): 0.9 for line in ("magnitude", "snip")}
+    assert list(rankings(runs_of(both))) == ["all densities", "densities ≤ 0.2", "densities > 0.2"]
 
 
 def runs_of(accuracies: dict[tuple[str, str, float], float], setup: str = "m/d") -> pd.DataFrame:

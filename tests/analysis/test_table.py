@@ -11,6 +11,7 @@ from analysis.collect import Collection
 from analysis.compare import comparable
 from analysis.frames import runs_frame
 from analysis.table import LAYOUTS, panels, table
+from analysis.where import matching
 
 
 def made(line: str, density: float, *accuracies: float, **more: object) -> list[dict[str, object]]:
@@ -93,14 +94,74 @@ def test_without_runs_every_layout_still_comes(layout: str) -> None:
     assert isinstance(table(runs_frame([]), layout), str)
 
 
-def test_runs_that_differ_in_another_choice_are_left_out_and_named() -> None:
-    odd = made("magnitude", 0.1, 0.10, 0.10, recipe_lr=0.5)
-    runs = runs_frame([*(row | {"recipe_lr": 0.01} for row in STUDY.to_dict("records")), *odd])
-    chosen = comparable(runs)
-    assert len(chosen.runs) == len(STUDY)
-    assert chosen.notes == ("2 runs with another recipe_lr than most of their setup are left out",)
-    assert "2 runs with another recipe_lr" in table(runs, "text")
-    assert "91.00 ± 1.41 (2) ▲" in table(runs, "text")
+def with_rates(*rates: float, **more: object) -> list[dict[str, object]]:
+    """Magnitude and SNIP, two seeds each, trained with each of the learning rates."""
+    lines = [made(line, 0.1, 0.9, 0.8, recipe_lr=rate, **more) for line in ("magnitude", "snip") for rate in rates]
+    return [row for rows in lines for row in rows]
+
+
+def test_a_further_choice_that_varies_has_a_panel_a_value_and_leaves_nothing_out() -> None:
+    runs = runs_frame([*made("dense", 1.0, 0.95, recipe_lr=0.1), *with_rates(0.1, 0.01)])
+    assert [panel.title for panel in panels(comparable(runs))] == [
+        "m on d, recipe.lr=0.01, random growth",
+        "m on d, recipe.lr=0.1, random growth",
+    ]
+    assert table(runs, "text").count("85.00 ± 7.07 (2)") == 4
+    assert "left out" not in table(runs, "text")
+
+
+def test_a_further_choice_of_a_single_criterion_has_a_row_a_value() -> None:
+    rows = [row for rate in (0.1, 0.05, 0.01) for row in made("magnitude", 0.1, rate, recipe_lr=rate)]
+    (panel,) = panels(comparable(runs_frame(rows)))
+    assert list(panel.body.index) == [f"magnitude, recipe.lr={rate}" for rate in (0.01, 0.05, 0.1)]
+    assert "Magnitude, recipe.lr=0.05   5.00 (1) △" in table(runs_frame(rows), "text")
+
+
+def test_choices_that_vary_together_are_one() -> None:
+    rows = [*with_rates(0.1, recipe_epochs=5), *with_rates(0.01, recipe_epochs=9)]
+    titles = [panel.title for panel in panels(comparable(runs_frame(rows)))]
+    assert titles[0] == "m on d, recipe.epochs=5, recipe.lr=0.1, random growth"
+    assert len(titles) == 2
+
+
+@pytest.mark.parametrize("layout", ["text", "markdown", "latex"])
+def test_several_choices_that_vary_are_named_with_what_to_type_and_their_runs_counted(layout: str) -> None:
+    rows = [*with_rates(0.1, 0.01, recipe_epochs=5), *with_rates(0.1, recipe_epochs=9)]
+    runs = runs_frame([*(row | {"setup": "n/d"} for row in STUDY.to_dict("records")), *rows])
+    (note,) = comparable(runs).notes
+    assert note == (
+        "12 runs of m/d are left out, as more than one choice varies: recipe.epochs (5, 9), recipe.lr (0.01, 0.1); "
+        "fix all but one: where='recipe.epochs == 5' or where='recipe.lr == 0.01'"
+    )
+    assert "12 runs of m/d are left out" in table(runs, layout)
+    assert len(comparable(runs).runs) == len(STUDY)
+    for expression in note.split("where='")[1:]:
+        left = runs[matching(runs, expression.partition("'")[0])]
+        assert comparable(left).notes == ()
+
+
+def test_a_table_of_which_all_runs_are_left_out_says_why() -> None:
+    runs = runs_frame([*with_rates(0.1, 0.01, recipe_epochs=5), *with_rates(0.1, recipe_epochs=9)])
+    assert "Note: 12 runs of m/d are left out" in table(runs, "text")
+
+
+def test_none_is_a_value_like_any_other() -> None:
+    runs = runs_frame([*made("magnitude", 0.1, 0.9, dataset_like="cifar10"), *made("magnitude", 0.1, 0.5)])
+    assert set(comparable(runs).runs["line"]) == {"magnitude, dataset.like=cifar10", "magnitude, dataset.like=null"}
+
+
+def test_a_column_derived_from_the_results_is_no_choice() -> None:
+    derived = STUDY.assign(gap=STUDY["test_acc"] - 0.5, rank=range(len(STUDY)), good=STUDY["test_acc"] > 0.9)
+    assert len(comparable(derived).runs) == len(STUDY)
+    assert table(derived, "text") == table(STUDY, "text")
+
+
+def test_runs_of_several_versions_of_a_criterion_are_told() -> None:
+    rows = [row | {"code_criterion": "a", "code_hash": "x"} for row in STUDY.to_dict("records")]
+    rows += made("snip", 0.2, 0.5, code_criterion="b", code_hash="y")
+    text = table(runs_frame(rows), "text")
+    assert "Note: 2 versions of the criterion snip's source among these runs (3 and 1 runs)." in text
+    assert "magnitude's source" not in text
 
 
 def test_a_choice_that_has_no_effect_on_a_run_does_not_set_it_apart() -> None:
@@ -109,17 +170,26 @@ def test_a_choice_that_has_no_effect_on_a_run_does_not_set_it_apart() -> None:
     assert len(comparable(runs_frame(rows)).runs) == len(STUDY)
 
 
-@pytest.mark.parametrize("choice", ["dataset_workers", "dataset_root", "recipe"])
+@pytest.mark.parametrize("choice", ["dataset_workers", "dataset_root", "recipe", "cuda_graph"])
 def test_a_choice_that_decides_no_result_does_not_set_runs_apart(choice: str) -> None:
     rows = [row | {choice: str(row["seed"])} for row in STUDY.to_dict("records")]
     assert len(comparable(runs_frame(rows)).runs) == len(STUDY)
 
 
-def test_a_parameter_of_one_criterion_does_not_leave_out_the_others() -> None:
+def test_each_value_of_a_criterions_parameter_is_a_line_and_the_others_stay() -> None:
     lam = [*made("mest", 0.1, 0.9, 0.9, criterion_lam=1.0), *made("mest", 0.1, 0.2, criterion_lam=9.0)]
     chosen = comparable(runs_frame([*STUDY.to_dict("records"), *lam]))
-    assert chosen.runs["line"].value_counts()["mest"] == 2
-    assert len(chosen.runs) == len(STUDY) + 2
+    counts = chosen.runs["line"].value_counts()
+    assert (counts["mest, criterion.lam=1"], counts["mest, criterion.lam=9"]) == (2, 1)
+    assert len(chosen.runs) == len(STUDY) + 3
+
+
+def test_update_periods_that_were_trained_at_as_many_densities_are_an_axis() -> None:
+    rows = [*made("magnitude", 0.1, 0.9, update_period=25), *made("magnitude", 0.1, 0.8, update_period=50)]
+    text = table(runs_frame([*rows, *made("static", 0.1, 0.7)]), "text")
+    assert "m on d, Δt=25, random growth" in text
+    assert "m on d, Δt=50, random growth" in text
+    assert "left out" not in text
 
 
 def test_other_update_periods_than_the_studied_one_are_left_out_and_named() -> None:
