@@ -16,13 +16,13 @@ def make_criterion(name: str, **params: Any) -> Criterion:
     Raises:
         UserError: for a name or parameter there is not; it says which there are.
     """
-    criterion: Criterion = build("criterion", component("criterion", name) | params)
+    criterion: Criterion = build("criterion", component("criterion", name) | params, Criterion)
     return criterion
 
 
 def make_growth(name: str, **params: Any) -> Growth:
     """Returns the growth rule ``name`` of the config group ``growth``; raises UserError for an unknown one."""
-    growth: Growth = build("growth", component("growth", name) | params)
+    growth: Growth = build("growth", component("growth", name) | params, Growth)
     return growth
 
 
@@ -33,5 +33,5 @@ def make_schedule(name: str, **params: Any) -> Schedule:
     """
     node = component("prune_fraction", name) | params
     node.pop("stop_at", None)
-    schedule: Schedule = build("prune_fraction", node)
+    schedule: Schedule = build("prune_fraction", node, Schedule)
     return schedule
