@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -11,15 +12,17 @@ from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from torch import nn
 
-from dst.components import CONF_DIR, parameters, resolve
+from dst.components import CONF_DIR, build, parameters, resolve, told_by, typed
 from dst.config_errors import explain
 from dst.data import DatasetConfig
 from dst.data.config import check as check_dataset
 from dst.errors import UserError
 from dst.identity import hashed
+from dst.limits import BOOLEAN, Boolean, check_limits, limited, one_of
 from dst.numbers import named
-from dst.sparsity.distribution import DISTRIBUTIONS
+from dst.sparsity import DISTRIBUTIONS, Criterion, Growth, Schedule
 from dst.tracking import TrackerConfig
 
 
@@ -27,21 +30,27 @@ from dst.tracking import TrackerConfig
 class DensityConfig:
     """Group ``density``: the overall density D in (0, 1]; None for a dense run, which has no masks."""
 
-    value: float | None = MISSING
+    value: float | None = field(
+        default=MISSING,
+        metadata=limited(lambda value: 0 < value <= 1, "must lie in (0, 1]; density=dense trains without masks"),
+    )
 
 
 @dataclass
 class UpdatePeriodConfig:
     """Group ``update_period``: Δt in optimizer steps; None for a static run."""
 
-    steps: int | None = MISSING
+    steps: int | None = field(
+        default=MISSING,
+        metadata=limited(lambda value: value >= 1, "must be 1 step or more; update_period=never keeps the masks"),
+    )
 
 
 @dataclass
 class DistributionConfig:
     """Group ``distribution``: how the density is spread over the layers."""
 
-    name: str = MISSING
+    name: str = field(default=MISSING, metadata=one_of(*DISTRIBUTIONS))
 
 
 @dataclass
@@ -49,31 +58,36 @@ class RecipeConfig:
     """Group ``recipe``: optimizer, learning-rate schedule, length and batch size of the training."""
 
     name: str = MISSING
-    epochs: int = MISSING
-    batch_size: int = MISSING
-    optimizer: str = MISSING
-    lr: float = MISSING
-    momentum: float = MISSING
-    nesterov: bool = MISSING
-    weight_decay: float = MISSING
-    lr_milestones: list[float] = MISSING
-    lr_decay: float = MISSING
+    epochs: int = field(
+        default=MISSING, metadata=limited(lambda value: value >= 0, "must be 0 or more; 0 evaluates only")
+    )
+    batch_size: int = field(default=MISSING, metadata=limited(lambda value: value >= 1, "must be 1 or more"))
+    optimizer: str = field(default=MISSING, metadata=one_of("sgd", "adam", "adamw"))
+    lr: float = field(default=MISSING, metadata=limited(lambda value: value > 0, "must be above 0"))
+    momentum: float = field(default=MISSING, metadata=limited(lambda value: 0 <= value < 1, "must lie in [0, 1)"))
+    nesterov: Boolean = field(default=MISSING, metadata=BOOLEAN)
+    weight_decay: float = field(default=MISSING, metadata=limited(lambda value: value >= 0, "must be 0 or more"))
+    lr_milestones: list[float] = field(
+        default=MISSING,
+        metadata=limited(lambda value: all(0 <= share <= 1 for share in value), "must be shares in [0, 1]"),
+    )
+    lr_decay: float = field(default=MISSING, metadata=limited(lambda value: 0 < value <= 1, "must lie in (0, 1]"))
 
 
 @dataclass
 class SparsityConfig:
     """How topology updates compete and what becomes of the optimizer state of inactive weights."""
 
-    scope: str = MISSING
-    momentum: str = MISSING
+    scope: str = field(default=MISSING, metadata=one_of("local", "global"))
+    momentum: str = field(default=MISSING, metadata=one_of("masked", "dense"))
 
 
 @dataclass
 class CheckpointConfig:
     """When checkpoints are written and what stays of a finished run's."""
 
-    minutes: float = MISSING
-    keep: str = MISSING
+    minutes: float = field(default=MISSING, metadata=limited(lambda value: value >= 0, "must be 0 or more"))
+    keep: str = field(default=MISSING, metadata=one_of("all", "weights", "nothing"))
 
 
 @dataclass
@@ -92,14 +106,19 @@ class Config:
     tracker: TrackerConfig = MISSING
     sparsity: SparsityConfig = field(default_factory=SparsityConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
-    seed: int = MISSING
-    device: str = MISSING
-    precision: str = MISSING
-    deterministic: bool = MISSING
-    cuda_graph: bool = MISSING
+    seed: int = field(default=MISSING, metadata=limited(lambda value: value >= 0, "must be 0 or more"))
+    device: str = field(
+        default=MISSING,
+        metadata=limited(
+            re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?").fullmatch, "choose auto, cpu, mps, cuda or cuda:N"
+        ),
+    )
+    precision: str = field(default=MISSING, metadata=one_of("fp32", "tf32", "bf16", "fp16"))
+    deterministic: Boolean = field(default=MISSING, metadata=BOOLEAN)
+    cuda_graph: Boolean = field(default=MISSING, metadata=BOOLEAN)
     data_dir: str = MISSING
     output_dir: str = MISSING
-    rerun: bool = False
+    rerun: Boolean = field(default=False, metadata=BOOLEAN)
 
     @property
     def is_dense(self) -> bool:
@@ -114,30 +133,13 @@ class Config:
 
 ConfigStore.instance().store(name="schema", node=Config)
 
-_CHOICES = {
-    "distribution.name": tuple(DISTRIBUTIONS),
-    "sparsity.scope": ("local", "global"),
-    "sparsity.momentum": ("masked", "dense"),
-    "precision": ("fp32", "tf32", "bf16", "fp16"),
-    "recipe.optimizer": ("sgd", "adam", "adamw"),
-    "checkpoint.keep": ("all", "weights", "nothing"),
-    "tracker.name": ("wandb", "local"),
+_COMPONENTS: dict[str, tuple[type, tuple[str, ...]]] = {
+    "model": (nn.Module, ("input_shape", "outputs")),
+    "criterion": (Criterion, ()),
+    "growth": (Growth, ()),
+    "prune_fraction": (Schedule, ()),
 }
-_RANGES = {
-    "density.value": (lambda value: 0 < value <= 1, "must lie in (0, 1]; density=dense trains without masks"),
-    "update_period.steps": (lambda value: value >= 1, "must be 1 step or more; update_period=never keeps the masks"),
-    "prune_fraction.initial": (lambda value: 0 <= value <= 1, "must lie in [0, 1]"),
-    "prune_fraction.stop_at": (lambda value: 0 <= value <= 1, "must lie in [0, 1], a share of all steps"),
-    "recipe.epochs": (lambda value: value >= 0, "must be 0 or more; 0 evaluates only"),
-    "recipe.batch_size": (lambda value: value >= 1, "must be 1 or more"),
-    "recipe.lr": (lambda value: value > 0, "must be above 0"),
-    "recipe.momentum": (lambda value: 0 <= value < 1, "must lie in [0, 1)"),
-    "recipe.weight_decay": (lambda value: value >= 0, "must be 0 or more"),
-    "recipe.lr_milestones": (lambda value: all(0 <= share <= 1 for share in value), "must be shares in [0, 1]"),
-    "seed": (lambda value: value >= 0, "must be 0 or more"),
-    "checkpoint.minutes": (lambda value: value >= 0, "must be 0 or more"),
-}
-_COMPONENTS = {"model": ("input_shape", "outputs"), "criterion": (), "growth": (), "prune_fraction": ()}
+"""Per group: of which type what it builds must be, and what only a run can give it."""
 
 
 def compose(overrides: Sequence[str] = ()) -> DictConfig:
@@ -161,16 +163,13 @@ def checked(cfg: DictConfig | Config) -> Config:
     except OmegaConfBaseException as error:
         raise UserError(explain(error)) from error
     assert isinstance(config, Config)
-    for group, runtime in _COMPONENTS.items():
-        _check_component(config, group, runtime)
+    check_limits(config)
+    for group in _COMPONENTS:
+        _check_component(config, group)
     check_dataset(config.dataset)
-    for key, valid in _CHOICES.items():
-        if OmegaConf.select(node, key) not in valid:
-            raise UserError(f"{key}={OmegaConf.select(node, key)}: choose one of {', '.join(valid)}")
-    for key, (holds, valid_range) in _RANGES.items():
-        value = OmegaConf.select(node, key)
-        if value is not None and not holds(value):
-            raise UserError(f"{key}={value}: {valid_range}")
+    for key in ("initial", "stop_at"):
+        if not 0 <= config.prune_fraction.get(key, 1.0) <= 1:
+            raise UserError(f"prune_fraction.{key}={config.prune_fraction[key]}: must lie in [0, 1]")
     by_momentum = getattr(resolve("growth", config.growth), "signal", None) == "momentum"
     if by_momentum and config.sparsity.momentum != "dense":
         raise UserError(
@@ -180,17 +179,24 @@ def checked(cfg: DictConfig | Config) -> Config:
     return config
 
 
-def _check_component(config: Config, group: str, runtime: tuple[str, ...]) -> None:
+def _check_component(config: Config, group: str) -> None:
     """Replaces the node's values by what its target's type hints make of them, so that 1 and 1.0 are one config."""
+    kind, runtime = _COMPONENTS[group]
     node: dict[str, Any] = getattr(config, group)
-    if "_target_" not in node or "name" not in node:
-        raise UserError(f"{group}: the config needs _target_ (what to build) and name (what to call it)")
-    apart = {key: float(node[key]) for key in ("stop_at",) if group == "prune_fraction" and key in node}
-    target = resolve(group, node)
-    given = parameters(group, {key: value for key, value in node.items() if key not in apart}, target)
+    if not all(isinstance(node.get(key), str) for key in ("_target_", "name")):
+        raise UserError(f"{group}: the config needs _target_ (what to build) and name (what to call it), two strings")
+    own = {key: typed(f"{group}.{key}", node.pop(key), float) for key in ("stop_at",) if key in node}
+    target = resolve(group, node, kind)
+    given = parameters(group, node, target)
     if clash := set(given) & set(runtime):
         raise UserError(f"{group}.{clash.pop()}: comes from the dataset and cannot be set")
-    node.update(given | apart)
+    if not runtime:
+        try:
+            build(group, node, kind)
+        except Exception as error:  # what a user's class may do
+            raise UserError(told_by(error, f"{group}={node['name']}: cannot be built")) from error
+    node.update(given | own)
+    check_limits(node, group)
 
 
 def run_id(cfg: DictConfig | Config | Mapping[str, Any]) -> str:

@@ -30,6 +30,8 @@ def is_mistake(error: BaseException) -> bool:
 
 def explain(error: BaseException) -> str:
     """Returns one line for a mistake in a config or on the command line: the key, the value, what would be valid."""
+    if isinstance(error, UserError):
+        return str(error)
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'input or output'}: {error.strerror}"
     if isinstance(error, MissingConfigException) and error.options is not None and error.missing_cfg_file:

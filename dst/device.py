@@ -34,7 +34,7 @@ def choose_device(name: str) -> torch.device:
             device = torch.device("cuda", torch.cuda.current_device())
     elif device.type == "mps" and not torch.backends.mps.is_available():
         raise UserError("device=mps: torch finds no Apple GPU here; choose auto or cpu")
-    elif device.type not in ("cpu", "mps"):
+    elif device.type not in ("cpu", "mps") or device.index:
         raise UserError(f"device={name}: choose auto, cpu, mps, cuda or cuda:N")
     return device
 

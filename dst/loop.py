@@ -16,9 +16,10 @@ from dst.components import build
 from dst.config import Config
 from dst.data import Data
 from dst.device import autocast
+from dst.errors import UserError
 from dst.recipe import learning_rate, load_optimizer_state, make_optimizer, set_learning_rate
 from dst.seeds import stream_seed
-from dst.sparsity import DynamicSparsity
+from dst.sparsity import DynamicSparsity, sparsifiable_weights
 from dst.step_graph import CudaRecorder, StepGraph
 from dst.tally import Tally, loss_of
 
@@ -195,6 +196,19 @@ def make_sparsity(
     """Returns what keeps the model sparse, None for a dense run."""
     if config.density.value is None:
         return None
+    weights = sum(weight.numel() for weight in sparsifiable_weights(model).values())
+    if weights and config.density.value * weights < 1:
+        raise UserError(
+            f"density.value={config.density.value}: leaves none of the model's weights; give 1/{weights} or more"
+        )
+    try:
+        return _sparsity(config, model, optimizer, total_steps)
+    except ValueError as error:  # a model or a distribution that does not go with the density
+        raise UserError(f"model={config.model['name']}, density.value={config.density.value}: {error}") from error
+
+
+def _sparsity(config: Config, model: nn.Module, optimizer: torch.optim.Optimizer, total_steps: int) -> DynamicSparsity:
+    assert config.density.value is not None
     return DynamicSparsity(
         model,
         optimizer,

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from dst.archive import was_archived
+from dst.limits import limited, one_of
 from dst.records import read_lines
 
 log = logging.getLogger("dst")
@@ -26,14 +27,16 @@ log = logging.getLogger("dst")
 class TrackerConfig:
     """Group ``tracker``: where a run reports to, and under which headings there (None: see ``conf/tracker``)."""
 
-    name: str = "wandb"
+    name: str = field(default="wandb", metadata=one_of("wandb", "local"))
     project: str = "fantastic-weights"
     entity: str | None = None
     group: str | None = None
     job_type: str | None = None
     tags: list[str] = field(default_factory=list)
-    mode: str | None = None
-    timeout_s: float = 30.0
+    mode: str | None = field(default=None, metadata=one_of("online", "offline", "disabled"))
+    timeout_s: float = field(
+        default=30.0, metadata=limited(lambda value: 0 < value <= 1e6, "must be above 0 and at most 1e6 seconds")
+    )
 
 
 class Tracker:

@@ -21,7 +21,7 @@ from torch import nn
 
 import dst.data
 from dst.archive import archive
-from dst.claim import Claim, Claimed, claimed
+from dst.claim import Claimed, claimed
 from dst.code import changed_components
 from dst.command_line import arguments, help_text
 from dst.components import CONF_DIR
@@ -66,35 +66,34 @@ def run(cfg: DictConfig | Config, *, should_stop: Callable[[], bool] = lambda: F
             _tell_finished(finished, config)
             _tidy(config, directory)
             return finished
-        device = choose_device(config.device)
-        check_precision(device, config.precision)
-        set_numerics(config.precision, config.deterministic)
-        if device.type == "cuda":
-            torch.cuda.set_device(device)  # or torch would begin to use the first one too
-        if device.type == "cpu":
-            keep_freed_memory()
-        model = _build(config, config.dataset.shape, config.dataset.num_classes)
+        training = _trainings(config)
         if finished:
             log.info("the run as it was is kept in %s", archive(directory.path))
-        directory.create()
+        directory.create()  # after all that may be refused, so that a mistake leaves nothing behind
         with claimed(directory.path) as claim:
             if summary := directory.summary():  # another process finished it between the two looks
                 return summary
-            return _train(config, directory, device, model, claim, should_stop)
+            directory.guard = claim.confirm
+            directory.remove_litter()
+            directory.write_config()
+
+            def stop() -> bool:
+                claim.check()
+                return claim.should_give_up() or should_stop()
+
+            return Run(config, directory, training, stop).finish()
 
 
-def _train(
-    config: Config,
-    directory: RunDirectory,
-    device: torch.device,
-    model: nn.Module | None,
-    claim: Claim,
-    should_stop: Callable[[], bool],
-) -> dict[str, Any]:
-    """Trains in a directory that is claimed; ``model`` is None while only the data know its shape."""
-    directory.guard = claim.confirm
-    directory.remove_litter()
-    directory.write_config()
+def _trainings(config: Config) -> Callable[[], Training]:
+    """Returns what makes the run's training, as often as wanted; what cannot be trained is refused at once."""
+    device = choose_device(config.device)
+    check_precision(device, config.precision)
+    set_numerics(config.precision, config.deterministic)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # or torch would begin to use the first one too
+    if device.type == "cpu":
+        keep_freed_memory()
+    model = _build(config, config.dataset.shape, config.dataset.num_classes)  # before the data are touched
     data = dst.data.load(
         config.dataset,
         Path(config.data_dir),
@@ -102,18 +101,14 @@ def _train(
         batch_size=config.recipe.batch_size,
         seed=config.seed,
     )
-    built = [model] if model else []
 
-    def training() -> Training:
-        model = built.pop() if built else _build(config, data.shape, data.num_classes)
+    def make(model: nn.Module | None = None) -> Training:
+        model = model or _build(config, data.shape, data.num_classes)
         assert model is not None
         return Training(config, place(model, device, config.precision), data, device)
 
-    def stop() -> bool:
-        claim.check()
-        return claim.should_give_up() or should_stop()
-
-    return Run(config, directory, training, stop).finish()
+    first = [make(model)]
+    return lambda: first.pop() if first else make()
 
 
 def _tidy(config: Config, directory: RunDirectory) -> None:

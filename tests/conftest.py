@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -86,6 +87,8 @@ def type_in(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         finally:
             for number, handler in handlers:
                 signal.signal(number, handler)
+            logging.getLogger("dst").handlers.clear()  # which hold this test's stderr
+            logging.getLogger("dst").propagate = True
         return status, *capsys.readouterr()
 
     return enter

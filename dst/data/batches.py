@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -14,7 +15,15 @@ from dst.data.augment import AugmentedSamples, draw
 from dst.data.normalise import Normalise
 from dst.seeds import generator
 
+log = logging.getLogger("dst")
+
 Batch = tuple[Tensor, Tensor]
+
+
+def tell_large_batch(batch_size: int, samples: int) -> None:
+    """Warns that one batch holds the whole training set."""
+    if batch_size > samples:
+        log.warning("recipe.batch_size=%d: the training set has %d samples, all in one batch", batch_size, samples)
 
 
 class Train(ABC):

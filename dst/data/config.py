@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
 from dst.components import unknown
 from dst.data.augment import AUGMENTATIONS
 from dst.errors import UserError
+from dst.limits import check_limits, limited, one_of
 
 _SIZABLE = ("image_folder", "tiny_imagenet", "imagenet")
 
@@ -35,39 +35,51 @@ class DatasetConfig:
         workers: processes that decode a streamed dataset; what lies on the device needs none.
     """
 
-    name: str = MISSING
+    name: str = field(
+        default=MISSING,
+        metadata=limited(
+            re.compile(r"\w[\w.+-]*").fullmatch, "must be a folder's name of letters, digits and any of _ . + -"
+        ),
+    )
     source: str = MISSING
-    shape: list[int] | None = MISSING
-    num_classes: int | None = MISSING
-    val_size: float = MISSING
-    augment: str = "none"
+    shape: list[int] | None = field(
+        default=MISSING,
+        metadata=limited(
+            lambda value: len(value) in (1, 3) and min(value) >= 1, "must be one number, or channels, height and width"
+        ),
+    )
+    num_classes: int | None = field(default=MISSING, metadata=limited(lambda value: value >= 1, "must be 1 or more"))
+    val_size: float = field(
+        default=MISSING,
+        metadata=limited(
+            lambda value: 0 <= value < 1 or (value >= 2 and value % 1 == 0),
+            "must be a share of train below 1, or a number of samples, 2 or more",
+        ),
+    )
+    augment: str = field(default="none", metadata=one_of(*AUGMENTATIONS))
     mean: list[float] | None = None
-    std: list[float] | None = None
-    split_seed: int = 0
+    std: list[float] | None = field(
+        default=None,
+        metadata=limited(
+            lambda value: all(deviation >= 1e-30 for deviation in value), "must be above 0 in every channel"
+        ),
+    )
+    split_seed: int = field(
+        default=0, metadata=limited(lambda value: 0 <= value < 2**32, "must be 0 or more and below 2^32")
+    )
     root: str | None = None
-    image_size: int | None = None
-    workers: int = 0
+    image_size: int | None = field(
+        default=None, metadata=limited(lambda value: 1 <= value <= 2**15, "must be 1 to 32768 pixels, or null")
+    )
+    workers: int = field(default=0, metadata=limited(lambda value: 0 <= value <= 1024, "must be 0 to 1024"))
 
 
 def check(cfg: DatasetConfig) -> None:
     """Raises UserError, one line with key, value and what would be valid, for a value that no dataset can have."""
     from dst.data.sources import DECODED, STREAMED  # imports this module
 
-    choices = {"source": (*DECODED, *STREAMED), "augment": tuple(AUGMENTATIONS)}
-    for key, valid in choices.items():
-        if getattr(cfg, key) not in valid:
-            raise UserError(f"dataset.{key}={getattr(cfg, key)}: {unknown(getattr(cfg, key), valid)}")
-    if not re.fullmatch(r"\w[\w.+-]*", cfg.name):
-        raise UserError(f"dataset.name={cfg.name}: must be a folder's name of letters, digits and any of _ . + -")
+    check_limits(cfg, "dataset")
+    if cfg.source not in (*DECODED, *STREAMED):
+        raise UserError(f"dataset.source={cfg.source}: {unknown(cfg.source, (*DECODED, *STREAMED))}")
     if cfg.image_size is not None and cfg.source not in _SIZABLE:
         raise UserError(f"dataset.image_size={cfg.image_size}: only images in folders are resized, leave it null")
-    ranges = {
-        "val_size": (0 <= cfg.val_size < math.inf, "must be a share of train below 1, or a number of samples"),
-        "split_seed": (0 <= cfg.split_seed < 2**32, "must be 0 or more and below 2^32"),
-        "image_size": (cfg.image_size is None or cfg.image_size >= 1, "must be 1 pixel or more, or null"),
-        "workers": (cfg.workers >= 0, "must be 0 or more"),
-        "std": (cfg.std is None or all(value > 0 for value in cfg.std), "must be above 0 in every channel"),
-    }
-    for key, (holds, valid_range) in ranges.items():
-        if not holds:
-            raise UserError(f"dataset.{key}={getattr(cfg, key)}: {valid_range}")

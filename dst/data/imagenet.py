@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dst.data.batches import tell_large_batch
 from dst.data.class_folders import Images, list_pair
 from dst.data.config import DatasetConfig
 from dst.data.image_files import ImageFiles
@@ -47,6 +48,7 @@ def load_imagenet(cfg: DatasetConfig, data_dir: Path, *, device: torch.device, b
     size = cfg.image_size or _SIZE
     normalise = Normalise(cfg.mean, cfg.std, images=True, device=device)
     kept, held = stratified_split(images.labels, validation_count(cfg.val_size, len(images.labels)), cfg.split_seed)
+    tell_large_batch(batch_size, len(kept))
 
     def stream(part: Images, *, augment: bool = False) -> Stream:
         files = ImageFiles(part, size, augment=augment)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dst.data.augment import AUGMENTATIONS, PADDING, Augmentation, AugmentedSamples
-from dst.data.batches import Batch, EvaluationBatches, Train, TrainBatches
+from dst.data.batches import Batch, EvaluationBatches, Train, TrainBatches, tell_large_batch
 from dst.data.config import DatasetConfig, check
 from dst.data.normalise import Normalise, statistics
 from dst.data.prepare import prepare
@@ -59,6 +59,7 @@ def load(cfg: DatasetConfig, data_dir: Path, *, device: torch.device, batch_size
             (np.array(arrays.test_x), np.array(arrays.test_y)),
         )
     )
+    tell_large_batch(batch_size, len(kept))
     is_image = train[0].dtype == torch.uint8
     augmentation = _augmentation(cfg, meta.shape, is_image)
     normalise = Normalise(*_mean_std(cfg, train[0]), images=is_image, device=device)

@@ -32,6 +32,10 @@ class Linear(Schedule):
     factor: float = 0.99
     every: int = 600
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.factor <= 1 or self.every < 1:
+            raise ValueError(f"factor={self.factor}, every={self.every}: must lie in [0, 1], and be 1 step or more")
+
     def __call__(self, step: int, stop_step: float) -> float:
         return self.initial * self.factor ** (step // self.every)
 
