@@ -20,6 +20,7 @@ from dst.config_errors import explain
 from dst.errors import UserError
 from launch import slurm
 from launch.cluster import ClusterConfig, LaunchConfig
+from launch.length import warning
 from launch.plan import Plan, planned, sweep_dir
 from launch.state import outdated, states
 from launch.status import plan_text, status_text
@@ -101,6 +102,7 @@ def main() -> None:
 def _plan(arguments: Arguments) -> int:
     plan = _make_plan(arguments)
     print(plan_text(plan, states(plan), Timing.read(plan.output_dir)))
+    print(warning(plan.runs), end="")
     print(f"frozen in {plan.directory / 'plan.jsonl'}")
     return 0
 
@@ -109,6 +111,7 @@ def _submit(arguments: Arguments) -> int:
     frozen = (sweep_dir(arguments.name, arguments.output_dir) / "plan.jsonl").exists()
     plan = Plan.read(arguments.name, arguments.output_dir) if frozen and not arguments.run_overrides else None
     plan = plan or _make_plan(arguments)
+    print(warning(plan.runs), end="", flush=True)
     retry_failed = arguments.launch.retry == "failed"
     clusters = arguments.clusters
     if arguments.launch.rerun and not arguments.launch.dry_run:
