@@ -201,7 +201,7 @@ def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
     density, period = resolved["density"]["value"], resolved["update_period"]["steps"]
     parts: dict[str, Any] = {
         "model": _without(resolved["model"], "_target_"),
-        "dataset": _without(resolved["dataset"], "source", "root", "workers"),
+        "dataset": _without(resolved["dataset"], "source", "root", "workers", "like"),
         "recipe": _without(resolved["recipe"], "name"),
         **{key: resolved[key] for key in ("seed", "precision", "deterministic")},
     }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from omegaconf import MISSING
 
-from dst.components import unknown
+from dst.components import component, options, unknown
 from dst.data.augment import AUGMENTATIONS
 from dst.errors import UserError
 
@@ -32,6 +32,7 @@ class DatasetConfig:
         split_seed: decides which samples of train are for validation; the test set never depends on it.
         root: where the user's own copy of the raw data lies; None: somewhere under ``data_dir``.
         image_size: images are cropped to a square and resized to it, in pixels; None: they stay as they are.
+        like: a known dataset, a choice of the config group, whose ``augment``, ``mean`` and ``std`` are taken.
         workers: processes that decode a streamed dataset; what lies on the device needs none.
     """
 
@@ -46,13 +47,20 @@ class DatasetConfig:
     split_seed: int = 0
     root: str | None = None
     image_size: int | None = None
+    like: str | None = None
     workers: int = 0
 
 
 def check(cfg: DatasetConfig) -> None:
-    """Raises UserError, one line with key, value and what would be valid, for a value that no dataset can have."""
+    """Puts what ``like`` stands for in its place, so that a run is the same however it was asked for.
+
+    Raises:
+        UserError: one line with key, value and what would be valid, for a value that no dataset can have.
+    """
     from dst.data.sources import DECODED, STREAMED  # imports this module
 
+    if cfg.like is not None:
+        _take(cfg, cfg.like)
     choices = {"source": (*DECODED, *STREAMED), "augment": tuple(AUGMENTATIONS)}
     for key, valid in choices.items():
         if getattr(cfg, key) not in valid:
@@ -71,3 +79,16 @@ def check(cfg: DatasetConfig) -> None:
     for key, (holds, valid_range) in ranges.items():
         if not holds:
             raise UserError(f"dataset.{key}={getattr(cfg, key)}: {valid_range}")
+
+
+def _take(cfg: DatasetConfig, like: str) -> None:
+    known = {name: component("dataset", name) for name in options("dataset")}
+    valid = [name for name, node in known.items() if node["source"] != "image_folder"]
+    if like not in valid:
+        raise UserError(f"dataset.like={like}: {unknown(like, valid)}")
+    for key in ("mean", "std"):
+        given = getattr(cfg, key)
+        if given not in (None, known[like][key]):
+            raise UserError(f"dataset.{key}={given}: dataset.like={like} says {known[like][key]}; give one of the two")
+        setattr(cfg, key, known[like][key])
+    cfg.augment, cfg.like = known[like]["augment"], None
