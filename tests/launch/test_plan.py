@@ -34,7 +34,7 @@ def test_the_papers_sweeps_have_the_papers_numbers_of_runs(paper: Plan) -> None:
 
 
 def test_run_ids_and_configs_are_those_of_hydras_own_composition(paper: Plan) -> None:
-    for run in random.sample(paper.runs, 8):
+    for run in random.Random(1).sample(paper.runs, 8):
         assert run_id(compose(run.overrides)) == run.run_id, run.command
         assert run_id(run.config) == run.run_id
 
