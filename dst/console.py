@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dst.config import Config, run_id
+from dst.device import choose_device
 
 
 @contextlib.contextmanager
@@ -37,7 +38,13 @@ def announce(config: Config) -> None:
         log.addHandler(handler)
         log.setLevel(logging.INFO)
         log.propagate = False
-    print(f"run {run_id(config)}: {describe(config)}", flush=True)
+    recipe = config.recipe
+    print(f"run {run_id(config)}: {describe(config)}")
+    print(
+        f"{recipe.epochs} epochs of batches of {recipe.batch_size}, {recipe.optimizer} with lr {recipe.lr:g}, "
+        f"{config.precision} on {choose_device(config.device)}",
+        flush=True,
+    )
 
 
 def describe(config: Config) -> str:

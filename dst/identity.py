@@ -16,7 +16,7 @@ _GROUPS = {
 
 _WITHOUT_EFFECT = {
     "model": ("_target_",),
-    "dataset": ("source", "root", "workers"),
+    "dataset": ("source", "root", "workers", "like"),
     "recipe": ("name",),
     "criterion": ("_target_", "label", "color"),
     "growth": ("_target_", "label", "color"),

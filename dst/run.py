@@ -60,6 +60,7 @@ class Run:
         training, epochs = self.training, self.config.recipe.epochs
         self._start_tracker()
         steps = epochs * len(training.data.train)
+        self._warn_of_static()
         with tqdm(total=steps, initial=training.step, unit="step", disable=None, dynamic_ncols=True) as bar:
             while training.epoch < epochs and not self.diverged:
                 bar.set_description(f"epoch {training.epoch + 1}/{epochs}", refresh=False)
@@ -119,6 +120,15 @@ class Run:
         self.tracker.start(self.directory.run_id, config, self.directory.path, self.code)
         if self.training.step:
             report_logs(self.tracker, self.directory.path)  # of which a killed attempt may have told only a part
+
+    def _warn_of_static(self) -> None:
+        sparsity, epochs = self.training.sparsity, self.config.recipe.epochs
+        if sparsity and sparsity.update_period and epochs and sparsity.update_period >= (sparsity.stop_step or 0):
+            log.warning(
+                "update_period=%d is longer than the %g steps before updates end: none happens, a static run",
+                sparsity.update_period,
+                sparsity.stop_step,
+            )
 
     def _after_step(self, bar: Any) -> None:
         bar.update()

@@ -269,8 +269,12 @@ def has_credentials(base_url: str) -> bool:
 
 def _end_service(*, kill: bool = False) -> None:
     """Ends wandb's helper process; ``kill``: at once, which frees whoever waits for it, wandb's exit hook included."""
-    with contextlib.suppress(BaseException):  # the handle is no public one, and wandb may be in any state
-        wandb = sys.modules["wandb"]
+    with contextlib.suppress(BaseException):  # wandb may be in any state
         if kill:
-            wandb.sdk.wandb_setup._singleton._connection._proc._process.kill()
-        wandb.teardown()
+            service_process().kill()
+        sys.modules["wandb"].teardown()
+
+
+def service_process() -> Any:
+    """Returns wandb's helper process, a ``subprocess.Popen``, by its private handle: there is no public one."""
+    return sys.modules["wandb"].sdk.wandb_setup._singleton._connection._proc._process

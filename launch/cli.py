@@ -23,6 +23,7 @@ from dst.plan_file import plan_path, planned
 from dst.records import Damaged, read_bytes
 from launch import slurm
 from launch.cluster import ClusterConfig, LaunchConfig
+from launch.length import warning
 from launch.plan import Plan
 from launch.state import outdated, states, summaries
 from launch.status import plan_text, status_text
@@ -104,6 +105,7 @@ def main() -> None:
 def _plan(arguments: Arguments) -> int:
     plan = _make_plan(arguments)
     print(plan_text(plan, states(plan), Timing.read(plan.output_dir)))
+    print(warning(plan.runs), end="")
     path = plan.directory / "plan.jsonl"
     print(f"would be frozen in {path}" if arguments.launch.dry_run else f"frozen in {path}")
     return 0
@@ -117,6 +119,7 @@ def _submit(arguments: Arguments) -> int:
     frozen = plan_path(arguments.name, arguments.output_dir).exists()
     plan = Plan.read(arguments.name, arguments.output_dir) if frozen and not arguments.run_overrides else None
     plan = plan or _make_plan(arguments)
+    print(warning(plan.runs), end="", flush=True)
     retry_failed = arguments.launch.retry == "failed"
     if arguments.launch.rerun and not arguments.launch.dry_run:
         _archive_outdated(plan)

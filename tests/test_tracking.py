@@ -368,8 +368,8 @@ def test_neither_training_nor_its_end_waits_for_a_wandb_that_hangs(tmp_path: Pat
 def test_a_frozen_wandb_service_neither_holds_up_the_end_nor_the_exit(tmp_path: Path) -> None:
     ending = """
     import os, signal
-    from wandb.sdk import wandb_setup
-    os.kill(wandb_setup.singleton()._connection._proc._process.pid, signal.SIGSTOP)
+    from dst.tracking import service_process
+    os.kill(service_process().pid, signal.SIGSTOP)
     tracker.finish({"test_acc": 1.0})
     """
     process = attempt(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
-from dst.components import unknown
+from dst.components import component, options, unknown
 from dst.data.augment import AUGMENTATIONS
 from dst.errors import UserError
 from dst.limits import check_limits, limited, one_of
@@ -32,6 +32,7 @@ class DatasetConfig:
         split_seed: decides which samples of train are for validation; the test set never depends on it.
         root: where the user's own copy of the raw data lies; None: somewhere under ``data_dir``.
         image_size: images are cropped to a square and resized to it, in pixels; None: they stay as they are.
+        like: a known dataset, a choice of the config group, whose ``augment``, ``mean`` and ``std`` are taken.
         workers: processes that decode a streamed dataset; what lies on the device needs none.
     """
 
@@ -71,15 +72,35 @@ class DatasetConfig:
     image_size: int | None = field(
         default=None, metadata=limited(lambda value: 1 <= value <= 2**15, "must be 1 to 32768 pixels, or null")
     )
+    like: str | None = None
     workers: int = field(default=0, metadata=limited(lambda value: 0 <= value <= 1024, "must be 0 to 1024"))
 
 
 def check(cfg: DatasetConfig) -> None:
-    """Raises UserError, one line with key, value and what would be valid, for a value that no dataset can have."""
+    """Puts what ``like`` stands for in its place, so that a run is the same however it was asked for.
+
+    Raises:
+        UserError: one line with key, value and what would be valid, for a value that no dataset can have.
+    """
     from dst.data.sources import DECODED, STREAMED  # imports this module
 
+    if cfg.like is not None:
+        _take(cfg, cfg.like)
     check_limits(cfg, "dataset")
     if cfg.source not in (*DECODED, *STREAMED):
         raise UserError(f"dataset.source={cfg.source}: {unknown(cfg.source, (*DECODED, *STREAMED))}")
     if cfg.image_size is not None and cfg.source not in _SIZABLE:
         raise UserError(f"dataset.image_size={cfg.image_size}: only images in folders are resized, leave it null")
+
+
+def _take(cfg: DatasetConfig, like: str) -> None:
+    known = {name: component("dataset", name) for name in options("dataset")}
+    valid = [name for name, node in known.items() if node["source"] != "image_folder"]
+    if like not in valid:
+        raise UserError(f"dataset.like={like}: {unknown(like, valid)}")
+    for key in ("mean", "std"):
+        given = getattr(cfg, key)
+        if given not in (None, known[like][key]):
+            raise UserError(f"dataset.{key}={given}: dataset.like={like} says {known[like][key]}; give one of the two")
+        setattr(cfg, key, known[like][key])
+    cfg.augment, cfg.like = known[like]["augment"], None

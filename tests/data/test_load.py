@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from dst.components import options
+from dst.config import compose, run_id
 from dst.data import Data, load
 from dst.data.config import check
 from dst.errors import UserError
-from tests.data.raw import config, higgs_like, write_openml, write_tree
+from tests.data.raw import composed, config, higgs_like, write_openml, write_tree
 
 CPU = torch.device("cpu")
 
@@ -190,3 +191,38 @@ def test_a_gpu_gets_the_batches_of_the_cpu(data_dir: Path) -> None:
         assert x_gpu.device.type == "cuda"
         torch.testing.assert_close(x, x_gpu.cpu(), rtol=1e-6, atol=1e-6)
         assert torch.equal(y, y_gpu.cpu())
+
+
+def test_a_folder_like_a_known_dataset_takes_its_normalisation_and_augmentation_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    root = write_tree(tmp_path / "raw", {"train": 100, "test": 20}, size=32)
+    known = composed("cifar10")
+    given = {"augment": known.augment, "mean": known.mean, "std": known.std}
+    like, explicit = (config("image_folder", root=str(root), **changes) for changes in ({"like": "cifar10"}, given))
+    parts = [load(cfg, tmp_path / "data", device=CPU, batch_size=10, seed=1) for cfg in (like, explicit)]
+    assert like == explicit
+    for one, other in zip(parts[0].train.epoch(0), parts[1].train.epoch(0), strict=True):
+        assert torch.equal(one[0], other[0])
+
+
+def test_a_run_is_the_same_whether_its_normalisation_is_named_or_typed() -> None:
+    node = composed("cifar10")
+    typed = [f"dataset.{key}={getattr(node, key)}" for key in ("augment", "mean", "std")]
+    folder = ("dataset=image_folder", "dataset.name=mine")
+    assert run_id(compose([*folder, "dataset.like=cifar10"])) == run_id(compose([*folder, *typed]))
+    assert run_id(compose([*folder, "dataset.like=cifar10"])) != run_id(compose(folder))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"like": "cifar"}, ["dataset.like=cifar:", "did you mean cifar10?"]),
+        ({"like": "image_folder"}, ["dataset.like=image_folder:", "cifar10"]),
+        ({"like": "cifar10", "mean": [0.5]}, ["dataset.mean=[0.5]", "dataset.like=cifar10", "one of the two"]),
+    ],
+)
+def test_a_likeness_that_cannot_be_is_one_line(changes: dict[str, Any], told: list[str]) -> None:
+    with pytest.raises(UserError) as error:
+        check(config("image_folder", **changes))
+    assert all(words in str(error.value) for words in told)

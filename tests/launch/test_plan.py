@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from dst.config import compose, run_id
+from dst.config import checked, compose, run_id
+from dst.data.prepare import prepare
 from dst.errors import UserError
 from launch.composition import compose_all
+from launch.length import warning, without_updates
 from launch.plan import Plan
 from launch.sweep import Point, expand, expand_overrides
 
@@ -36,7 +38,7 @@ def test_the_papers_sweeps_have_the_papers_numbers_of_runs(paper: Plan) -> None:
 
 
 def test_run_ids_and_configs_are_those_of_hydras_own_composition(paper: Plan) -> None:
-    for run in random.sample(paper.runs, 8):
+    for run in random.Random(1).sample(paper.runs, 8):
         assert run_id(compose(run.overrides)) == run.run_id, run.command
         assert run_id(run.config) == run.run_id
 
@@ -72,6 +74,19 @@ def test_a_plan_reads_as_it_was_written(tmp_path: Path) -> None:
     plan = Plan.make("mine", tmp_path, points("model=small_mlp", "dataset=digits", "seed=1,2"))
     plan.write()
     assert Plan.read("mine", tmp_path) == plan
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+def test_a_plan_tells_of_runs_whose_period_is_longer_than_their_training(tmp_path: Path, prepared: bool) -> None:
+    digits = ("model=small_mlp", "dataset=digits", "recipe.epochs=5", f"data_dir={tmp_path / 'data'}")
+    if prepared:  # 50 steps either way: the well-known size is the real one
+        prepare(checked(compose(digits)).dataset, tmp_path / "data")
+    runs = points(*digits, "density=dense", "update_period=dt800") + points(*digits, "update_period=never")
+    runs += points(*digits, "update_period.steps=49,50,800")
+    plan = Plan.make("mine", tmp_path, runs)
+    assert [run.config["update_period"]["steps"] for run in without_updates(plan.runs)] == [50, 800]
+    assert "2 runs make no topology update" in warning(plan.runs)
+    assert warning(plan.runs).count("\n") == 1
 
 
 def points(*overrides: str) -> list[Point]:

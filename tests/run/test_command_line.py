@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,11 +22,28 @@ def test_a_run_says_what_it_is_how_it_ended_and_where_its_results_are(command: C
     stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 0, stderr
     assert "snip pruning, gradient growth, density 0.1, Δt 25, seed 1" in stdout
+    assert "4 epochs of batches of 128, sgd with lr 0.01, fp32 on cpu" in stdout
     assert "test accuracy 0." in stdout
     folder = Path(stdout.strip().splitlines()[-1].removeprefix("results in "))
     assert json.loads((folder / "summary.json").read_text())["status"] == "finished"
     assert stderr == ""  # no terminal, no progress bar
     assert {path.name for path in tmp_path.iterdir()} <= {"outputs", "data"}
+
+
+@pytest.mark.parametrize(
+    ("more", "updates"),
+    [
+        (("update_period.steps=39",), 1),
+        (("update_period.steps=40",), 0),
+        (("prune_fraction.stop_at=0.5", "update_period.steps=20"), 0),
+    ],
+)
+def test_a_period_longer_than_the_training_is_one_warning(
+    train: Callable[..., dict[str, Any]], caplog: pytest.LogCaptureFixture, more: tuple[str, ...], updates: int
+) -> None:
+    assert train(*more)["topology_updates"] == updates
+    warned = [record.getMessage() for record in caplog.records if "a static run" in record.getMessage()]
+    assert len(warned) == (updates == 0)
 
 
 @pytest.mark.parametrize(

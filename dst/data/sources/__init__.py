@@ -28,5 +28,16 @@ DECODED: dict[str, Callable[[DatasetConfig, Path], tuple[Arrays, str]]] = {
 }
 """Sources decoded once, which then lie in memory."""
 
+TRAIN_SIZES = {
+    "digits": 1_527,
+    "higgs": 799_136,
+    "cifar10": 50_000,
+    "cifar100": 50_000,
+    "fashion_mnist": 60_000,
+    "tiny_imagenet": 100_000,
+    "imagenet": 1_281_167,
+}
+"""Samples in each training set, those held out for validation included; for plans made before the data are there."""
+
 STREAMED = ("imagenet",)
 """Sources too large for that, read anew every epoch by ``dst.data.stream``."""

@@ -1,0 +1,66 @@
+"""How long runs are in optimizer steps, as far as that is known before their data are loaded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dst.plan_file import PlannedRun
+
+
+def without_updates(runs: Iterable[PlannedRun]) -> list[PlannedRun]:
+    """Returns the dynamic runs whose update period is so long that their masks will never change."""
+    epochs = _StepsPerEpoch()
+    return [run for run in runs if _never_updates(run.config, epochs)]
+
+
+def warning(runs: Iterable[PlannedRun]) -> str:
+    """Returns a line that tells of :func:`without_updates`, empty if there are none."""
+    found = without_updates(runs)
+    if not found:
+        return ""
+    periods = ", ".join(map(str, sorted({run.config["update_period"]["steps"] for run in found})))
+    return (
+        f"warning: {len(found)} runs make no topology update, they are static: update_period {periods} is longer than "
+        f"their training; such as {found[0].command}\n"
+    )
+
+
+def _never_updates(config: Mapping[str, Any], epochs: _StepsPerEpoch) -> bool:
+    period, count = config["update_period"]["steps"], config["recipe"]["epochs"]
+    if config["density"]["value"] is None or period is None or not count:
+        return False
+    steps = epochs(config)
+    return steps is not None and period >= round(config["prune_fraction"]["stop_at"] * count * steps, 6)
+
+
+class _StepsPerEpoch:
+    """Steps in an epoch of a config; None for data that were never decoded and are no well-known ones."""
+
+    def __init__(self) -> None:
+        self._sizes: dict[tuple[str, str, str], int | None] = {}
+
+    def __call__(self, config: Mapping[str, Any]) -> int | None:
+        from dst.data.split import validation_count
+
+        dataset = config["dataset"]
+        key = (config["data_dir"], dataset["name"], dataset["source"])
+        if key not in self._sizes:
+            self._sizes[key] = _train_size(*key)
+        size = self._sizes[key]
+        if size is None:
+            return None
+        return math.ceil((size - validation_count(dataset["val_size"], size)) / config["recipe"]["batch_size"])
+
+
+def _train_size(data_dir: str, name: str, source: str) -> int | None:
+    from dst.data.sources import TRAIN_SIZES
+
+    try:
+        return len(np.load(Path(data_dir) / name / "train_y.npy", mmap_mode="r"))
+    except (OSError, ValueError):  # not decoded yet
+        return TRAIN_SIZES.get(source)
