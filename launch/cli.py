@@ -27,7 +27,7 @@ from launch.length import warning
 from launch.plan import Plan
 from launch.state import outdated, states, summaries
 from launch.status import plan_text, status_text
-from launch.submit import active, preview, submit_to_slurm, submitted, to_do, train_here, worker_here
+from launch.submit import active, preview, states_of, submit_to_slurm, submitted, to_do, train_here, worker_here
 from launch.sweep import Overrides, Point, expand, expand_overrides, merged
 from launch.timing import Timing, measure, write
 
@@ -39,7 +39,7 @@ HELP = """usage: python -m launch COMMAND [key=value ...]
   submit  sweep=demo cluster=local         train here, side by side
   submit  sweep=paper retry=failed         failed runs too
   submit  sweep=paper rerun=true           finished runs anew whose components' source code has changed since
-  status  sweep=paper [--watch]            what is finished, running, queued, failed, lost
+  status  sweep=paper [--watch]            what is finished, running, queued, failed, interrupted, lost
   logs    RUN_ID                           what a run printed
   cancel  sweep=paper                      take its jobs out of the queue; what is trained stays
   timing                                   write what finished runs took to <output_dir>/timing.yaml
@@ -125,7 +125,7 @@ def _submit(arguments: Arguments) -> int:
         _archive_outdated(plan)
     if clusters[0].executor == "local":
         if arguments.launch.dry_run:
-            left = to_do(plan, active(plan), retry_failed=retry_failed)
+            left = to_do(plan, states_of(plan, active(plan)), retry_failed=retry_failed)
             worker = worker_here(plan, clusters[0], left)
             where = f" on each of {worker.gpus} GPUs" if worker.gpus else ""
             print(f"would train {len(left)} of {len(plan.runs)} runs here, {worker.lanes} at a time{where}")
@@ -133,7 +133,7 @@ def _submit(arguments: Arguments) -> int:
         train_here(plan, clusters[0], retry_failed=retry_failed)
         state = states(plan)
         print(status_text(plan, state))
-        return int(any(run.state in ("failed", "lost", "waiting") for run in state.values()))
+        return int(any(run.state in ("failed", "interrupted", "lost", "waiting") for run in state.values()))
     if arguments.launch.dry_run:
         for text in preview(plan, clusters, retry_failed=retry_failed):
             print(text)
@@ -160,7 +160,7 @@ def _status(arguments: Arguments) -> int:
             jobs, note = active(plan), ""
         except UserError as error:  # the results are there to see, with or without a queue
             jobs, note = [], f"\nqueued runs are not known: {error}"
-        state = states(plan, (run_id for job in jobs for run_id in job.runs))
+        state = states_of(plan, jobs)
         text = status_text(plan, state) + note
         if not arguments.launch.watch:
             print(text)

@@ -3,12 +3,14 @@
 Hydra takes 0.1 s to compose a config. The overrides of a run fall into parts: its setup (model, dataset, recipe) and
 one part for every other group or value. What all runs share is composed into a base. Every other distinct part is
 composed upon that base once, several parts of different kinds at a time, and a run is the base with the top-level nodes
-that its parts change. Where parts meet in one node Hydra composes the whole run, and a random sample of each plan is
-composed by Hydra outright and compared.
+that its parts change. Where parts meet in one node Hydra composes the whole run. So many runs of each plan that every
+distinct part is in one of them are composed by Hydra outright and compared; of whole numbers, such as seeds, only the
+ends count as distinct.
 """
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import random
@@ -39,7 +41,6 @@ class RunMistake(UserError):
 _SETUP = "setup"
 _SETUP_NODES = ("model", "dataset", "recipe")
 _NUMBER = re.compile(r"\w+=(0|[1-9]\d*)")
-_SAMPLE = 4
 
 
 def compose_all(runs: Sequence[Overrides]) -> list[Resolved]:
@@ -62,10 +63,34 @@ def compose_all(runs: Sequence[Overrides]) -> list[Resolved]:
         _assembled(base, [changes.get(part) for part in given]) or _outright(runs, number)
         for number, given in enumerate(parts)
     ]
-    sample = random.sample(range(len(runs)), min(_SAMPLE, len(runs)))
-    if any(_text(configs[number]) != _text(compose_one(runs[number])) for number in sample):
+    if any(_text(configs[number]) != _text(compose_one(runs[number])) for number in _cover(runs, parts, base)):
         return [_outright(runs, number) for number in range(len(runs))]  # parts that depend on each other: the slow way
     return configs
+
+
+def _cover(runs: Sequence[Overrides], parts: Sequence[tuple[Part, ...]], base: Resolved) -> list[int]:
+    """Returns numbers of few runs that have every distinct part between them, the same ones for the same plan.
+
+    Of runs that bring equally many new parts the first is taken, in an order drawn by a hash of the plan: so the parts
+    meet in other pairs in every plan.
+    """
+    by_kind: dict[str, list[Part]] = defaultdict(list)
+    for part in dict.fromkeys(itertools.chain.from_iterable(parts)):
+        by_kind[part[0]].append(part)
+    missing = {
+        part
+        for kind, found in by_kind.items()
+        for part in (_ends(found)[0] if isinstance(base.get(kind), int) else found)
+    }
+    order = list(range(len(runs)))
+    random.Random(hashlib.sha256(_text(runs).encode()).digest()).shuffle(order)
+    useful = {number: found for number in order if (found := missing.intersection(parts[number]))}
+    chosen = []
+    while missing:
+        best = max(useful, key=lambda number: len(useful[number] & missing))
+        chosen.append(best)
+        missing -= useful[best]
+    return chosen
 
 
 @cache

@@ -19,7 +19,7 @@ from dst.outcome import FAILURE, read_failure, read_summary
 from dst.records import Damaged, keep_aside, read_lines
 from launch.plan import Plan
 
-STATES = ("finished", "diverged", "running", "queued", "failed", "lost", "waiting")
+STATES = ("finished", "diverged", "running", "queued", "failed", "interrupted", "lost", "waiting")
 
 log = logging.getLogger("dst")
 
@@ -32,7 +32,8 @@ class RunState:
 
     Attributes:
         state: finished, diverged, running (claimed by a living process), queued (a job that waits or runs has it),
-            failed, lost (begun, and nobody is at it or will be), waiting (not submitted).
+            failed, interrupted (stopped with a checkpoint, and nobody is at it or will be), lost (the process that
+            had it vanished), waiting (not submitted, or begun without a checkpoint).
         detail: the summary of a finished run, the failure of a failed one.
         since: when it ended, seconds since the epoch.
         where: the process that runs it.
@@ -133,7 +134,9 @@ def _state(run_dir: Path, queued: bool, clock: _Clock) -> RunState:
         return RunState("running", where=str(owner), damage=damage)
     if queued:
         return RunState("queued", damage=damage)
-    return RunState("lost" if os.path.exists(run_dir) else "waiting", damage=damage)
+    if owner is not None:
+        return RunState("lost", damage=damage)
+    return RunState("interrupted" if os.path.exists(run_dir / "checkpoint.pt") else "waiting", damage=damage)
 
 
 def _summary(run_dir: Path) -> tuple[dict[str, Any] | None, str]:

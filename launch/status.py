@@ -2,36 +2,50 @@
 
 from __future__ import annotations
 
+import json
+import os
 import time
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from dst.plan_file import PlannedRun
 from launch.plan import Plan
 from launch.state import STATES, RunState, outdated, problems
 from launch.timing import Timing
 
 _BAR = 30
+_LISTED = 10
+"""Runs of one state that are named one by one."""
+_BEGUN = ("running", "interrupted", "lost")
+_TAIL = 4096
+"""Bytes in which the last line of a log is found."""
 
 
 def status_text(plan: Plan, state: Mapping[str, RunState]) -> str:
     """Returns runs per setup and state, progress, throughput, time left, and why runs failed."""
-    frame = pd.DataFrame(
-        {"setup": run.setup, "state": state[run.run_id].state, "since": state[run.run_id].since} for run in plan.runs
-    )
+    frame = pd.DataFrame(_row(plan, run, state[run.run_id]) for run in plan.runs)
     table = frame.groupby(["setup", "state"], sort=False).size().unstack(fill_value=0)
     table = table[[name for name in STATES if name in table.columns]]
     table["runs"] = table.sum(axis=1)
     if len(table) > 1:
         table.loc["all"] = table.sum()
     lines = [f"sweep {plan.name} in {plan.output_dir}", table.rename_axis(None, axis=1).to_string(), _progress(frame)]
+    for name in ("interrupted", "lost"):
+        found = frame[frame["state"] == name]
+        lines += _listed([f"{name} {run.run_id} at epoch {run.done} of {run.epochs}" for run in found.itertuples()])
     failed = {run_id: run for run_id, run in state.items() if run.state == "failed"}
-    for run_id, run in list(failed.items())[:10]:
-        lines.append(f"failed {run_id}: {' '.join(run.detail['error'].split())}  ({plan.run_dir(run_id) / 'log.txt'})")
-    if len(failed) > 10:
-        lines.append(f"… and {len(failed) - 10} more")
-    damaged = [f"damaged {run_id}: {run.damage}: counts as unfinished" for run_id, run in state.items() if run.damage]
-    lines += [*damaged[:10], *([f"… and {len(damaged) - 10} more"] if len(damaged) > 10 else [])]
+    lines += _listed(
+        [
+            f"failed {run_id}: {' '.join(run.detail['error'].split())}  ({plan.run_dir(run_id) / 'log.txt'})"
+            for run_id, run in failed.items()
+        ]
+    )
+    lines += _listed(
+        [f"damaged {run_id}: {run.damage}: counts as unfinished" for run_id, run in state.items() if run.damage]
+    )
     unfit = {problem["error"]: problem for problem in problems(plan.directory)}
     lines += [
         f"could not train at {unfit[error].get('where') or '?'}: {' '.join(error.split())}"
@@ -75,16 +89,56 @@ def plan_text(plan: Plan, state: Mapping[str, RunState], timing: Timing) -> str:
     return text + (f"; {unknown} runs that nobody has timed yet" if unknown else "")
 
 
+def _row(plan: Plan, run: PlannedRun, state: RunState) -> dict[str, Any]:
+    """What the status says of a run: epochs done, those it has, and seconds an epoch where they are known."""
+    epochs, done, epoch_s = int(run.config["recipe"]["epochs"]), 0, None
+    if state.state in ("finished", "diverged"):
+        done, trained, seconds = epochs, state.detail.get("epochs"), state.detail.get("duration_s")
+        epoch_s = seconds / trained if trained and seconds else None
+    elif state.state in _BEGUN:
+        last = _last_line(plan.run_dir(run.run_id) / "metrics.jsonl")
+        done, epoch_s = last.get("epoch", 0), last.get("epoch_s")
+    row = {"run_id": run.run_id, "setup": run.setup, "state": state.state, "since": state.since}
+    return row | {"epochs": epochs, "done": done, "epoch_s": float("nan") if epoch_s is None else epoch_s}
+
+
+def _last_line(path: Path) -> dict[str, Any]:
+    """Returns the last record of a log that may be growing, without reading the rest of it; {} if there is none."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
+            lines = file.read().splitlines()
+    except OSError:
+        return {}
+    for line in reversed(lines):
+        try:
+            record = json.loads(line)
+        except ValueError:  # cut short, or still being written
+            continue
+        if isinstance(record, dict) and type(record.get("epoch")) is int and type(record.get("epoch_s")) is float:
+            return record
+    return {}
+
+
+def _listed(lines: list[str]) -> list[str]:
+    more = len(lines) - _LISTED
+    return [*lines[:_LISTED], f"… and {more} more"] if more > 0 else lines
+
+
 def _progress(frame: pd.DataFrame) -> str:
     ended = frame["state"].isin(("finished", "diverged", "failed"))
     share = ended.mean()
     bar = "█" * round(_BAR * share) + "░" * (_BAR - round(_BAR * share))
     text = f"{bar} {ended.sum()} of {len(frame)} ended ({share:.0%})"
     hour = frame.loc[ended & (frame["since"] > time.time() - 3600), "since"]
-    left = int((~ended & (frame["state"] != "failed")).sum())
-    if len(hour) >= 2 and left and (frame["state"] == "running").any():
-        rate = (len(hour) - 1) / max(1.0, time.time() - hour.min())
-        text += f", {3600 * rate:.0f} an hour, about {_duration(left / rate)} to go"
+    running = frame["state"] == "running"
+    if len(hour) >= 2 and running.any():
+        text += f", {3600 * (len(hour) - 1) / max(1.0, time.time() - hour.min()):.0f} an hour"
+    epoch_s = frame["setup"].map(frame.groupby("setup")["epoch_s"].median()).fillna(frame["epoch_s"].median())
+    seconds = ((frame["epochs"] - frame["done"]) * epoch_s)[~ended]
+    if running.any() and seconds.notna().all():
+        # as many runs at a time as now, but a run takes its own time
+        text += f", about {_duration(max(seconds.sum() / running.sum(), seconds[running].max()))} to go"
     return text
 
 

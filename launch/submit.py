@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -20,7 +20,7 @@ from launch.cluster import ClusterConfig
 from launch.packing import Job, pack
 from launch.plan import Plan
 from launch.slurm import DEFAULT_ARRAY, Slurm, live_jobs, max_array_size
-from launch.state import forgive, states
+from launch.state import RunState, forgive, states
 from launch.timing import Timing
 from launch.worker import Worker, available_cpus
 
@@ -70,9 +70,9 @@ def submit_to_slurm(plan: Plan, clusters: Sequence[ClusterConfig], *, retry_fail
             jobs, faults = _records(plan)
             if unknown := _unknown_jobs(plan, jobs, faults):
                 raise UserError(f"{unknown}; wait for them or scancel them, then give the same command again")
-            queued = [job for job in jobs if job.job_id in queue]
-            runs = to_do(plan, queued, retry_failed=retry_failed)
-            _clear_failures(plan, runs)
+            state = states_of(plan, (job for job in jobs if job.job_id in queue))
+            runs = to_do(plan, state, retry_failed=retry_failed)
+            _clear_failures(plan, runs, state)
             new: list[Submitted] = []
             for submitter, packed in _distribute(plan, runs, submitters, room_used=len(queue)):
                 left = iter(packed)
@@ -101,7 +101,8 @@ def preview(plan: Plan, clusters: Sequence[ClusterConfig], *, retry_failed: bool
             f"{jobs[0].lanes} at a time on each GPU"
         )
         yield submitter.script(_worker(plan, jobs[0], submitter.cluster), min(len(jobs), array))
-    left = to_do(plan, (job for job in submitted(plan) if job.job_id in queue), retry_failed=retry_failed)
+    state = states_of(plan, (job for job in submitted(plan) if job.job_id in queue))
+    left = to_do(plan, state, retry_failed=retry_failed)
     new = [job for _, jobs in _distribute(plan, left, submitters, room_used=len(queue)) for job in jobs]
     yield (
         f"# now: {len(left)} of {len(plan.runs)} runs are to be submitted; "
@@ -111,8 +112,9 @@ def preview(plan: Plan, clusters: Sequence[ClusterConfig], *, retry_failed: bool
 
 def train_here(plan: Plan, cluster: ClusterConfig, *, retry_failed: bool) -> dict[str, int]:
     """Trains what is to be done on this machine, in the foreground; returns how many runs ended in which way."""
-    runs = to_do(plan, active(plan), retry_failed=retry_failed)
-    _clear_failures(plan, runs)
+    state = states_of(plan, active(plan))
+    runs = to_do(plan, state, retry_failed=retry_failed)
+    _clear_failures(plan, runs, state)
     worker = worker_here(plan, cluster, runs)
     with _progress(len(plan.runs), len(plan.runs) - len(runs)) as bar:
 
@@ -135,16 +137,21 @@ def worker_here(plan: Plan, cluster: ClusterConfig, runs: Sequence[PlannedRun]) 
     return Worker(plan.name, str(plan.output_dir), [run.run_id for run in runs], min(lanes, most), gpus)
 
 
-def to_do(plan: Plan, queued: Iterable[Submitted], *, retry_failed: bool) -> list[PlannedRun]:
+def states_of(plan: Plan, queued: Iterable[Submitted]) -> dict[str, RunState]:
+    """Returns the state of each run of the plan, by run id; ``queued`` are its active jobs."""
+    return states(plan, (run_id for job in queued for run_id in job.runs))
+
+
+def to_do(plan: Plan, state: Mapping[str, RunState], *, retry_failed: bool) -> list[PlannedRun]:
     """Returns the runs that nobody has finished, holds or will get to; with ``retry_failed`` the failed ones too."""
-    state = states(plan, (run_id for job in queued for run_id in job.runs))
-    wanted = {"waiting", "lost"} | ({"failed"} if retry_failed else set())
+    wanted = {"waiting", "interrupted", "lost"} | ({"failed"} if retry_failed else set())
     return [run for run in plan.runs if state[run.run_id].state in wanted]
 
 
-def _clear_failures(plan: Plan, runs: Iterable[PlannedRun]) -> None:
+def _clear_failures(plan: Plan, runs: Iterable[PlannedRun], state: Mapping[str, RunState]) -> None:
     for run in runs:
-        forgive(plan.run_dir(run.run_id))
+        if state[run.run_id].state == "failed":
+            forgive(plan.run_dir(run.run_id))
 
 
 def _progress(total: int, done: int) -> tqdm[NoReturn]:

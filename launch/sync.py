@@ -41,7 +41,7 @@ def sync(plan: Plan, *, jobs: int, entity: str | None, project: str | None, dry_
         UserError: without a key for W&B, or if it refuses run after run.
     """
     finished = [plan.run_dir(run.run_id) for run in plan.runs if is_finished(plan.run_dir(run.run_id))]
-    mode, server = _target()
+    mode, server = _target(key_needed=not dry_run)
     uploads = [Upload(directory, plan.name, entity, project, mode, server) for directory in finished]
     new = [upload for upload in uploads if not upload.is_done()]
     print(f"{len(finished)} of {len(plan.runs)} runs are finished, {len(finished) - len(new)} of them uploaded already")
@@ -143,8 +143,8 @@ class _UploadTracker(WandbTracker):
         self.failure = self.failure or " ".join(str(reason).split())[:300] or type(reason).__name__
 
 
-def _target() -> tuple[str, str]:
-    """Returns W&B's mode and server as its settings say; raises UserError where it would ask for a key."""
+def _target(*, key_needed: bool) -> tuple[str, str]:
+    """Returns W&B's mode and server as its settings say; raises UserError where a needed key is missing."""
     import wandb
 
     from dst.tracking import has_credentials
@@ -154,7 +154,7 @@ def _target() -> tuple[str, str]:
     except ValueError as error:  # W&B's own check of its variables and files
         raise UserError(f"W&B's settings: {' '.join(str(error).split())[:200]}") from error
     wandb.teardown()
-    if settings.mode != "offline" and not has_credentials(settings.base_url):
+    if key_needed and settings.mode != "offline" and not has_credentials(settings.base_url):
         raise UserError(
             f"no API key for {settings.base_url}: type wandb login or set WANDB_API_KEY (WANDB_MODE=offline needs none)"
         )

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from dst.claim import claimed
 from launch.cluster import ClusterConfig
 from launch.plan import Plan
+from launch.state import states
+from launch.status import status_text
 from launch.submit import train_here, worker_here
 from launch.worker import Worker
 from tests.launch.study import SHORT, Study
@@ -35,6 +41,12 @@ def test_ctrl_c_loses_nothing_and_two_shells_at_once_train_nothing_twice(study: 
     assert err.strip().splitlines()[-1] == "stopped; give the same command again to go on"
     assert "Traceback" not in out + err
     assert not list(study.output_dir.glob("runs/*/claim.*"))
+    status = study.launch("status", "sweep=sweep")
+    for run_id in runs:
+        metrics = study.run_dir(run_id) / "metrics.jsonl"
+        epoch = len(metrics.read_text().splitlines()) if metrics.exists() else None
+        assert (f"interrupted {run_id} at epoch {epoch} of 150" in status) == (epoch is not None)
+    assert "lost" not in status
 
     shells = [study.start(*submit) for _ in range(2)]
     answers = ["".join(shell.communicate(timeout=200)) for shell in shells]
@@ -151,6 +163,27 @@ def test_a_dry_run_shows_the_whole_plan_on_a_machine_without_slurm_and_writes_no
     assert answer.strip().endswith("3 of 3 runs are to be submitted; 3 would be, in 3 jobs")
     assert "would train 3 of 3 runs here" in study.launch(*mine, "cluster=local")
     assert not list(study.folder.iterdir())
+
+
+def test_status_tells_how_far_interrupted_and_lost_runs_are_and_the_time_that_all_epochs_left_take(
+    study: Study,
+) -> None:
+    runs = study.plan("sweep", "recipe.epochs=200", "seed=1,2,3,4")
+    running, interrupted, lost, _ = directories = [study.run_dir(run_id) for run_id in runs]
+    for directory, epochs in zip(directories, (150, 141, 7), strict=False):
+        directory.mkdir(parents=True)
+        lines = [json.dumps({"epoch": epoch, "epoch_s": 60.0}) for epoch in range(1, epochs + 1)]
+        (directory / "metrics.jsonl").write_text("\n".join(lines) + '\n{"epoch": 1')  # the last one is being written
+    (interrupted / "checkpoint.pt").touch()
+    dying = f"import os, pathlib, dst.claim as c\nwith c.claimed(pathlib.Path('{lost}')): os._exit(0)"
+    subprocess.run([sys.executable, "-c", dying], check=True, env=study.environment)
+    plan = Plan.read("sweep", study.output_dir)
+    with claimed(running):
+        status = status_text(plan, states(plan))
+    assert status.splitlines()[1].split() == ["running", "interrupted", "lost", "waiting", "runs"]
+    assert f"interrupted {runs[1]} at epoch 141 of 200" in status
+    assert f"lost {runs[2]} at epoch 7 of 200" in status
+    assert "about 8 h 22 min to go" in status  # 50 + 59 + 193 + 200 minutes, one by one
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,13 @@ def test_any_combination_of_overrides_is_composed_as_hydra_does(overrides: list[
     assert [run.run_id for run in Plan.make("mine", tmp_path, runs).runs] == ids
 
 
+def test_a_single_value_that_is_right_only_with_the_rest_of_its_run_is_found(tmp_path: Path) -> None:
+    values = ",".join(map(str, range(101, 111)))
+    runs = points("model=small_mlp", "dataset=digits", "seed=2,3", f"recipe.epochs={values},${{seed}}")
+    epochs = [run.config["recipe"]["epochs"] for run in Plan.make("mine", tmp_path, runs).runs]
+    assert epochs == [*range(101, 111), 2, *range(101, 111), 3]
+
+
 def test_runs_that_differ_in_nothing_that_matters_are_planned_once(tmp_path: Path) -> None:
     runs = points("model=small_mlp", "dataset=digits", "density=dense", "criterion=magnitude,mest")
     assert len(Plan.make("mine", tmp_path, runs).runs) == 1

@@ -49,6 +49,7 @@ def test_another_project_is_another_upload_and_a_dry_run_uploads_nothing(trained
 def test_without_a_key_sync_says_in_one_line_how_to_get_one(study: Study, tmp_path: Path) -> None:
     study.plan("sweep", "recipe.epochs=0")
     study.environment |= {"WANDB_MODE": "online", "HOME": str(tmp_path), "NETRC": str(tmp_path / "none")}
+    assert "0 of 1 runs are finished" in study.launch("sync", "sweep=sweep", "dry_run=true")
     answer = study.launch("sync", "sweep=sweep", rc=2)
     assert "WANDB_API_KEY" in answer
     assert answer.count("\n") == 1

@@ -89,7 +89,7 @@ def test_what_was_cancelled_goes_on_when_it_is_submitted_again(
     runs = _under_way(study, undisturbed)
     assert "1 of 1 jobs cancelled" in study.launch("cancel", "sweep=runs")
     wait_until(lambda: not cluster.ask("squeue", "-h"), "the job to leave the queue")
-    assert "lost" in study.launch("status", "sweep=runs")
+    assert f"interrupted {runs[0]} at epoch " in study.launch("status", "sweep=runs")
     assert not any(map(study.is_finished, runs))
     study.launch("submit", "sweep=runs", *ON_A100)
     _end_as(undisturbed, study, runs)
