@@ -162,7 +162,8 @@ def _by_setting(here: pd.DataFrame, names: list[str]) -> tuple[pd.DataFrame, lis
 def _choose(setup: str, count: int, values: pd.DataFrame) -> str:
     given = {key_of(name): sorted(set(values[name]) - {_NO_EFFECT}, key=natural) for name in values}
     what = ", ".join(f"{key} ({', '.join(found)})" for key, found in given.items())
-    lines = " or ".join(f"where='{key} == {_literal(found[0])}'" for key, found in given.items())
+    equals = {key_of(name): "in [{}, null]" if (values[name] == _NO_EFFECT).any() else "== {}" for name in values}
+    lines = " or ".join(f"where='{key} {equals[key].format(_literal(found[0]))}'" for key, found in given.items())
     return f"{count} runs of {setup} are left out, as more than one choice varies: {what}; fix all but one: {lines}"
 
 

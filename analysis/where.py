@@ -82,7 +82,8 @@ def _compared(left: Any, op: ast.cmpop, right: Any) -> pd.Series:
     if isinstance(op, ast.In):
         if not isinstance(left, pd.Series) or not isinstance(right, list):
             raise UserError(f"in needs a name on its left and a list on its right, as in {_EXAMPLE}")
-        return left.isin([json.dumps(value) if isinstance(value, list) else value for value in right])
+        found = [json.dumps(value) if isinstance(value, list) else value for value in right if value is not None]
+        return left.isin(found) | (left.isna() if None in right else False)
     if not isinstance(left, pd.Series):
         left, right, op = right, left, _turned(op)
     if not isinstance(left, pd.Series):

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 
 import matplotlib
 
+from analysis.compare import comparable
 from analysis.figures.accuracy import figure_1, figure_10, figure_22
 from analysis.figures.canvas import STYLE, Drawing, Material
 from analysis.figures.critical_distance import figure_3
 from analysis.figures.curves import LEARNING_CURVES, all_learning_curves, figure_2, figure_4, learning_curves
 from analysis.figures.periods import figure_5, figure_11
+from analysis.frames import done
 from dst.atomic import atomic_file
 from dst.components import unknown
 from dst.errors import UserError
@@ -88,7 +90,14 @@ def draw(figure: PaperFigure, collection: Collection, metric: str) -> Outcome:
             _save(drawing, written)
             lines.append(f"figure {figure.name}: {', '.join(map(str, written))}")
             paths += written
-    return Outcome(lines or [f"figure {figure.name}: nothing to draw, it needs {figure.needs}"], paths)
+    return Outcome(
+        lines or [f"figure {figure.name}: nothing to draw, it needs {figure.needs}{_left_out(collection)}"], paths
+    )
+
+
+def _left_out(collection: Collection) -> str:
+    left_out = len(done(collection.runs)) - comparable(collection.runs).runs["run_id"].nunique()
+    return f" ({left_out} runs are left out; python -m analysis table says why)" if left_out else ""
 
 
 def _save(drawing: Drawing, paths: list[Path]) -> None:

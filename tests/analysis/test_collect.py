@@ -246,6 +246,7 @@ def test_where_keeps_the_runs_for_which_the_expression_holds(trained: Path, coll
         ("criterion in ['snip', \"set\"] and not growth.name == 'gradient'", 6),
         ("update_period.steps != 10 and recipe_lr > 0", 10),
         ("0.1 < density < 1 or seed == 2 and criterion == null", 12),
+        ("criterion in [null, 'snip'] and density in (0.2, 1.0)", 8),
         ("model.hidden == [256, 256] and recipe.nesterov == true and 0.1 == density", 14),
         ("seed not in (2, 3) and cuda_graph is not None and recipe.weight_decay > -1.0", 13),
     ],

@@ -213,4 +213,8 @@ def test_runs_left_out_are_said_on_the_figure(study: Collection) -> None:
     runs["recipe_weight_decay"] = np.where(np.arange(len(runs)) < 13, 0.0, 0.1)
     runs = pd.concat([runs, study.runs.assign(setup="other/digits", run_id=study.runs["run_id"] + "x")])
     drawing = figure_22(Material(runs, study.missing, lambda: study.epochs))[0]
+    nothing = Collection(runs[runs["setup"] != "other/digits"], study.missing, study.results, "here")
+    assert draw(CATALOGUE["22"], nothing, "test_acc").lines == [
+        "figure 22: nothing to draw, it needs finished runs (26 runs are left out; python -m analysis table says why)"
+    ]
     assert "26 runs of small_mlp/digits are left out, as more than one choice varies" in " ".join(drawing.caption)

@@ -126,14 +126,17 @@ def test_choices_that_vary_together_are_one() -> None:
 
 @pytest.mark.parametrize("layout", ["text", "markdown", "latex"])
 def test_several_choices_that_vary_are_named_with_what_to_type_and_their_runs_counted(layout: str) -> None:
-    rows = [*with_rates(0.1, 0.01, recipe_epochs=5), *with_rates(0.1, recipe_epochs=9)]
+    fraction = {"recipe_epochs": 5, "prune_fraction": "cosine", "prune_fraction_initial": 0.5}
+    rows = [*with_rates(0.1, 0.01, **fraction), *with_rates(0.1, **fraction | {"prune_fraction_initial": 0.3})]
+    rows += made("dense", 1.0, 0.9, recipe_lr=0.1, recipe_epochs=5)
     runs = runs_frame([*(row | {"setup": "n/d"} for row in STUDY.to_dict("records")), *rows])
     (note,) = comparable(runs).notes
     assert note == (
-        "12 runs of m/d are left out, as more than one choice varies: recipe.epochs (5, 9), recipe.lr (0.01, 0.1); "
-        "fix all but one: where='recipe.epochs == 5' or where='recipe.lr == 0.01'"
+        "13 runs of m/d are left out, as more than one choice varies: prune_fraction.initial (0.3, 0.5), "
+        "recipe.lr (0.01, 0.1); fix all but one: where='prune_fraction.initial in [0.3, null]' or "
+        "where='recipe.lr == 0.01'"
     )
-    assert "12 runs of m/d are left out" in table(runs, layout)
+    assert "13 runs of m/d are left out" in table(runs, layout)
     assert len(comparable(runs).runs) == len(STUDY)
     for expression in note.split("where='")[1:]:
         left = runs[matching(runs, expression.partition("'")[0])]
