@@ -6,12 +6,16 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
+from analysis.collect import collect
+from analysis.source import Source
 from dst.errors import UserError
 from dst.outcome import read_summary
 from dst.plan_file import plan_path
@@ -213,3 +217,32 @@ def test_a_run_with_a_damaged_summary_is_trained_again_by_the_same_command(study
     assert (study.run_dir(damaged) / "summary.json.damaged").read_text() == "[]"
     assert read_summary(study.run_dir(damaged)) == study.summary(damaged)
     assert "caf" in study.launch("logs", other)
+
+
+@pytest.fixture
+def read_only(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a file system that cannot be written to, with an empty folder ``sweeps/sweep`` in it."""
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("mounting needs root")
+    try:
+        (folder / "sweeps" / "sweep").mkdir(parents=True)
+        subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def test_a_read_only_file_system_is_one_line(plan: Plan, read_only: Path) -> None:
+    attempts: list[Callable[[], object]] = [
+        replace(plan, output_dir=read_only).write,
+        replace(plan, output_dir=read_only, name="other").write,
+        lambda: write(measure(summaries(plan.output_dir)), read_only),
+        lambda: collect(Source(output_dir=plan.output_dir, results_dir=read_only)),
+        lambda: collect(Source(output_dir=plan.output_dir, results_dir=read_only / "new")),
+    ]
+    for attempt in attempts:
+        with pytest.raises(UserError, match="Read-only file system") as caught:
+            attempt()
+        assert "\n" not in str(caught.value)

@@ -59,6 +59,27 @@ def test_submitting_twice_or_from_two_shells_at_once_starts_nothing_twice(study:
     assert len(cluster.ask("squeue", "-h", "--array", "--name=twice").splitlines()) == len(runs)
 
 
+def test_jobs_whose_record_is_damaged_are_told_and_never_submitted_again(study: Study, cluster: SlurmCluster) -> None:
+    study.plan("torn", "seed=1,2", "recipe.epochs=0")
+    submit = ("submit", "sweep=torn", "cluster=slurm", *SMALL, "cluster.runs_per_job=1", "cluster.extra.hold=true")
+    study.launch(*submit)
+    jobs = study.output_dir / "sweeps" / "torn" / "jobs.jsonl"
+    first, second = jobs.read_text().splitlines()
+    jobs.write_text(f"{first}\n{second[:-9]}")
+    unknown = json.loads(second)["job_id"]
+    answer = study.launch(*submit, rc=2)
+    assert answer.startswith("error: ")
+    assert answer.count("\n") == 1
+    assert f"which runs jobs {unknown} have is not known" in answer
+    assert f"which runs jobs {unknown} have is not known" in study.launch("status", "sweep=torn")
+    assert len(cluster.ask("squeue", "-h", "--array", "--name=torn").splitlines()) == 2
+    cluster.ask("scancel", unknown)
+    wait_until(
+        lambda: unknown not in cluster.ask("squeue", "-h", "--array", "-t", "PD,R,CG", "-o", "%i"), "its end", 30
+    )
+    assert "1 runs in 1 jobs" in study.launch(*submit)
+
+
 def test_a_dry_run_shows_the_scripts_and_queues_nothing(study: Study, cluster: SlurmCluster) -> None:
     before = set(cluster.ask("squeue", "-h", "-o", "%i").split())  # of tests before, which may be completing
     study.plan("dry", "seed=1,2", "recipe.epochs=0")
