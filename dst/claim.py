@@ -157,9 +157,8 @@ class Claim:
             with file:
                 file.write(self._text)
             numbers = _numbers(self._directory)
-            if (
-                max(numbers, default=None) != self._number
-            ):  # a listing taken while files come and go may miss the latest
+            # a listing taken while files come and go may have missed the latest
+            if max(numbers, default=None) != self._number:
                 raise Claimed(taken)
         except BaseException:  # an empty claim left by a full disk would look alive for a while
             with contextlib.suppress(OSError):
