@@ -149,8 +149,8 @@ def test_a_table_of_which_all_runs_are_left_out_says_why() -> None:
 
 
 def test_none_is_a_value_like_any_other() -> None:
-    runs = runs_frame([*made("magnitude", 0.1, 0.9, dataset_like="cifar10"), *made("magnitude", 0.1, 0.5)])
-    assert set(comparable(runs).runs["line"]) == {"magnitude, dataset.like=cifar10", "magnitude, dataset.like=null"}
+    runs = runs_frame([*made("magnitude", 0.1, 0.9, dataset_augment="flip"), *made("magnitude", 0.1, 0.5)])
+    assert set(comparable(runs).runs["line"]) == {"magnitude, dataset.augment=flip", "magnitude, dataset.augment=null"}
 
 
 def test_a_column_derived_from_the_results_is_no_choice() -> None:
