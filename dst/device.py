@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import nn
 
-from dst.errors import UserError
+from dst.errors import PlaceError, UserError
 
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -20,7 +20,8 @@ def choose_device(name: str) -> torch.device:
     """Returns the device ``name``, a GPU with its index; ``auto`` is cuda if there is one, then mps, then cpu.
 
     Raises:
-        UserError: for a device that is not there, or a GPU the installed torch has no kernels for.
+        UserError: for a name that is none of a device.
+        PlaceError: for a device that is not there, or a GPU the installed torch has no kernels for.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -33,7 +34,7 @@ def choose_device(name: str) -> torch.device:
         if device.index is None:  # without one torch.cuda.set_device raises
             device = torch.device("cuda", torch.cuda.current_device())
     elif device.type == "mps" and not torch.backends.mps.is_available():
-        raise UserError("device=mps: torch finds no Apple GPU here; choose auto or cpu")
+        raise PlaceError("device=mps: torch finds no Apple GPU here; choose auto or cpu")
     elif device.type not in ("cpu", "mps"):
         raise UserError(f"device={name}: choose auto, cpu, mps, cuda or cuda:N")
     return device
@@ -42,9 +43,9 @@ def choose_device(name: str) -> torch.device:
 def _check_cuda(device: torch.device) -> None:
     count = torch.cuda.device_count()
     if not count:
-        raise UserError(f"device={device}: torch {torch.__version__} finds no GPU here; choose auto or cpu")
+        raise PlaceError(f"device={device}: torch {torch.__version__} finds no GPU here; choose auto or cpu")
     if (device.index or 0) >= count:
-        raise UserError(f"device={device}: there are {count} GPUs, cuda:0 to cuda:{count - 1}")
+        raise PlaceError(f"device={device}: there are {count} GPUs, cuda:0 to cuda:{count - 1}")
     major, minor = torch.cuda.get_device_capability(device)
     architectures = [arch.split("_") for arch in torch.cuda.get_arch_list()]
     usable = any(
@@ -54,7 +55,7 @@ def _check_cuda(device: torch.device) -> None:
         for kind, number in architectures
     )
     if architectures and not usable:
-        raise UserError(
+        raise PlaceError(
             f"device={device}: torch {torch.__version__} has no kernels for {torch.cuda.get_device_name(device)} "
             f"(sm_{major}{minor}); install with -c constraints-v100.txt"
         )

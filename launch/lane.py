@@ -10,6 +10,7 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -19,12 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from dst.claim import Claimed, holder, last_sign
-from dst.errors import UserError
+from dst.errors import UserError, is_of_place, place_faults_told
 from dst.plan_file import PlannedRun
+from dst.stop_signals import StopSignals
 from launch.plan import Plan
 from launch.state import is_settled, write_failure
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _LOOK_S = 2.0
 """Between two looks at claims whose owner may have died."""
 
@@ -49,26 +51,30 @@ class Lane:
 
     def __call__(self, worker: Connection) -> None:
         """Trains until nothing is left, time is up or a signal says so; sends ``(event, run_id, text)``."""
-        stop = _StopSignals()
+        stop = StopSignals(STOP_SIGNALS, with_parent=True)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         multiprocessing.current_process().daemon = False  # or it could have no processes that load data
         import torch  # after the signal handlers: it takes seconds
+        from tqdm import tqdm
 
         from dst.device import choose_device
 
         torch.set_num_threads(self.threads)
-        plan = Plan.read(self.sweep, self.output_dir)
-        os.chdir(plan.cwd)
+        tqdm.set_lock(threading.RLock())  # its own needs multiprocessing's tracker, which a closing terminal ends
         try:
-            for device in {run.config["device"] for run in plan.runs}:
-                choose_device(device)
+            with place_faults_told():
+                plan = Plan.read(self.sweep, self.output_dir)
+                os.chdir(plan.cwd)
+                for device in {run.config["device"] for run in plan.runs}:
+                    choose_device(device)
+                for run in self._candidates(plan, stop):
+                    self._train(plan, run, stop, worker)
         except UserError as error:
-            worker.send(("unfit", "", str(error)))
-            return
-        for run in self._candidates(plan, stop):
-            self._train(plan, run, stop, worker)
-        worker.send(("stopped" if stop.received() else "done", "", ""))
+            _tell(worker, "unfit", "", _one_line(error))
+        else:
+            _tell(worker, "stopped" if stop.received() else "done", "", "")
 
-    def _candidates(self, plan: Plan, stop: _StopSignals) -> Iterator[PlannedRun]:
+    def _candidates(self, plan: Plan, stop: StopSignals) -> Iterator[PlannedRun]:
         """The lane's own runs, then those of others while there is time for one like the longest so far.
 
         Passes over what is finished, failed or claimed by a living process, until a signal says stop.
@@ -94,7 +100,7 @@ class Lane:
             yield run
             longest = max(longest, time.time() - began)
 
-    def _train(self, plan: Plan, run: PlannedRun, stop: _StopSignals, worker: Connection) -> None:
+    def _train(self, plan: Plan, run: PlannedRun, stop: StopSignals, worker: Connection) -> None:
         from omegaconf import OmegaConf
 
         from dst.run import Stopped
@@ -102,27 +108,28 @@ class Lane:
 
         directory = plan.run_dir(run.run_id)
         directory.mkdir(parents=True, exist_ok=True)
-        worker.send(("began", run.run_id, ""))
+        _tell(worker, "began", run.run_id, "")
         with _output_to(directory / "log.txt"):
             print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {run.command}", flush=True)
             try:
                 summary: dict[str, Any] = train(OmegaConf.create(_config(plan, run)), should_stop=stop.received)
-            except Stopped as stopped:
-                print(f"stopped: {stopped}", flush=True)
-                worker.send(("left", run.run_id, ""))
-            except Claimed as claimed:
-                print(claimed, flush=True)
-                worker.send(("left", run.run_id, ""))
-            except Exception as error:  # whatever it is, it is this run's and the next ones go on
+            except (Stopped, Claimed) as reason:
+                print(f"stopped: {reason}" if isinstance(reason, Stopped) else reason, flush=True)
+                _tell(worker, "left", run.run_id, "")
+            except Exception as error:
+                line = _one_line(error)
+                if is_of_place(error):
+                    print(f"not possible here: {line}", flush=True)
+                    _tell(worker, "left", run.run_id, "")
+                    raise
                 if not isinstance(error, UserError):
                     traceback.print_exc()
-                line = _one_line(error)
                 print(f"failed: {line}", flush=True)
                 write_failure(directory, line, f"{os.uname().nodename} {os.environ.get('SLURM_JOB_ID', '')}".strip())
-                worker.send(("failed", run.run_id, line))
+                _tell(worker, "failed", run.run_id, line)  # whatever it is, it is this run's and the next ones go on
             else:
                 print(f"{summary['status']}: test accuracy {summary['test_acc']}", flush=True)
-                worker.send(("finished", run.run_id, summary["status"]))
+                _tell(worker, "finished", run.run_id, summary["status"])
 
 
 def _config(plan: Plan, run: PlannedRun) -> dict[str, Any]:
@@ -132,39 +139,30 @@ def _config(plan: Plan, run: PlannedRun) -> dict[str, Any]:
     return {**run.config, "rerun": False, "tracker": {**tracker, "tags": tags}}
 
 
-def _abandoned(plan: Plan, claimed: list[PlannedRun], stop: _StopSignals) -> Iterator[PlannedRun]:
+def _tell(worker: Connection, event: str, run_id: str, text: str) -> None:
+    """Reports to the worker, if it is still there; a lane without one stops at its next step."""
+    with contextlib.suppress(BrokenPipeError, ConnectionError):
+        worker.send((event, run_id, text))
+
+
+def _abandoned(plan: Plan, claimed: list[PlannedRun], stop: StopSignals) -> Iterator[PlannedRun]:
     """Yields those of ``claimed`` whose owner turns out to be dead.
 
     A claim looks alive for a while after its owner's node died, and the job that takes the node's place may be here
     already. So each is watched until its owner gives a sign of life or has been silent for too long.
     """
-    signs = {run.run_id: last_sign(plan.run_dir(run.run_id)) for run in claimed}
+    signs = {run.run_id: last_sign(plan.run_dir(run.run_id)) for run in claimed}  # None: not readable just now
     while claimed and not stop.received():
         time.sleep(_LOOK_S)
         for run in list(claimed):
             directory = plan.run_dir(run.run_id)
             _, alive = holder(directory)
-            if not alive or last_sign(directory) != signs[run.run_id]:
+            before, sign = signs[run.run_id], last_sign(directory)
+            signs[run.run_id] = before or sign
+            if not alive or (before and sign and sign != before):
                 claimed.remove(run)
             if not alive:
                 yield run
-
-
-class _StopSignals:
-    """Remembers that a signal asked to stop, or that the worker is gone; the run then stops at its next step."""
-
-    def __init__(self) -> None:
-        self._received = False
-        self._worker = os.getppid()
-        for number in STOP_SIGNALS:
-            signal.signal(number, self._receive)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-
-    def _receive(self, number: int, frame: object) -> None:
-        self._received = True
-
-    def received(self) -> bool:
-        return self._received or os.getppid() != self._worker
 
 
 @contextlib.contextmanager

@@ -58,7 +58,8 @@ class Worker:
         try:
             return self.train(lambda event, run_id, text: print(*filter(None, (event, run_id, text)), flush=True))
         except UserError as error:
-            write_problem(Path(self.output_dir) / "sweeps" / self.sweep, str(error))
+            with contextlib.suppress(OSError, UserError):  # the fault may be the folder's own
+                write_problem(Path(self.output_dir) / "sweeps" / self.sweep, str(error))
             sys.exit(f"error: {error}")
 
     def train(self, listener: Listener) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dst.errors import UserError
+from dst.errors import PlaceError, UserError
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
+"""Characters that would break a line in two where a file's name has them."""
 
 _NAMED = 3
 """Files that an error names before it counts the rest."""
@@ -37,7 +41,7 @@ def list_images(folder: Path) -> Images:
     files = [list(_below(entry)) for entry in entries]
     if not files or not all(files):
         empty = next((entry.path for entry, paths in zip(entries, files, strict=True) if not paths), str(folder))
-        raise UserError(f"{empty}: holds no images; expected {folder}/<class>/<image> with some images in every class")
+        raise PlaceError(f"{empty}: holds no images; expected {folder}/<class>/<image> with some images in every class")
     labels = np.repeat(np.arange(len(files), dtype=np.int64), [len(paths) for paths in files])
     return Images([path for paths in files for path in paths], labels, [entry.name for entry in entries])
 
@@ -52,8 +56,13 @@ def list_pair(train: Path, test: Path) -> tuple[Images, Images]:
 
 def named(problems: Sequence[object]) -> str:
     """Returns the first few, and how many there are."""
-    first = ", ".join(str(problem) for problem in problems[:_NAMED])
+    first = ", ".join(_CONTROL.sub(lambda match: repr(match[0])[1:-1], str(problem)) for problem in problems[:_NAMED])
     return first if len(problems) <= _NAMED else f"{first} and {len(problems) - _NAMED} more"
+
+
+def no_file(path: Path) -> ValueError | None:
+    """Returns the error for what only looks like a file, as a pipe, whose reader would wait for ever."""
+    return None if path.is_file() else ValueError("no regular file")
 
 
 def _visible(folder: Path | os.DirEntry[str]) -> list[os.DirEntry[str]]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dst.errors import UserError
+from dst.errors import PlaceError
 
 if TYPE_CHECKING:
     from dst.data.config import DatasetConfig
@@ -23,20 +23,20 @@ def raw_root(cfg: DatasetConfig, data_dir: Path) -> Path:
     """Returns the absolute folder in which the raw data are looked for: ``dataset.root``, else ``data_dir``.
 
     Raises:
-        UserError: when ``dataset.root`` is no folder.
+        PlaceError: when ``dataset.root`` is no folder.
     """
     if cfg.root is None:
         return data_dir.absolute()
     root = Path(cfg.root).expanduser().resolve()
     if not root.is_dir():
-        raise UserError(
+        raise PlaceError(
             f"dataset.root={cfg.root}: there is no such folder; leave it out to look in data_dir={data_dir}"
         )
     return root
 
 
 def find_tree(cfg: DatasetConfig, places: list[Path], *folders: str) -> Path:
-    """Returns the first of ``places`` that holds all ``folders``; raises UserError when none does."""
+    """Returns the first of ``places`` that holds all ``folders``; raises PlaceError when none does."""
     for place in places:
         if all((place / folder).is_dir() for folder in folders):
             return place
@@ -44,7 +44,7 @@ def find_tree(cfg: DatasetConfig, places: list[Path], *folders: str) -> Path:
     raise missing(cfg, looked, f"put {' and '.join(f'{folder}/<class>/<image>' for folder in folders)} there")
 
 
-def missing(cfg: DatasetConfig, looked: Path | str, obtain: str, reasons: Iterable[str] = ()) -> UserError:
+def missing(cfg: DatasetConfig, looked: Path | str, obtain: str, reasons: Iterable[str] = ()) -> PlaceError:
     """Returns the error for data that are missing or damaged and cannot be downloaded.
 
     Args:
@@ -53,7 +53,7 @@ def missing(cfg: DatasetConfig, looked: Path | str, obtain: str, reasons: Iterab
         reasons: what is wrong with the files, why they cannot be downloaded; empty ones don't count.
     """
     told = "; ".join(reason[:_TOLD] for reason in reasons if reason)
-    return UserError(
+    return PlaceError(
         f"dataset={cfg.name}: nothing usable at {looked}{f' ({told})' if told else ''}; {obtain}, or set data_dir=… or "
         "dataset.root=… to where the data are; dataset=digits needs neither"
     )

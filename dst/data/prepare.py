@@ -10,7 +10,7 @@ from dst.data.config import DatasetConfig, check
 from dst.data.lock import locked
 from dst.data.sources import DECODED, STREAMED
 from dst.data.store import Arrays, DamagedError, Meta
-from dst.errors import UserError
+from dst.errors import PlaceError, UserError
 
 log = logging.getLogger("dst")
 
@@ -37,7 +37,7 @@ def prepare(cfg: DatasetConfig, data_dir: Path) -> tuple[Arrays, Meta]:
             with locked(folder / ".lock") as is_alone:
                 found = _intact(folder) or _decode(cfg, data_dir.absolute(), folder, is_alone)
     except OSError as error:
-        raise UserError(
+        raise PlaceError(
             f"data_dir={data_dir}: {error.filename or folder}: {error.strerror or error}; choose a data_dir of your "
             "own, and set dataset.root=… to where the raw data lie"
         ) from error
