@@ -163,27 +163,27 @@ def _task(cfg: DictConfig) -> float | None:
 @contextlib.contextmanager
 def _told_in_one_line() -> Iterator[None]:
     """Ends the process with one line on stderr where a person made a mistake or wished it."""
-    try:
-        yield
-    except Stopped as stopped:
-        sys.exit(f"stopped: {stopped}; give the same command again to continue")
-    except Claimed as claimed_by:
-        print(f"error: {claimed_by}; it will be finished there", file=sys.stderr)
-        sys.exit(3)
-    except BrokenPipeError:  # a reader such as head has seen enough
-        sys.stderr.close()
-        sys.exit(1)
-    except Exception as error:
-        if _FULL_ERROR or not is_mistake(error):
+    with closed_output_is_quiet():
+        try:
+            yield
+        except Stopped as stopped:
+            sys.exit(f"stopped: {stopped}; give the same command again to continue")
+        except Claimed as claimed_by:
+            print(f"error: {claimed_by}; it will be finished there", file=sys.stderr)
+            sys.exit(3)
+        except BrokenPipeError:
             raise
-        print(f"error: {explain(error)}", file=sys.stderr)
-        sys.exit(2)
+        except Exception as error:
+            if _FULL_ERROR or not is_mistake(error):
+                raise
+            print(f"error: {explain(error)}", file=sys.stderr)
+            sys.exit(2)
 
 
 def main() -> None:
     """The command line: Hydra's, but a mistake is one line on stderr and exit status 2."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise, so that the line is ours
-    with closed_output_is_quiet(), _told_in_one_line():
+    with _told_in_one_line():
         if {"-h", "--help"} & {*sys.argv[1:]}:
             print(help_text([argument for argument in sys.argv[1:] if not argument.startswith("-")]), end="")
             return

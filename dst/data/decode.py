@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dst.data.class_folders import named
-from dst.errors import UserError
+from dst.data.class_folders import named, no_file
+from dst.errors import PlaceError, UserError, is_of_place
 
 _GREY = ("1", "L", "LA")
 _EIGHT_BIT = (*_GREY, "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
@@ -65,6 +65,8 @@ def _decode(path: Path, image_size: int | None) -> tuple[NDArray[np.uint8], bool
     """Returns the image as RGB ``(H, W, 3)`` and whether it is grey."""
     from PIL import Image, ImageOps
 
+    if error := no_file(path):
+        raise error
     with Image.open(path) as image:
         if image.mode not in _EIGHT_BIT:
             raise ValueError(f"pixels of mode {image.mode}, not 8 bits a channel")
@@ -96,7 +98,8 @@ def _refusal(paths: Sequence[Path], problems: list[tuple[int, Exception]]) -> Us
     reasons = [(paths[index], str(error).replace(f" {str(paths[index])!r}", "")) for index, error in problems]
     told = named([f"{path} ({reason or 'unreadable'})" for path, reason in reasons])
     resize = any(isinstance(error, _OtherSizeError) for _, error in problems)
-    return UserError(
+    kind = PlaceError if any(is_of_place(error) for _, error in problems) else UserError
+    return kind(
         f"{len(problems)} of {len(paths)} files cannot be used: {told}; repair or remove them"
         f"{', or set dataset.image_size=… if they differ in size' if resize else ''}"
     )

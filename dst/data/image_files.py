@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dst.data.class_folders import Images
-from dst.errors import UserError
+from dst.data.class_folders import Images, named, no_file
+from dst.errors import PlaceError, UserError, is_of_place
 
 _EVALUATION_MARGIN = 256 / 224
 """The shorter side before the central crop, in units of the crop: the usual way to evaluate on ImageNet."""
@@ -40,10 +40,13 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
         with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator
             torch.manual_seed(seed)
             try:
+                if error := no_file(path):
+                    raise error
                 with Image.open(path) as image:
                     x = self._transform(image.convert("RGB"))
             except Exception as error:  # whatever a damaged file makes Pillow raise
-                raise UserError(f"{path} cannot be used ({error}); repair or remove it") from error
+                kind = PlaceError if is_of_place(error) else UserError
+                raise kind(f"{named([path])} cannot be used ({error}); repair or remove it") from error
         return x, torch.tensor(int(self._images.labels[index]))
 
 

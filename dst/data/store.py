@@ -83,6 +83,8 @@ def read(folder: Path) -> tuple[Arrays, Meta] | None:
     """
     try:
         meta = Meta(**json.loads((folder / _META).read_text()))
+        if not isinstance(meta.digests, dict):
+            raise TypeError("no digests")
     except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:
@@ -91,6 +93,8 @@ def read(folder: Path) -> tuple[Arrays, Meta] | None:
     for part, digest in arrays.digests().items():
         if digest != meta.digests.get(part):
             raise DamagedError(f"{folder / part}.npy is not what was written there")
+    if meta.shape != list(arrays.train_x.shape[1:]) or not isinstance(meta.num_classes, int):
+        raise DamagedError(f"{folder / _META} does not describe the arrays beside it")
     return arrays, meta
 
 

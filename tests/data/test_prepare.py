@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import multiprocessing
 import os
@@ -174,6 +175,16 @@ def test_a_damaged_meta_json_is_named_and_made_anew(
     content: str, prepared: Path, root: Path, fingerprint: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     (prepared / "meta.json").write_text(content)
+    assert prepare(folder_config(root), prepared.parent)[1].fingerprint == fingerprint
+    assert caplog.messages[0].startswith(str(prepared / "meta.json"))
+
+
+@pytest.mark.parametrize("key", ["digests", "shape", "num_classes"])
+def test_a_meta_json_that_lacks_a_value_is_named_and_made_anew(
+    key: str, prepared: Path, root: Path, fingerprint: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = json.loads((prepared / "meta.json").read_text())
+    (prepared / "meta.json").write_text(json.dumps({**whole, key: None}))
     assert prepare(folder_config(root), prepared.parent)[1].fingerprint == fingerprint
     assert caplog.messages[0].startswith(str(prepared / "meta.json"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import socket
 from pathlib import Path
 from typing import Any
@@ -295,6 +296,17 @@ def test_damaged_and_foreign_files_are_named_with_the_reason(tmp_path: Path) -> 
     assert f"{deep} (pixels of mode I;16, not 8 bits a channel)" in line
     assert "image_size" not in line
     assert not list((tmp_path / "data").rglob("*.npy"))
+
+
+def test_a_pipe_among_the_images_is_named_and_a_newline_in_a_name_breaks_no_line(tmp_path: Path) -> None:
+    root = write_tree(tmp_path / "raw", {"train": 20, "test": 10})
+    os.mkfifo(root / "train" / "digit3" / "0000.png")
+    (root / "train" / "digit3" / "to\ndo.txt").write_text("to do")
+    line = refusal(folder_of(root), tmp_path / "data")
+    assert line.startswith("2 of 32 files cannot be used: ")
+    assert "0000.png (no regular file)" in line
+    assert "to\\ndo.txt (cannot identify image file)" in line
+    assert "\n" not in line
 
 
 @pytest.mark.parametrize(

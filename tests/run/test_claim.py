@@ -278,12 +278,13 @@ def test_a_run_in_work_is_not_trained_a_second_time(overrides: Callable[..., lis
     assert not list(tmp_path.rglob("claim.*"))
 
 
-def test_a_stopped_process_leaves_no_claim(command: Callable[..., Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_stopped_process_leaves_no_claim(command: Callable[..., Any], tmp_path: Path, number: int) -> None:
     process = command("recipe.epochs=5000")
     deadline = time.monotonic() + 120
     while not list(tmp_path.rglob("metrics.jsonl")) and time.monotonic() < deadline:
         time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "stopped: run" in stderr

@@ -49,6 +49,12 @@ def test_a_mistake_is_one_line_and_exit_status_2(command: Command, tmp_path: Pat
     assert not (tmp_path / "outputs").exists()
 
 
+def test_output_that_nobody_reads_is_no_traceback(overrides: Callable[..., list[str]], tmp_path: Path) -> None:
+    line = f"{sys.executable} -m dst.train {' '.join(overrides('recipe.epochs=1'))} | true; echo ${{PIPESTATUS[0]}}"
+    process = subprocess.run(["bash", "-c", line], cwd=ROOT, capture_output=True, text=True)
+    assert (process.stdout, process.stderr) == ("141\n", "")
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
 def test_a_run_starts_without_importing_what_it_does_not_use(
     overrides: Callable[..., list[str]], optimizer: str
