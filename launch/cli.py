@@ -246,7 +246,8 @@ def _make_plan(arguments: Arguments) -> Plan:
             before = f"; it was planned with: {frozen.command}" if frozen.command else ""
             raise UserError(
                 f"sweep={plan.name}: is planned already with other runs ({len(frozen.runs)}, {different} of one plan "
-                f"only); give this one a name=… of its own, or replace=true (finished runs are kept either way){before}"
+                "only); give this one a name=… of its own, or replace the plan, which keeps finished runs, with: "
+                f"{_typed(arguments)} replace=true{before}"
             )
     if not arguments.launch.dry_run:
         plan.write()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from dst.plan_file import PlannedRun
+from dst.records import INTEGER, NUMBER, Damaged, parse_object
 from launch.plan import Plan
 from launch.state import STATES, RunState, outdated, problems
 from launch.timing import Timing
@@ -97,7 +99,7 @@ def _row(plan: Plan, run: PlannedRun, state: RunState) -> dict[str, Any]:
         epoch_s = seconds / trained if trained and seconds else None
     elif state.state in _BEGUN:
         last = _last_line(plan.run_dir(run.run_id) / "metrics.jsonl")
-        done, epoch_s = last.get("epoch", 0), last.get("epoch_s")
+        done, epoch_s = min(max(0, last.get("epoch", 0)), epochs), last.get("epoch_s")
     row = {"run_id": run.run_id, "setup": run.setup, "state": state.state, "since": state.since}
     return row | {"epochs": epochs, "done": done, "epoch_s": float("nan") if epoch_s is None else epoch_s}
 
@@ -105,18 +107,14 @@ def _row(plan: Plan, run: PlannedRun, state: RunState) -> dict[str, Any]:
 def _last_line(path: Path) -> dict[str, Any]:
     """Returns the last record of a log that may be growing, without reading the rest of it; {} if there is none."""
     try:
-        with open(path, "rb") as file:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # a pipe would block
             file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
             lines = file.read().splitlines()
     except OSError:
         return {}
     for line in reversed(lines):
-        try:
-            record = json.loads(line)
-        except ValueError:  # cut short, or still being written
-            continue
-        if isinstance(record, dict) and type(record.get("epoch")) is int and type(record.get("epoch_s")) is float:
-            return record
+        with contextlib.suppress(Damaged):  # cut short, or still being written
+            return parse_object(line, {"epoch": INTEGER, "epoch_s": NUMBER})
     return {}
 
 
@@ -138,7 +136,8 @@ def _progress(frame: pd.DataFrame) -> str:
     seconds = ((frame["epochs"] - frame["done"]) * epoch_s)[~ended]
     if running.any() and seconds.notna().all():
         # as many runs at a time as now, but a run takes its own time
-        text += f", about {_duration(max(seconds.sum() / running.sum(), seconds[running].max()))} to go"
+        about = max(seconds.sum() / running.sum(), seconds[running].max())
+        text += f", about {_duration(about)} to go" if math.isfinite(about) else ""
     return text
 
 

@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 
 from analysis.collect import collect
 from analysis.source import Source
+from dst.claim import claimed
 from dst.errors import UserError
 from dst.outcome import read_summary
 from dst.plan_file import plan_path
@@ -81,11 +82,11 @@ def test_a_damaged_summary_is_one_named_line_and_the_run_is_to_do(strange: str, 
     path.unlink()
     STRANGE[strange](path)
     assert {name: state.state for name, state in states(plan).items()} == {
-        damaged.run_id: "lost",
+        damaged.run_id: "waiting",
         other.run_id: "finished",
     }
     assert [line for line in told(plan).splitlines() if damaged.run_id in line and "summary.json" in line]
-    assert [run.run_id for run in to_do(plan, [], retry_failed=False)] == [damaged.run_id]
+    assert [run.run_id for run in to_do(plan, states(plan), retry_failed=False)] == [damaged.run_id]
     assert not is_settled(plan.run_dir(damaged.run_id))
     assert list(measure(summaries(plan.output_dir))) == ["small_mlp/digits"]
 
@@ -98,7 +99,7 @@ def test_a_damaged_failure_is_a_failure_that_can_be_tried_again(strange: str, pl
     assert states(plan)[failed].state == "failed"
     assert is_settled(plan.run_dir(failed))
     assert len([line for line in told(plan).splitlines() if line.startswith(f"failed {failed}: failure.json")]) == 1
-    assert [run.run_id for run in to_do(plan, [], retry_failed=True)] == [failed]
+    assert [run.run_id for run in to_do(plan, states(plan), retry_failed=True)] == [failed]
     forgive(plan.run_dir(failed))
     assert os.path.lexists(plan.run_dir(failed) / "failure.json.damaged")
     assert not is_settled(plan.run_dir(failed))
@@ -116,6 +117,20 @@ def test_what_is_no_run_directory_is_a_failed_run_that_harms_no_other(
     for _ in range(2):  # what is not there is no failure
         forgive(plan.run_dir(damaged))
     assert states(plan)[damaged].state == "waiting"
+
+
+ENDLESS = b'{"epoch": 9999, "epoch_s": Infinity}\n'
+
+
+@pytest.mark.parametrize("damage", [*STRANGE.values(), lambda path: path.write_bytes(ENDLESS)])
+def test_a_damaged_log_of_a_run_that_was_begun_harms_no_status(damage: Callable[[Path], object], plan: Plan) -> None:
+    begun = plan.run_dir(plan.runs[0].run_id)
+    (begun / "summary.json").unlink()
+    (begun / "metrics.jsonl").unlink()
+    damage(begun / "metrics.jsonl")
+    with claimed(begun):
+        assert states(plan)[begun.name].state == "running"
+        assert "running" in told(plan)
 
 
 @pytest.mark.parametrize("strange", STRANGE)

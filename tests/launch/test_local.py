@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -184,6 +185,17 @@ def test_status_tells_how_far_interrupted_and_lost_runs_are_and_the_time_that_al
     assert f"interrupted {runs[1]} at epoch 141 of 200" in status
     assert f"lost {runs[2]} at epoch 7 of 200" in status
     assert "about 8 h 22 min to go" in status  # 50 + 59 + 193 + 200 minutes, one by one
+
+
+def test_seeds_are_added_to_a_sweep_by_the_command_that_the_refusal_prints(study: Study) -> None:
+    mine = ("name=mine", "model=small_mlp", "dataset=digits", "criterion=magnitude")
+    study.launch("plan", *mine, "seed=1")
+    answer = study.launch("submit", *mine, "seed=1,2", "cluster=local", rc=2)
+    assert answer.count("\n") == 1
+    command = shlex.split(answer.partition("with: ")[2].partition(";")[0])
+    assert command[:3] == ["python", "-m", "launch"]
+    assert "2 runs" in study.launch(*command[3:])
+    assert len(study.planned("mine")) == 2
 
 
 @pytest.mark.parametrize(
