@@ -29,7 +29,7 @@ Which runs, for every command:
   output_dir=outputs          what the runs were given; or dir=… for the run directories' parent itself
   results_dir=results         where tables, figures and the report go
   source=wandb entity=… project=…   from a W&B project instead of run directories
-  where='density <= 0.2'      those for which a pandas expression holds (columns: as in runs.csv)
+  where='density <= 0.2'      those for which a comparison of the config's names holds (and, or, not, in)
 
 Further keys: table, figures, overview: metric=test_acc (or test_acc_best_val, val_acc, best_val_acc).
 """
