@@ -21,7 +21,8 @@ class Source:
             same results, unless it is said where run directories are.
         entity: of the W&B project; None: the default one of whoever is logged in.
         project: of W&B.
-        where: keeps only the runs for which this comparison holds (:mod:`analysis.where`), such as ``"density <= 0.2"``.
+        where: keeps only the runs for which this comparison holds, such as ``"density <= 0.2"``; see
+            :mod:`analysis.where`.
     """
 
     sweep: str | None = None
