@@ -16,6 +16,7 @@ from tests.conftest import ROOT
 
 KNOWN = {
     "dst/tracking.py": "wandb.sdk.wandb_setup._singleton._connection._proc._process",
+    "dst/numbers.py": "Override._value, Override._get_value_element_as_str",
     "launch/slurm.py": "executor._make_submission_file_text(executor._submitit_command_str)",
     "analysis/dashboard.py": "report._to_model",
 }
@@ -49,6 +50,13 @@ def test_wandb_has_the_handle_by_which_a_hanging_service_is_killed(tmp_path: Pat
         [sys.executable, "-c", line], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
     )
     assert process.stdout == "killed\n", f"wandb has moved {KNOWN['dst/tracking.py']}: see service_process"
+
+
+def test_hydras_overrides_have_what_tells_a_quoted_number_from_a_number() -> None:
+    from hydra.core.override_parser.types import Override
+
+    for member in ("_value", "_get_value_element_as_str"):
+        assert member in {*Override.__dataclass_fields__, *vars(Override)}, f"Hydra has no {member}: see dst/numbers.py"
 
 
 def test_submitit_and_wandb_workspaces_have_what_shows_what_they_would_send() -> None:
