@@ -43,7 +43,7 @@ _LIBRARIES = ("pyarrow", "scipy", "scikit_posthocs", "matplotlib", "plotly", *_I
 def main() -> None:
     """Runs the command line; a mistake is one line on stderr and exit status 2."""
     command, *rest = sys.argv[1:] or ["help"]
-    if command in ("-h", "--help", "help"):
+    if command == "help" or {"-h", "--help"} & {command, *rest}:
         print(HELP, end="")
         return
     try:
@@ -63,6 +63,9 @@ def main() -> None:
         sys.exit(2)
     except BrokenPipeError:  # a reader such as head has seen enough
         sys.stderr.close()
+    except OSError as error:
+        print(f"error: {error.filename or 'input or output'}: {error.strerror or error}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         sys.exit("stopped")
 
@@ -77,6 +80,8 @@ def _arguments(argv: Sequence[str], keys: Sequence[str]) -> tuple[Source, dict[s
             raise UserError(f"{key}: {unknown(key, valid)}")
         if not equals or not value:
             raise UserError(f"{key}: give a value: {key}=…")
+        if key in given:
+            raise UserError(f"{key}={value}: is given twice; the first was {key}={given[key]}")
         given[key] = value
     own = {key: given.pop(key) for key in list(given) if key in keys}
     source: dict[str, Any] = {key: Path(value) if key in _PATHS else value for key, value in given.items()}

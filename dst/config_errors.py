@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 import traceback
+from collections.abc import Iterator
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
@@ -20,6 +24,23 @@ _ANY_OTHER = {
 _LIBRARIES = ("hydra", "omegaconf", "antlr4", "yaml")
 
 
+_FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR") == "1"
+
+
+@contextlib.contextmanager
+def told_in_one_line() -> Iterator[None]:
+    """Ends the process with status 2 and one line on stderr for a mistake; HYDRA_FULL_ERROR=1 shows where it arose."""
+    try:
+        yield
+    except BrokenPipeError:  # of a reader such as head, which has seen enough
+        raise
+    except Exception as error:
+        if _FULL_ERROR or not is_mistake(error):
+            raise
+        print(f"error: {explain(error)}", file=sys.stderr)
+        sys.exit(2)
+
+
 def is_mistake(error: BaseException) -> bool:
     """Whether an error is the user's or the system's rather than a fault of the code: to be told in one line."""
     if isinstance(error, (UserError, HydraException, OmegaConfBaseException, OSError)):
@@ -30,6 +51,10 @@ def is_mistake(error: BaseException) -> bool:
 
 def explain(error: BaseException) -> str:
     """Returns one line for a mistake in a config or on the command line: the key, the value, what would be valid."""
+    return "".join(character if character.isprintable() else " " for character in _explanation(error))
+
+
+def _explanation(error: BaseException) -> str:
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:

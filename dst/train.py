@@ -26,7 +26,7 @@ from dst.code import changed_components
 from dst.command_line import arguments, help_text
 from dst.components import CONF_DIR
 from dst.config import Config, checked
-from dst.config_errors import explain, is_mistake
+from dst.config_errors import told_in_one_line
 from dst.console import announce, closed_output_is_quiet, report
 from dst.device import check_precision, choose_device, keep_freed_memory, place, set_numerics
 from dst.errors import place_faults_told
@@ -37,8 +37,6 @@ from dst.run_directory import RunDirectory
 from dst.stop_signals import StopSignals
 
 log = logging.getLogger("dst")
-
-_FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
 def run(cfg: DictConfig | Config, *, should_stop: Callable[[], bool] = lambda: False) -> dict[str, Any]:
@@ -145,7 +143,7 @@ def _build(config: Config, shape: Any, num_classes: int | None) -> nn.Module | N
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="train")
 def _task(cfg: DictConfig) -> float | None:
     alone = HydraConfig.get().mode is RunMode.RUN  # in a sweep Hydra adds which of its jobs it was
-    with _told_in_one_line() if alone else contextlib.nullcontext():
+    with _ended_in_one_line() if alone else contextlib.nullcontext():
         config = checked(cfg)
         stop = StopSignals((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), second_ends=True)
         announce(config)
@@ -156,29 +154,23 @@ def _task(cfg: DictConfig) -> float | None:
 
 
 @contextlib.contextmanager
-def _told_in_one_line() -> Iterator[None]:
+def _ended_in_one_line() -> Iterator[None]:
     """Ends the process with one line on stderr where a person made a mistake or wished it."""
     with closed_output_is_quiet():
         try:
-            yield
+            with told_in_one_line():
+                yield
         except Stopped as stopped:
             sys.exit(f"stopped: {stopped}; give the same command again to continue")
         except Claimed as claimed_by:
             print(f"error: {claimed_by}; it will be finished there", file=sys.stderr)
             sys.exit(3)
-        except BrokenPipeError:
-            raise
-        except Exception as error:
-            if _FULL_ERROR or not is_mistake(error):
-                raise
-            print(f"error: {explain(error)}", file=sys.stderr)
-            sys.exit(2)
 
 
 def main() -> None:
     """The command line: Hydra's, but a mistake is one line on stderr and exit status 2."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise, so that the line is ours
-    with _told_in_one_line():
+    with _ended_in_one_line():
         if {"-h", "--help"} & {*sys.argv[1:]}:
             print(help_text([argument for argument in sys.argv[1:] if not argument.startswith("-")]), end="")
             return

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from dst.archive import archive
 from dst.components import CONF_DIR, unknown
-from dst.config_errors import explain
+from dst.config_errors import explain, told_in_one_line
 from dst.errors import UserError
+from dst.limits import check_limits
 from dst.plan_file import plan_path, planned
 from dst.records import Damaged, read_bytes
 from launch import slurm
@@ -80,24 +79,22 @@ class Arguments:
         if not name:
             there = ", ".join(planned(self.output_dir)) or "none yet"
             raise UserError(f"which sweep? give sweep=NAME (planned in {self.output_dir}: {there})")
-        if not re.fullmatch(r"\w[\w.+-]*", name):
-            raise UserError(f"name={name}: must be a folder's name of letters, digits and any of _ . + -")
+        if not re.fullmatch(r"\w[\w.+-]{0,199}", name):
+            raise UserError(f"name={name}: must be a folder's name of up to 200 letters, digits and any of _ . + -")
         return name
 
 
 def main() -> None:
     """Runs the command line; a mistake is one line on stderr and exit status 2."""
     command, *rest = sys.argv[1:] or ["--help"]
-    if command in ("-h", "--help", "help"):
+    if command == "help" or {"-h", "--help"} & {command, *rest}:
         print(HELP, end="")
         return
     try:
-        if command not in COMMANDS:
-            raise UserError(f"{command}: {unknown(command, COMMANDS)}")
-        sys.exit(COMMANDS[command](_arguments(rest)))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        with told_in_one_line():
+            if command not in COMMANDS:
+                raise UserError(f"{command}: {unknown(command, COMMANDS)}")
+            sys.exit(COMMANDS[command](_arguments(command, rest)))
     except KeyboardInterrupt:
         sys.exit("stopped; give the same command again to go on")
 
@@ -230,14 +227,16 @@ COMMANDS: dict[str, Callable[[Arguments], int]] = {
 
 def _make_plan(arguments: Arguments) -> Plan:
     """Plans the sweep named, or the one the overrides describe, and freezes it unless this is a dry run."""
+    most = None if arguments.launch.yes else 100_000
     if arguments.sweep:
         points = [
-            Point(merged(point.overrides, arguments.run_overrides), point.origin) for point in expand(arguments.sweep)
+            Point(merged(point.overrides, arguments.run_overrides), point.origin)
+            for point in expand(arguments.sweep, most)
         ]
         if any("," in override for override in arguments.run_overrides if "[" not in override):
             raise UserError("values with commas make a sweep of their own: give name=… and no sweep=…")
     else:
-        points = [Point(overrides) for overrides in expand_overrides(arguments.run_overrides)]
+        points = [Point(overrides) for overrides in expand_overrides(arguments.run_overrides, most)]
     plan = Plan.make(arguments.name, arguments.output_dir, points, _typed(arguments))
     if plan_path(plan.name, plan.output_dir).exists() and not arguments.launch.replace:
         frozen = Plan.read(plan.name, plan.output_dir)
@@ -263,13 +262,20 @@ def _typed(arguments: Arguments) -> str:
     return f"python -m launch plan {shlex.join(words)}"
 
 
-def _arguments(argv: Sequence[str]) -> Arguments:
-    argv = ["watch=true" if argument == "--watch" else argument for argument in argv]
-    words = tuple(argument for argument in argv if "=" not in argument)
-    given = [argument for argument in argv if "=" in argument]
-    own = {"sweep", "cluster", *LaunchConfig.__dataclass_fields__}
-    mine = [argument for argument in given if re.split(r"[.=]", argument.lstrip("+"))[0] in own]
+def _arguments(command: str, argv: Sequence[str]) -> Arguments:
+    own = ["sweep", *LaunchConfig.__dataclass_fields__]
+    argv = [f"{flag}=true" if (flag := argument[2:].replace("-", "_")) in _FLAGS else argument for argument in argv]
+    words = tuple(argument for argument in argv if "=" not in argument.lstrip("~") and argument[0:1] != "~")
+    if words and command != "logs":
+        raise UserError(f"{words[0]}: {unknown(words[0].strip('-').replace('-', '_'), own)}; settings are key=value")
+    given = [argument for argument in argv if argument not in words]
+    mine = [argument for argument in given if _top(argument) in own]
     others = tuple(argument for argument in given if argument not in mine)
+    if others and command not in ("plan", "submit"):
+        raise UserError(f"{others[0]}: {unknown(_top(others[0]), own)}; {command} takes nothing for the runs")
+    keys = [argument.partition("=")[0] for argument in mine]
+    if twice := [key for key in keys if keys.count(key) > 1]:
+        raise UserError(f"{twice[0]}: is given twice; give it once")
     apart = dict(argument.split("=", 1) for argument in mine if argument.startswith(("sweep=", "cluster=")))
     rest = [
         f"++{argument}" if argument.startswith("cluster.extra") else argument  # any flag may be added there
@@ -281,14 +287,21 @@ def _arguments(argv: Sequence[str]) -> Arguments:
     return Arguments(apart.get("sweep"), configs[0], tuple(config.cluster for config in configs), others, words)
 
 
+def _top(argument: str) -> str:
+    return re.split(r"[.=]", argument.lstrip("+~"))[0]
+
+
+_FLAGS = [key for key, item in LaunchConfig.__dataclass_fields__.items() if item.type == "Boolean"]
+"""What may be written ``--dry-run`` for ``dry_run=true``."""
+
+
 def _compose(overrides: Sequence[str]) -> LaunchConfig:
     try:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
             config = OmegaConf.to_object(compose("launch", overrides=list(overrides)))
-    except (HydraException, OmegaConfBaseException) as error:
+    except Exception as error:  # Hydra raises ValueError and others too
         raise UserError(explain(error)) from error
     assert isinstance(config, LaunchConfig)
+    check_limits(config)
     config.cluster.check()
-    if config.retry not in (None, "failed"):
-        raise UserError(f"retry={config.retry}: the only choice is failed")
     return config

@@ -9,6 +9,9 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from dst.errors import UserError
+from dst.limits import BOOLEAN, Boolean, limited, one_of
+
+_POSITIVE = limited(lambda value: value > 0, "must be above 0")
 
 
 @dataclass
@@ -16,34 +19,28 @@ class ClusterConfig:
     """Group ``cluster``; ``conf/cluster/slurm.yaml`` explains each setting."""
 
     name: str = MISSING
-    executor: str = MISSING
+    executor: str = field(default=MISSING, metadata=one_of("local", "slurm"))
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
     constraint: str | None = None
-    gpus: int | None = 1
+    gpus: int | None = field(default=1, metadata=limited(lambda value: value >= 0, "must be 0 or more"))
     extra: dict[str, Any] = field(default_factory=dict)
-    cpus_per_run: int = 2
-    mem_gb_per_run: float = 8
-    hours: float = 4.0
-    signal_s: int = 120
-    parallel: int = 256
-    max_jobs: int = 1000
-    runs_per_gpu: int | None = None
-    runs_per_job: int | None = None
+    cpus_per_run: int = field(default=2, metadata=_POSITIVE)
+    mem_gb_per_run: float = field(default=8, metadata=_POSITIVE)
+    hours: float = field(
+        default=4.0, metadata=limited(lambda value: 0 < value <= 24 * 366, "must be above 0 and at most a year")
+    )
+    signal_s: int = field(default=120, metadata=limited(lambda value: value >= 0, "must be 0 or more"))
+    parallel: int = field(default=256, metadata=_POSITIVE)
+    max_jobs: int = field(default=1000, metadata=_POSITIVE)
+    runs_per_gpu: int | None = field(default=None, metadata=_POSITIVE)
+    runs_per_job: int | None = field(default=None, metadata=_POSITIVE)
     python: str | None = None
     setup: list[str] = field(default_factory=list)
 
     def check(self) -> None:
-        """Raises UserError for a value no cluster can have."""
-        if self.executor not in ("local", "slurm"):
-            raise UserError(f"cluster.executor={self.executor}: choose local or slurm")
-        for key in ("cpus_per_run", "mem_gb_per_run", "hours", "parallel", "max_jobs", "runs_per_gpu", "runs_per_job"):
-            value = getattr(self, key)
-            if value is not None and value <= 0:
-                raise UserError(f"cluster.{key}={value}: must be above 0")
-        if self.gpus is not None and self.gpus < 0:
-            raise UserError(f"cluster.gpus={self.gpus}: must be 0 or more")
+        """Raises UserError for values that no cluster can have together."""
         if 60 * self.hours * 60 < 2 * self.signal_s:
             raise UserError(
                 f"cluster.hours={self.hours}: leaves no time to train before cluster.signal_s={self.signal_s}"
@@ -57,12 +54,13 @@ class LaunchConfig:
     cluster: ClusterConfig = MISSING
     name: str | None = None
     output_dir: str = "outputs"
-    retry: str | None = None
-    dry_run: bool = False
-    watch: bool = False
-    replace: bool = False
-    rerun: bool = False
-    jobs: int = 4
+    retry: str | None = field(default=None, metadata=one_of("failed"))
+    dry_run: Boolean = field(default=False, metadata=BOOLEAN)
+    watch: Boolean = field(default=False, metadata=BOOLEAN)
+    replace: Boolean = field(default=False, metadata=BOOLEAN)
+    rerun: Boolean = field(default=False, metadata=BOOLEAN)
+    yes: Boolean = field(default=False, metadata=BOOLEAN)
+    jobs: int = field(default=4, metadata=_POSITIVE)
     entity: str | None = None
     project: str | None = None
 

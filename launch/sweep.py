@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -52,7 +54,7 @@ class Sweep:
     blocks: list[Block] = field(default_factory=list)
 
 
-def expand(name: str) -> Iterator[Point]:
+def expand(name: str, most: int | None = None) -> Iterator[Point]:
     """Yields each run of ``conf/sweep/<name>.yaml``, in order; a path to a YAML file is taken too.
 
     Raises:
@@ -61,25 +63,28 @@ def expand(name: str) -> Iterator[Point]:
     path, sweep = _load(name)
     for included in sweep.include:
         try:
-            yield from expand(included)
+            yield from expand(included, most)
         except UserError as error:
             raise UserError(f"{path}, include: {error}") from error
     for block in sweep.blocks:
         origin = f"{path}, block {block.name}"
         try:
-            yield from (Point(overrides, origin) for overrides in _expand_block(sweep, block))
+            yield from (Point(overrides, origin) for overrides in _expand_block(sweep, block, most))
         except UserError as error:
             raise UserError(f"{origin}: {error}") from error
 
 
-def expand_overrides(overrides: Sequence[str]) -> Iterator[Overrides]:
+def expand_overrides(overrides: Sequence[str], most: int | None = None) -> Iterator[Overrides]:
     """Yields the product of overrides in which Hydra's sweep syntax may occur (``a=1,2``, ``seed=range(1,6)``).
 
     Raises:
-        UserError: for a mistake, or an override that gives no value at all.
+        UserError: for a mistake, an override that gives no value at all, or more than ``most`` runs.
     """
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
+        runs = math.prod(map(_count, parsed))
+        if most is not None and runs > most:
+            raise UserError(f"{runs:,} runs: give yes=true as well if you mean it, as for all above {most:,}")
         axes = [
             [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
             if override.is_sweep_override()
@@ -92,6 +97,19 @@ def expand_overrides(overrides: Sequence[str]) -> Iterator[Overrides]:
         if not axis:
             raise UserError(f"{override.input_line}: gives no value, so there is nothing to run; ends are exclusive")
     yield from itertools.product(*axes)
+
+
+def _count(override: Override) -> int:
+    """Returns how many values an override gives, without making them."""
+    values = override.value()
+    if not isinstance(values, RangeSweep):
+        return len(list(override.sweep_iterator())) if override.is_sweep_override() else 1
+    span, step = (values.stop or 0) - (values.start or 0), values.step
+    if not step or not math.isfinite(span / step):
+        raise UserError(
+            f"{override.input_line}: give range(start,stop,step) with finite numbers and a step other than 0"
+        )
+    return max(0, math.ceil(span / step))
 
 
 def merged(*layers: Iterable[str]) -> Overrides:
@@ -120,7 +138,7 @@ def _load(name: str) -> tuple[Path, Sweep]:
     return path, sweep
 
 
-def _expand_block(sweep: Sweep, block: Block) -> Iterator[Overrides]:
+def _expand_block(sweep: Sweep, block: Block, most: int | None) -> Iterator[Overrides]:
     setups = block.setups or sweep.setups
     if not setups:
         raise UserError("setups is empty; name at least one as model/dataset")
@@ -129,7 +147,7 @@ def _expand_block(sweep: Sweep, block: Block) -> Iterator[Overrides]:
         model, slash, dataset = setup.partition("/")
         if not slash:
             raise UserError(f"setups: {setup}: write model/dataset, such as large_mlp/cifar10")
-        for point in expand_overrides(axes):
+        for point in expand_overrides(axes, most):
             yield merged((f"model={model}", f"dataset={dataset}"), sweep.overrides, block.overrides, point)
 
 

@@ -76,7 +76,7 @@ def type_in(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     """Types a line after ``python -m dst.train``, in this process; returns exit status, stdout and stderr."""
 
     def enter(*line: str) -> tuple[int, str, str]:
-        handlers = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
+        handlers = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
         monkeypatch.setattr(sys, "argv", ["dst.train", *line])
         capsys.readouterr()
         try:

@@ -20,21 +20,23 @@ _USAGE = "usage: python -m dst.data prepare dataset=cifar10 [data_dir=…] [data
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0, or 2 for a mistake, which is one line on stderr."""
     from dst.config import checked, compose  # imports this package
+    from dst.config_errors import explain, is_mistake
 
-    command, *overrides = [*(sys.argv[1:] if arguments is None else arguments), ""]
-    overrides = overrides[:-1]
-    if command in ("-h", "--help"):
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if {"-h", "--help"} & {*given}:
         print(_USAGE)
         return 0
     logging.basicConfig(format="%(message)s")
     logging.getLogger("dst").setLevel(logging.INFO)
     try:
-        if command != "prepare":
+        if given[:1] != ["prepare"]:
             raise UserError(_USAGE)
-        config = checked(compose(overrides))
+        config = checked(compose(given[1:]))
         print(_prepare(config.dataset, Path(config.data_dir)))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except Exception as error:
+        if not is_mistake(error):
+            raise
+        print(f"error: {explain(error)}", file=sys.stderr)
         return 2
     return 0
 

@@ -39,7 +39,8 @@ class DatasetConfig:
     name: str = field(
         default=MISSING,
         metadata=limited(
-            re.compile(r"\w[\w.+-]*").fullmatch, "must be a folder's name of letters, digits and any of _ . + -"
+            re.compile(r"\w[\w.+-]{0,199}").fullmatch,
+            "must be a folder's name of up to 200 letters, digits and any of _ . + -",
         ),
     )
     source: str = MISSING
