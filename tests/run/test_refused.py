@@ -115,14 +115,14 @@ def test_a_secret_of_the_environment_is_refused_without_being_told(monkeypatch: 
 def test_a_refusal_leaves_nothing_behind(
     line: str, told: str, type_in: TypeIn, overrides: Callable[..., list[str]], tmp_path: Path
 ) -> None:
-    status, out, err = type_in(*overrides(*line.split()))
-    assert (status, out.count("\n") <= 1, err.count("\n")) == (2, True, 1), err
+    status, _, err = type_in(*overrides(*line.split()))
+    assert (status, err.count("\n")) == (2, 1), err
     assert err.startswith(f"error: {told}")
     assert not (tmp_path / "outputs").exists()
 
 
 def test_a_batch_larger_than_the_training_set_is_told(type_in: TypeIn, overrides: Callable[..., list[str]]) -> None:
-    status, _, err = type_in(*overrides("recipe.batch_size=5000", "recipe.epochs=1"))
+    status, _, err = type_in(*overrides("recipe.batch_size=5000", "recipe.epochs=1", "update_period=never"))
     assert (status, err) == (0, "recipe.batch_size=5000: the training set has 1257 samples, all in one batch\n")
 
 
