@@ -32,7 +32,7 @@ def checkout(tmp_path: Path) -> Path:
 
 def trained(checkout: Path, *overrides: str) -> dict[str, object]:
     ended = subprocess.run(
-        [sys.executable, "-m", "dst.train", *overrides, "recipe.epochs=2", "update_period=dt25", "tracker=local"],
+        [sys.executable, "-m", "dst.train", *overrides, "recipe.epochs=2", "update_period=5", "tracker=local"],
         cwd=checkout,
         capture_output=True,
         text=True,

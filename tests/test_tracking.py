@@ -217,7 +217,7 @@ def test_runs_without_updates_have_their_method_as_job_type_and_no_criterion(
 
 
 def test_an_offline_run_says_once_how_to_upload_it(command: Callable[..., Any], tmp_path: Path) -> None:
-    process = command("tracker=wandb", "tracker.mode=offline", "recipe.epochs=1")
+    process = command("tracker=wandb", "tracker.mode=offline", "recipe.epochs=1", "update_period=never")
     _, stderr = process.communicate(timeout=120)
     (directory,) = (tmp_path / "outputs" / "runs").iterdir()
     assert stderr == (f"Weights & Biases is offline; upload the run with: wandb sync {directory}/wandb/offline-run-*\n")

@@ -153,7 +153,7 @@ def test_edits_after_submitting_reach_neither_the_plan_nor_the_code_of_a_job_in_
 
 def test_a_run_that_fails_is_a_row_its_job_goes_on_and_it_is_tried_again_on_demand(study: Study) -> None:
     runs = study.plan("failing", "seed=1,2,3", "recipe.epochs=1")
-    in_the_way = study.run_dir(runs[0]) / "masks.pt"
+    in_the_way = study.run_dir(runs[0]) / "metrics.jsonl"
     in_the_way.mkdir(parents=True)
     submit = ("submit", "sweep=failing", "cluster=slurm", *SMALL, "cluster.runs_per_gpu=1")
     study.launch(*submit)
