@@ -78,7 +78,7 @@ def type_in(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     def enter(*line: str) -> tuple[int, str, str]:
         handlers = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
         monkeypatch.setattr(sys, "argv", ["dst.train", *line])
-        monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # main sets it for Hydra; a later test's processes must not have it
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # so that what main sets ends with the test
         capsys.readouterr()
         try:
             main()
