@@ -31,7 +31,7 @@ RESULTS = (
     *_ACCURACY,
     *_PARAMETERS,
     *("epochs", "best_epoch", "density_actual", "topology_updates", "itop_ratio", "duration_s", "steps_per_s"),
-    *("device", "data_fingerprint"),
+    *("device", "data_fingerprint", "flops_inference", "flops_training"),
 )
 """Columns that say what came of a run; ``version_…`` are too."""
 

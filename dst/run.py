@@ -19,6 +19,7 @@ from dst.code import code_of
 from dst.config import Config
 from dst.device import device_name
 from dst.errors import UserError
+from dst.flops import count_forward, dense_gradients, density_history, training_flops
 from dst.loop import Training
 from dst.run_directory import RunDirectory
 from dst.sparsity import dense_weights, sparsifiable_weights
@@ -204,6 +205,7 @@ class Run:
             "dense_parameters": sum(weight.numel() for weight in dense_weights(training.model).values()),
             "density_actual": density,
             "topology_updates": self.directory.count("topology.jsonl"),
+            **self._flops(),
             "itop_ratio": training.sparsity.itop_ratio() if training.sparsity else 1.0,
             "duration_s": duration,
             "steps_per_s": training.step / duration,
@@ -218,6 +220,19 @@ class Run:
             "method": "dense" if config.is_dense else "static" if config.is_static else "dst",
             "best_epoch": training.best["epoch"],
             "data_fingerprint": training.data.fingerprint,
+        }
+
+    def _flops(self) -> dict[str, float]:
+        """Returns the operations of inference, a sample at the final masks, and of the training so far."""
+        data, sparsity = self.training.data, self.training.sparsity
+        forward = count_forward(self.training.model, data.shape)
+        history = density_history(sparsity, self.directory.read("topology.jsonl")) if sparsity else []
+        needed = dense_gradients(sparsity) if sparsity else "never"
+        return {
+            "flops_inference": forward.at(history[-1][1]) if history else float(forward.total),
+            "flops_training": training_flops(
+                forward, data.train.seen, self.training.step, history, dense_gradients=needed
+            ),
         }
 
 

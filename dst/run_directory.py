@@ -25,7 +25,7 @@ from dst.claim import Claimed
 from dst.config import Config, run_id
 from dst.errors import PlaceError, UserError, is_of_place
 from dst.outcome import read_summary
-from dst.records import Damaged, keep_aside
+from dst.records import Damaged, keep_aside, read_lines
 
 log = logging.getLogger("dst")
 
@@ -214,6 +214,10 @@ class RunDirectory:
     def _litter(self) -> Iterator[Path]:
         for name in ("config.yaml", "checkpoint.pt", "masks.pt", "summary.json", *LOGS):
             yield from self.path.glob(f".{name}.*.tmp")
+
+    def read(self, file: str) -> list[dict[str, Any]]:
+        """Returns the lines of a log as records."""
+        return read_lines(self.path / file)
 
     def count(self, file: str) -> int:
         """Returns the number of lines that this run has in a log."""

@@ -33,9 +33,21 @@ class Train(ABC):
     device and in the same way every time, so that it can be part of a recorded step.
     """
 
+    @property
     @abstractmethod
+    def sizes(self) -> tuple[int, int]:
+        """Samples of an epoch and of a batch; the epoch's last batch may be smaller."""
+
     def __len__(self) -> int:
-        """Steps per epoch; the last may be a smaller batch."""
+        """Steps per epoch."""
+        samples, batch_size = self.sizes
+        return math.ceil(samples / batch_size)
+
+    def seen(self, steps: int) -> int:
+        """Returns how many samples the first ``steps`` steps of a training see, repetitions included."""
+        samples, batch_size = self.sizes
+        epochs, rest = divmod(steps, len(self))
+        return epochs * samples + rest * batch_size
 
     @abstractmethod
     def picks(self, epoch: int, start: int = 0) -> Iterator[Batch]:
@@ -66,8 +78,10 @@ class TrainBatches(Train):
     batch_size: int
     seed: int
 
-    def __len__(self) -> int:
-        return math.ceil(len(self.labels) / self.batch_size)
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Samples of an epoch and of a batch."""
+        return len(self.labels), self.batch_size
 
     def picks(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """All random numbers are drawn first, on the CPU, so ``start`` is a slice and devices see equal batches."""

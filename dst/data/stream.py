@@ -66,8 +66,10 @@ class TrainStream(Train):
     stream: Stream
     seed: int
 
-    def __len__(self) -> int:
-        return len(self.stream)
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Samples of an epoch and of a batch."""
+        return len(self.stream.files), self.stream.batch_size
 
     def picks(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yields uint8 images ``(B, C, H, W)``, augmented, with their labels."""

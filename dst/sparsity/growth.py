@@ -17,7 +17,7 @@ class Growth:
     """The promise of inactive weights; subclasses give :meth:`score`."""
 
     signal: ClassVar[str] = "gradient"
-    """What ``score`` is given as ``grad``: the batch's ``gradient`` or the optimizer's ``momentum``."""
+    """What ``score`` reads as ``grad``: the batch's ``gradient``, the optimizer's ``momentum``, or ``none`` of them."""
 
     def score(self, weight: Tensor, grad: Tensor) -> Tensor:
         """Returns the promise of each weight, shaped like ``weight``; the highest inactive ones are grown."""
@@ -31,6 +31,8 @@ class Growth:
 @dataclass(frozen=True)
 class RandomGrowth(Growth):
     """Any inactive weight, uniformly (SET: Mocanu et al., 2018)."""
+
+    signal: ClassVar[str] = "none"
 
     def __call__(self, weight: Tensor, grad: Tensor, generator: torch.Generator | None = None) -> Tensor:
         return torch.rand(weight.shape, generator=generator, device=weight.device)

@@ -21,6 +21,7 @@ from dst.train import run
 SUMMARY = (
     "run_id status model dataset criterion growth density update_period seed epochs test_acc test_acc_best_val val_acc "
     "best_val_acc train_loss val_loss parameters_total parameters_sparsifiable parameters_active dense_parameters "
+    "flops_inference flops_training "
     "density_actual topology_updates itop_ratio duration_s steps_per_s device versions"
 ).split()
 METRICS = (
