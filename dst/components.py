@@ -79,7 +79,8 @@ def resolve(group: str, node: Mapping[str, Any], kind: type = object) -> Callabl
             unknown_type or issubclass(returned, kind) or issubclass(kind, returned)
         )
     if not fits:
-        raise UserError(_not_a(kind, group, node, "is another kind of thing"))
+        reason = "is the base class itself" if target is kind else f"is no {kind.__name__}"
+        raise UserError(_not_a(kind, group, node, reason))
     return target
 
 

@@ -17,11 +17,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
 from tqdm import tqdm
 
 from dst.atomic import atomic_file
 from dst.errors import UserError
+from dst.outcome import read_summary
 from dst.records import read_lines
 from dst.tracking import TrackerConfig, WandbTracker, report_logs
 from launch.plan import Plan
@@ -40,9 +40,11 @@ def sync(plan: Plan, *, jobs: int, entity: str | None, project: str | None, dry_
     Raises:
         UserError: without a key for W&B, or if it refuses run after run.
     """
-    finished = [plan.run_dir(run.run_id) for run in plan.runs if is_finished(plan.run_dir(run.run_id))]
+    finished = [run for run in plan.runs if is_finished(plan.run_dir(run.run_id))]
     mode, server = _target(key_needed=not dry_run)
-    uploads = [Upload(directory, plan.name, entity, project, mode, server) for directory in finished]
+    uploads = [
+        Upload(plan.run_dir(run.run_id), run.config, plan.name, entity, project, mode, server) for run in finished
+    ]
     new = [upload for upload in uploads if not upload.is_done()]
     print(f"{len(finished)} of {len(plan.runs)} runs are finished, {len(finished) - len(new)} of them uploaded already")
     if dry_run or not new:
@@ -76,6 +78,7 @@ class Upload:
     """One run on its way to a project; called, it returns why it failed, empty if it did not."""
 
     directory: Path
+    config: dict[str, Any]
     sweep: str
     entity: str | None
     project: str | None
@@ -105,7 +108,7 @@ class Upload:
         return {"server": self.server, "entity": config.entity, "project": config.project, "mode": self.mode}
 
     def _tracker_config(self) -> TrackerConfig:
-        config = TrackerConfig(**self._config()["tracker"])
+        config = TrackerConfig(**self.config["tracker"])
         return replace(
             config,
             tags=list(dict.fromkeys([*config.tags, self.sweep])),
@@ -115,16 +118,13 @@ class Upload:
             timeout_s=_TIMEOUT_S,
         )
 
-    def _config(self) -> dict[str, Any]:
-        return OmegaConf.to_container(OmegaConf.load(self.directory / "config.yaml"))  # type: ignore[return-value]
-
     def _attempt(self) -> str:
         run_id = self.directory.name
         with tempfile.TemporaryDirectory() as scratch:
             tracker = _UploadTracker(self._tracker_config())
-            summary = json.loads((self.directory / "summary.json").read_bytes())
+            summary = read_summary(self.directory) or {}
             where = self.directory if self.mode == "offline" else Path(scratch)
-            tracker.start(run_id, self._config(), where, summary.get("code"))
+            tracker.start(run_id, self.config, where, summary.get("code"))
             report_logs(tracker, self.directory)
             tracker.finish(summary)
         return tracker.failure

@@ -23,6 +23,9 @@ def test_finished_runs_are_uploaded_once_each_under_their_ids_with_their_whole_h
     trained: tuple[Study, list[str]],
 ) -> None:
     study, runs = trained
+    (study.run_dir(runs[0]) / "config.yaml").write_text("damaged: [")  # the plan has it too
+    with open(study.run_dir(runs[0]) / "metrics.jsonl", "a") as metrics:
+        metrics.write('{"a line": "of another program"}\n')
     assert "2 uploaded" in study.launch("sync", "sweep=sweep", "jobs=2", "project=mine")
     assert "2 of them uploaded already" in study.launch("sync", "sweep=sweep", "project=mine")
     for run_id in runs:
