@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import math
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -19,7 +20,7 @@ from dst.device import autocast
 from dst.errors import UserError
 from dst.recipe import learning_rate, load_optimizer_state, make_optimizer, set_learning_rate
 from dst.seeds import stream_seed
-from dst.sparsity import DynamicSparsity, sparsifiable_weights
+from dst.sparsity import DynamicSparsity, layer_densities, sparsifiable_weights
 from dst.step_graph import CudaRecorder, StepGraph
 from dst.tally import Tally, loss_of
 
@@ -196,15 +197,23 @@ def make_sparsity(
     """Returns what keeps the model sparse, None for a dense run."""
     if config.density.value is None:
         return None
-    weights = sum(weight.numel() for weight in sparsifiable_weights(model).values())
-    if weights and config.density.value * weights < 1:
-        raise UserError(
-            f"density.value={config.density.value}: leaves none of the model's weights; give 1/{weights} or more"
-        )
+    check_density(config.model["name"], model, config.density.value, config.distribution.name)
     try:
         return _sparsity(config, model, optimizer, total_steps)
     except ValueError as error:  # a model or a distribution that does not go with the density
         raise UserError(f"model={config.model['name']}, density.value={config.density.value}: {error}") from error
+
+
+def check_density(name: str, model: nn.Module, density: float, distribution: str) -> None:
+    """Raises UserError if the model, called ``name``, cannot have that density, spread in that way."""
+    shapes = [weight.shape for weight in sparsifiable_weights(model).values()]
+    weights = sum(map(math.prod, shapes))
+    if weights and density * weights < 1:
+        raise UserError(f"density.value={density}: leaves none of the model's weights; give 1/{weights} or more")
+    try:
+        layer_densities(shapes, density, distribution)
+    except ValueError as error:
+        raise UserError(f"model={name}, density.value={density}: {error}") from error
 
 
 def _sparsity(config: Config, model: nn.Module, optimizer: torch.optim.Optimizer, total_steps: int) -> DynamicSparsity:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -90,23 +91,31 @@ class Plan:
 
 
 def _check_models(points: Sequence[Point], configs: Sequence[dict[str, Any]]) -> None:
-    """Builds each distinct model once to see that it takes its data's shape."""
+    """Builds each distinct model once to see that it takes its data's shape and can have the densities asked for."""
     import torch
 
+    from dst.loop import check_density
     from dst.models import build_model
 
-    distinct: dict[str, int] = {}
+    distinct: dict[str, dict[tuple[float | None, str], int]] = defaultdict(dict)
     for number, config in enumerate(configs):
-        distinct.setdefault(json.dumps([config["model"], config["dataset"]]), number)
+        density = (config["density"]["value"], config["distribution"]["name"])
+        distinct[json.dumps([config["model"], config["dataset"]])].setdefault(density, number)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # faster for one sample than waking the others
-    for number in distinct.values():
-        model, dataset = configs[number]["model"], configs[number]["dataset"]
+    for densities in distinct.values():
+        number = next(iter(densities.values()))
+        node, dataset = configs[number]["model"], configs[number]["dataset"]
         shape, num_classes = dataset["shape"], dataset["num_classes"]
         if shape is None or num_classes is None:
             continue  # only the data will tell
         try:
-            build_model(model, input_shape=tuple(shape), num_classes=num_classes, seed=0, dataset=dataset["name"])
+            model = build_model(
+                node, input_shape=tuple(shape), num_classes=num_classes, seed=0, dataset=dataset["name"]
+            )
+            for (density_value, distribution), number in densities.items():  # noqa: B007 - told below
+                if density_value:
+                    check_density(node["name"], model, density_value, distribution)
         except UserError as error:
             raise _told(points[number], error) from error
     torch.set_num_threads(threads)

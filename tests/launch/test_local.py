@@ -212,6 +212,7 @@ def test_seeds_are_added_to_a_sweep_by_the_command_that_the_refusal_prints(study
         (["logs", "0123"], "no run"),
         (["status"], "which sweep?"),
         (["plan", "name=mine", "model=small_mlp", "dataset=cifar10", "densitty=d0.1"], "densitty"),
+        (["plan", "name=mine", "distribution=uniform_plus", "density=0.5,0.0001"], "density=0.0001"),
     ],
 )
 def test_a_mistake_on_the_command_line_is_one_line(command: list[str], told: str, study: Study) -> None:

@@ -16,7 +16,9 @@ from tests.slurm.cluster import SlurmCluster, parent_of, wait_until
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
 
 RUNS = ("criterion=magnitude,set", "growth=gradient", "density=d0.2", "recipe.epochs=160", "checkpoint.minutes=0.01")
-ON_A100 = ("cluster=slurm_a100", "cluster.cpus_per_run=1", "cluster.runs_per_gpu=2", "cluster.signal_s=30")
+_SMALL = ("cluster=slurm_a100", "cluster.cpus_per_run=1", "cluster.signal_s=30")
+ON_A100 = (*_SMALL, "cluster.runs_per_gpu=2")
+ONE_A_JOB = (*_SMALL, "cluster.runs_per_gpu=1", "cluster.runs_per_job=1")
 
 
 @pytest.fixture(scope="session")
@@ -72,9 +74,7 @@ def test_each_task_of_an_array_whose_worker_is_killed_is_queued_again_alone(
     study: Study, cluster: SlurmCluster
 ) -> None:
     runs = study.plan("array", "seed=1,2,3", "growth=gradient", "recipe.epochs=160", "checkpoint.minutes=0.01")
-    study.launch(
-        "submit", "sweep=array", *ON_A100, "cluster.runs_per_job=1", "cluster.runs_per_gpu=1", "cluster.gpus=0"
-    )
+    study.launch("submit", "sweep=array", *ONE_A_JOB, "cluster.gpus=0")
     wait_until(lambda: len(list(study.output_dir.glob("runs/*/claim.*"))) == 3, "all runs to be under way")
     for lane in [_lane(study.run_dir(run_id)) for run_id in runs]:
         os.kill(parent_of(lane), signal.SIGKILL)
