@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -61,3 +62,31 @@ def test_a_dataset_of_folders_as_in_the_documentation_trains(checkout: Path, tmp
                 Image.fromarray(draw.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(folder / f"{number}.png")
     summary = trained(checkout, "model=small_mlp", "dataset=birds", f"dataset.root={tmp_path / 'birds'}")
     assert (summary["dataset"], summary["status"]) == ("birds", "finished")
+
+
+def test_the_plain_loop_of_the_examples_learns() -> None:
+    ended = subprocess.run(
+        [sys.executable, "examples/plain_loop.py"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "density 0.100" in ended.stdout
+    assert float(ended.stdout.split()[-1]) > 0.8
+
+
+def test_the_sweep_of_the_examples_trains_both_criteria(tmp_path: Path, data_dir: Path) -> None:
+    paths = (f"output_dir={tmp_path}", f"data_dir={data_dir}")
+    short = ("recipe.epochs=2", "update_period=5", "seed=1")
+    ended = subprocess.run(
+        [sys.executable, "-m", "launch", "submit", "sweep=examples/movement.yaml", "cluster=local", *short, *paths],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stderr
+    summaries = [json.loads(path.read_bytes()) for path in tmp_path.glob("runs/*/summary.json")]
+    found = sorted((summary["criterion"], summary["density"]) for summary in summaries)
+    assert found == [(criterion, density) for criterion in ("magnitude", "movement") for density in (0.05, 0.1)]
