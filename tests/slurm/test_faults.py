@@ -15,7 +15,7 @@ from tests.slurm.cluster import SlurmCluster, parent_of, wait_until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
 
-RUNS = ("criterion=magnitude,set", "growth=gradient", "density=d0.2", "recipe.epochs=160", "checkpoint.minutes=0.01")
+RUNS = ("criterion=magnitude,set", "growth=gradient", "density=d0.2", "recipe.epochs=320", "checkpoint.minutes=0.01")
 _SMALL = ("cluster=slurm_a100", "cluster.cpus_per_run=1", "cluster.signal_s=30")
 ON_A100 = (*_SMALL, "cluster.runs_per_gpu=2")
 ONE_A_JOB = (*_SMALL, "cluster.runs_per_gpu=1", "cluster.runs_per_job=1")

@@ -24,9 +24,9 @@ def test_the_inactive_weights_with_the_largest_absolute_signal_grow(growth: str)
     assert grown(growth, [9, 1, -3, 2, -9], 2) == [2, 3]
 
 
-def test_only_momentum_growth_asks_for_the_momentum() -> None:
+def test_each_growth_says_which_signal_it_reads() -> None:
     signals = {name: make_growth(name).signal for name in ("random", "gradient", "momentum")}
-    assert signals == {"random": "gradient", "gradient": "gradient", "momentum": "momentum"}
+    assert signals == {"random": "none", "gradient": "gradient", "momentum": "momentum"}
 
 
 def test_random_growth_ignores_the_gradient() -> None:
