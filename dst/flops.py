@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode  # torch's documented way in, despite its name
 
 from dst.sparsity import DynamicSparsity
@@ -47,8 +48,9 @@ def count_forward(model: nn.Module, input_shape: Sequence[int]) -> ForwardFlops:
     training = model.training
     weight = next(model.parameters())
     sample = torch.zeros(1, *input_shape, device=weight.device, dtype=weight.dtype)
-    with torch.enable_grad(), _Counter(dict(model.named_parameters())) as counter:
-        model.eval()(sample)  # without gradients attention would take a path that is not counted
+    # attention as matrix products, which are counted on every device: not fused, as it is also without gradients
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), _Counter(dict(model.named_parameters())) as counter:
+        model.eval()(sample)
     model.train(training)
     return ForwardFlops(counter.total, counter.weights)
 
