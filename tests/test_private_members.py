@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,18 +18,23 @@ from tests.conftest import ROOT
 KNOWN = {
     "dst/tracking.py": "wandb.sdk.wandb_setup._singleton._connection._proc._process",
     "dst/numbers.py": "Override._value, Override._get_value_element_as_str",
+    "dst/command_line.py": "hydra._internal.utils.get_args_parser",
+    "dst/flops.py": "torch.utils._python_dispatch.TorchDispatchMode",
     "launch/slurm.py": "executor._make_submission_file_text(executor._submitit_command_str)",
     "analysis/dashboard.py": "report._to_model",
 }
 
 
 def private_members(path: Path) -> Iterator[str]:
-    """Names of private attributes in a file that the file itself does not define."""
+    """Names of private attributes in a file that the file itself does not define, and of private modules it imports."""
     tree = ast.parse(path.read_text())
+    imported = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    imported += [name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names]
+    yield from (part for module in imported for part in module.split(".") if re.match("_[^_]", part))
     nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr.startswith("_")]
     own = {node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
     own |= {node.attr for node in nodes if isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")}
-    return (node.attr for node in nodes if node.attr not in own and not node.attr.startswith("__"))
+    yield from (node.attr for node in nodes if node.attr not in own and not node.attr.startswith("__"))
 
 
 def test_libraries_private_members_are_used_in_the_known_places_alone() -> None:
@@ -57,6 +63,24 @@ def test_hydras_overrides_have_what_tells_a_quoted_number_from_a_number() -> Non
 
     for member in ("_value", "_get_value_element_as_str"):
         assert member in {*Override.__dataclass_fields__, *vars(Override)}, f"Hydra has no {member}: see dst/numbers.py"
+
+
+def test_hydra_has_the_parser_that_tells_its_flags_from_settings() -> None:
+    from hydra._internal.utils import get_args_parser
+
+    given = ["seed=1", "--multirun", "density=0.1"]
+    assert get_args_parser().parse_intermixed_args(given).overrides == ["seed=1", "density=0.1"], (
+        "Hydra's parser reads otherwise: see dst/command_line.py"
+    )
+
+
+def test_torch_lets_operations_be_counted_without_loading_its_compiler() -> None:
+    line = (
+        "import sys, torch; from dst.flops import count_forward\n"
+        "print(count_forward(torch.nn.Linear(3, 4), (3,)).total, 'torch._dynamo' in sys.modules)"
+    )
+    process = subprocess.run([sys.executable, "-c", line], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert process.stdout == "24 False\n", f"{process.stderr}: see dst/flops.py, _should_skip_dynamo"
 
 
 def test_submitit_and_wandb_workspaces_have_what_shows_what_they_would_send() -> None:
