@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from dst.identity import decides, groups_of, method_of
-from dst.records import Damaged, parse_yaml
+from dst.config.identity import decides, groups_of, method_of
+from dst.files.records import Damaged, parse_yaml
 
 _SECTION = re.compile(r"^(?=[^\s#-])", re.MULTILINE)
 _NOT_SHOWN = ("tracker", "checkpoint", "device", "data_dir", "output_dir", "rerun")

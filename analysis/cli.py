@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.source import Source
-from dst.components import unknown
-from dst.errors import UserError
+from dst.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from analysis.collect import Collection
@@ -90,7 +89,7 @@ def _arguments(argv: Sequence[str], keys: Sequence[str]) -> tuple[Source, dict[s
 
 def _collect(source: Source, own: dict[str, str]) -> None:
     from analysis.collect import collect
-    from analysis.overview import collected_text
+    from analysis.printout import collected_text
 
     print(collected_text(collect(source), source))
 
@@ -131,7 +130,7 @@ def _report(source: Source, own: dict[str, str]) -> None:
 def _overview(source: Source, own: dict[str, str]) -> None:
     from analysis.collect import collect
     from analysis.figures import draw, named
-    from analysis.overview import collected_text
+    from analysis.printout import collected_text
     from analysis.report import write_report
     from analysis.table import table
 

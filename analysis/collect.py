@@ -15,13 +15,13 @@ from tqdm import tqdm
 from analysis.frames import runs_frame
 from analysis.metrics_files import concat, read_epochs
 from analysis.plan import missing_runs, read_planned
-from analysis.results import Memory, Results
+from analysis.results_folder import Memory, Results
 from analysis.run_files import read_run, signature
 from analysis.source import Source
 from analysis.where import matching, there_is
 from dst.errors import UserError
-from dst.outcome import DONE
-from dst.plan_file import PlannedRun
+from dst.run.outcome import DONE
+from dst.run.plan import PlannedRun
 
 
 @dataclass

@@ -12,7 +12,7 @@ import pandas as pd
 from analysis.choices import key_of
 from analysis.code import component_notes
 from analysis.frames import done
-from analysis.looks import natural
+from analysis.style import natural
 
 AXES = ("setup", "model", "dataset", "method", "criterion", "growth", "density", "update_period", "seed")
 """What every figure and table tells apart. Any other choice that varies within a setup is an axis of its own."""

@@ -10,15 +10,15 @@ from typing import Any
 import wandb_workspaces.reports.v2 as wr
 
 from analysis.collect import collect
-from analysis.looks import growth_title, setup_title
-from analysis.results import Results
+from analysis.results_folder import Results
 from analysis.source import Source
+from analysis.style import growth_title, setup_title
 from dst.errors import UserError
 
 TITLE = "Where to prune in dynamic sparse training"
 _GROWTHS = ("random", "gradient")
 _DENSITY, _PERIOD, _CRITERION = "density.value", "update_period.value", "criterion.value"
-"""What W&B stores the columns of ``dst.tracking.columns`` under."""
+"""What W&B stores the columns of ``dst.run.tracking.columns`` under."""
 _COLUMNS = (
     *("run:name", "run:state", "run:jobType", "config:model.value", "config:dataset.value"),
     *(f"config:{key}" for key in (_CRITERION, "growth.value", _DENSITY, _PERIOD, "seed.value")),

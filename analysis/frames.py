@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from dst.outcome import DONE
+from dst.run.outcome import DONE
 
 _TEXT = ("run_id", "status", "setup", "model", "dataset", "method", "criterion", "growth")
 _FLOAT = ("density", "density_actual", "itop_ratio", "duration_s", "steps_per_s", "prune_fraction_initial", "recipe_lr")

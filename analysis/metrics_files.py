@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import json as arrow_json
 
-from dst.records import Damaged, parse_object, read_bytes
+from dst.files.records import Damaged, parse_object, read_bytes
 
 _INTEGERS = ("epoch", "step")
 _CURVES = ("train_loss", "train_acc", "val_loss", "val_acc")

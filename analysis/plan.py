@@ -10,8 +10,8 @@ import pandas as pd
 from analysis.choices import flatten
 from analysis.frames import runs_frame
 from dst.errors import UserError
-from dst.outcome import DONE
-from dst.plan_file import NotPlanned, PlannedRun, read_plan
+from dst.run.outcome import DONE
+from dst.run.plan import NotPlanned, PlannedRun, read_plan
 
 
 def read_planned(output_dir: Path, sweep: str) -> dict[str, PlannedRun]:

@@ -10,8 +10,8 @@ from typing import Any
 
 from analysis.choices import flatten, parse_config
 from analysis.code import code_columns
-from dst.outcome import read_failure, read_summary
-from dst.records import MAX_BYTES, read_bytes
+from dst.files.records import MAX_BYTES, read_bytes
+from dst.run.outcome import read_failure, read_summary
 
 READ = ("summary.json", "config.yaml", "metrics.jsonl", "failure.json")
 """The files a row depends on."""
@@ -105,7 +105,7 @@ def _shown(name: str) -> str:
 
 
 def _at_work(directory: Path) -> bool:
-    from dst.claim import holder
+    from dst.files.lock import holder
 
     return holder(directory, clock=time.time)[1]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.compare import Comparable, at_one_period, cells, comparable
-from analysis.looks import growth_order, growth_title, label, natural, ordered, setup_title
+from analysis.style import growth_order, growth_title, label, natural, ordered, setup_title
 
 _BEST, _SECOND = "▲", "△"
 _LEGEND = f"{_BEST} best and {_SECOND} second of a density. In %: mean ± standard deviation (runs)."

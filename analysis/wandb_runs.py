@@ -17,8 +17,8 @@ from analysis.frames import RESULTS, runs_frame
 from analysis.metrics_files import SCHEMA
 from analysis.run_files import summary_columns
 from dst.errors import UserError
-from dst.outcome import summary_fault
-from dst.records import check_values
+from dst.files.records import check_values
+from dst.run.outcome import summary_fault
 
 _PAGE = 200
 _THREADS = 8

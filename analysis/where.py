@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.choices import column, key_of
-from analysis.looks import natural
+from analysis.style import natural
 from dst.errors import UserError
 
 _EXAMPLE = "\"criterion in ['snip', 'set'] and recipe.lr == 0.1\""

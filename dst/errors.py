@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _OF_PLACE = NO_SPACE | {
@@ -28,6 +29,14 @@ class PlaceError(UserError):
 
     Nothing is wrong with the run: once the cause is gone, the same command goes on.
     """
+
+
+def unknown(name: str, valid: Iterable[str]) -> str:
+    """Says that ``name`` is not among ``valid``, and which of those comes close."""
+    names = list(valid)
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    return f"unknown; {hint}choose one of {', '.join(names) or '(none)'}"
 
 
 def is_of_place(error: BaseException | None) -> bool:

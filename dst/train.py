@@ -9,32 +9,26 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import hydra
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
-from torch import nn
 
-import dst.data
-from dst.archive import archive
-from dst.claim import Claimed, claimed
-from dst.code import changed_components
-from dst.command_line import arguments, help_text
-from dst.components import CONF_DIR
+from dst.attempt import Attempt, Stopped
 from dst.config import Config, checked
-from dst.config_errors import told_in_one_line
-from dst.console import announce, closed_output_is_quiet, report
-from dst.device import check_precision, choose_device, keep_freed_memory, place, set_numerics
+from dst.config.tree import CONF_DIR
 from dst.errors import place_faults_told
-from dst.loop import Training
-from dst.models import build_model
-from dst.run import Run, Stopped
-from dst.run_directory import RunDirectory
-from dst.stop_signals import StopSignals
+from dst.files.lock import Claimed, claimed
+from dst.run.archive import archive
+from dst.run.code import changed_components
+from dst.run.directory import RunDirectory
+from dst.terminal.arguments import arguments, help_text
+from dst.terminal.exits import closed_output_is_quiet, told_in_one_line
+from dst.terminal.output import announce, report
+from dst.terminal.signals import StopSignals
+from dst.training.build import training_factory
 
 log = logging.getLogger("dst")
 
@@ -64,7 +58,8 @@ def run(cfg: DictConfig | Config, *, should_stop: Callable[[], bool] = lambda: F
             _tell_finished(finished, config)
             _tidy(config, directory)
             return finished
-        training = _trainings(config)
+        make_training = training_factory(config)
+        training = make_training()
         if finished:
             log.info("the run as it was is kept in %s", archive(directory.path))
         directory.create()  # after all that may be refused, so that a mistake leaves nothing behind
@@ -79,34 +74,7 @@ def run(cfg: DictConfig | Config, *, should_stop: Callable[[], bool] = lambda: F
                 claim.check()
                 return claim.should_give_up() or should_stop()
 
-            return Run(config, directory, training, stop).finish()
-
-
-def _trainings(config: Config) -> Callable[[], Training]:
-    """Returns what makes the run's training, as often as wanted; what cannot be trained is refused at once."""
-    device = choose_device(config.device)
-    check_precision(device, config.precision)
-    set_numerics(config.precision, config.deterministic)
-    if device.type == "cuda":
-        torch.cuda.set_device(device)  # or torch would begin to use the first one too
-    if device.type == "cpu":
-        keep_freed_memory()
-    model = _build(config, config.dataset.shape, config.dataset.num_classes)  # before the data are touched
-    data = dst.data.load(
-        config.dataset,
-        Path(config.data_dir),
-        device=device,
-        batch_size=config.recipe.batch_size,
-        seed=config.seed,
-    )
-
-    def make(model: nn.Module | None = None) -> Training:
-        model = model or _build(config, data.shape, data.num_classes)
-        assert model is not None
-        return Training(config, place(model, device, config.precision), data, device)
-
-    first = [make(model)]
-    return lambda: first.pop() if first else make()
+            return Attempt(config, directory, training, make_training, stop).finish()
 
 
 def _tidy(config: Config, directory: RunDirectory) -> None:
@@ -125,19 +93,6 @@ def _tell_finished(summary: Mapping[str, Any], config: Config) -> None:
         log.warning("already finished, not trained now%s; rerun=true trains it anew", since)
     else:
         log.info("already finished, not trained now; rerun=true trains it anew")
-
-
-def _build(config: Config, shape: Any, num_classes: int | None) -> nn.Module | None:
-    """Returns the model, so that it is refused before the data are touched; None while only those know their shape."""
-    if shape is None or num_classes is None:
-        return None
-    return build_model(
-        config.model,
-        input_shape=tuple(shape),
-        num_classes=num_classes,
-        seed=config.seed,
-        dataset=config.dataset.name,
-    )
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="train")

@@ -13,13 +13,14 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from dst.archive import archive
-from dst.components import CONF_DIR, unknown
-from dst.config_errors import explain, told_in_one_line
-from dst.errors import UserError
-from dst.limits import check_limits
-from dst.plan_file import plan_path, planned
-from dst.records import Damaged, read_bytes
+from dst.config.limits import check_limits
+from dst.config.mistakes import explain
+from dst.config.tree import CONF_DIR
+from dst.errors import UserError, unknown
+from dst.files.records import Damaged, read_bytes
+from dst.run.archive import archive
+from dst.run.plan import plan_path, planned
+from dst.terminal.exits import told_in_one_line
 from launch import slurm
 from launch.cluster import ClusterConfig, LaunchConfig
 from launch.length import warning

@@ -8,8 +8,8 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
+from dst.config.limits import BOOLEAN, Boolean, limited, one_of
 from dst.errors import UserError
-from dst.limits import BOOLEAN, Boolean, limited, one_of
 
 _POSITIVE = limited(lambda value: value > 0, "must be above 0")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dst.plan_file import PlannedRun
+from dst.run.plan import PlannedRun
 
 
 def without_updates(runs: Iterable[PlannedRun]) -> list[PlannedRun]:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dst.plan_file import PlannedRun
+from dst.run.plan import PlannedRun
 from launch.cluster import ClusterConfig
 from launch.timing import Timing
 

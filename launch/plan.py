@@ -10,9 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dst.code import code_version
 from dst.errors import UserError
-from dst.plan_file import Frozen, PlannedRun, read_plan, sweep_dir, write_plan
+from dst.run.code import code_version
+from dst.run.plan import Frozen, PlannedRun, read_plan, sweep_dir, write_plan
 from launch.sweep import Point
 
 
@@ -94,8 +94,8 @@ def _check_models(points: Sequence[Point], configs: Sequence[dict[str, Any]]) ->
     """Builds each distinct model once to see that it takes its data's shape and can have the densities asked for."""
     import torch
 
-    from dst.loop import check_density
     from dst.models import build_model
+    from dst.training.build import check_density
 
     distinct: dict[str, dict[tuple[float | None, str], int]] = defaultdict(dict)
     for number, config in enumerate(configs):

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from dst.code import COMMIT_FILE, commit, user_source
-from dst.components import CONF_DIR
+from dst.config.tree import CONF_DIR
 from dst.errors import UserError
+from dst.run.code import COMMIT_FILE, commit, user_source
 from launch.cluster import ClusterConfig
 from launch.worker import Worker
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dst.atomic import atomic_file
-from dst.claim import Owner, file_system_time, holder
-from dst.code import changed_components
-from dst.outcome import FAILURE, read_failure, read_summary
-from dst.records import Damaged, keep_aside, read_lines
+from dst.files.atomic import atomic_file
+from dst.files.lock import Owner, file_system_time, holder
+from dst.files.records import Damaged, keep_aside, read_lines
+from dst.run.code import changed_components
+from dst.run.outcome import FAILURE, read_failure, read_summary
 from launch.plan import Plan
 
 STATES = ("finished", "diverged", "running", "queued", "failed", "interrupted", "lost", "waiting")

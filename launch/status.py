@@ -12,8 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from dst.plan_file import PlannedRun
-from dst.records import INTEGER, NUMBER, Damaged, parse_object
+from dst.files.records import INTEGER, NUMBER, Damaged, parse_object
+from dst.run.plan import PlannedRun
 from launch.plan import Plan
 from launch.state import STATES, RunState, outdated, problems
 from launch.timing import Timing

@@ -12,10 +12,10 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-from dst.claim import Claimed, claimed
 from dst.errors import UserError
-from dst.plan_file import PlannedRun
-from dst.records import LIST, TEXT, scan_lines
+from dst.files.lock import Claimed, claimed
+from dst.files.records import LIST, TEXT, scan_lines
+from dst.run.plan import PlannedRun
 from launch.cluster import ClusterConfig
 from launch.packing import Job, pack
 from launch.plan import Plan

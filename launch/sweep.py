@@ -15,9 +15,9 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dst.components import CONF_DIR, options, unknown
-from dst.config_errors import explain
-from dst.errors import UserError
+from dst.config.mistakes import explain
+from dst.config.tree import CONF_DIR, options
+from dst.errors import UserError, unknown
 
 Overrides = tuple[str, ...]
 """The command line of one run, in Hydra's syntax."""

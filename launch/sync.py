@@ -19,11 +19,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from dst.atomic import atomic_file
+from dst.config import TrackerConfig
 from dst.errors import UserError
-from dst.outcome import read_summary
-from dst.records import read_lines
-from dst.tracking import TrackerConfig, WandbTracker, report_logs
+from dst.files.atomic import atomic_file
+from dst.files.records import read_lines
+from dst.run.outcome import read_summary
+from dst.run.tracking import WandbTracker, report_logs
 from launch.plan import Plan
 from launch.state import is_finished
 
@@ -147,7 +148,7 @@ def _target(*, key_needed: bool) -> tuple[str, str]:
     """Returns W&B's mode and server as its settings say; raises UserError where a needed key is missing."""
     import wandb
 
-    from dst.tracking import has_credentials
+    from dst.run.tracking import has_credentials
 
     try:
         settings = wandb.setup(wandb.Settings(silent=True)).settings

@@ -13,10 +13,10 @@ from typing import Any
 
 import yaml
 
-from dst.atomic import atomic_file
-from dst.components import CONF_DIR
-from dst.plan_file import PlannedRun
-from dst.records import NUMBER, Damaged, keep_aside, read_yaml, shown
+from dst.config.tree import CONF_DIR
+from dst.files.atomic import atomic_file
+from dst.files.records import NUMBER, Damaged, keep_aside, read_yaml, shown
+from dst.run.plan import PlannedRun
 
 log = logging.getLogger("dst")
 

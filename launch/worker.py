@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from dst.errors import UserError
-from launch.lane import STOP_SIGNALS, Lane
 from launch.plan import Plan
 from launch.state import is_settled, write_failure, write_problem
+from launch.training_process import STOP_SIGNALS, Lane
 
 _TRIES = 3
 """So often a run may take its process down (out of memory, a crash in a library) before it counts as failed."""

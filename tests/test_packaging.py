@@ -35,7 +35,7 @@ def python(installed: Path, folder: Path, *arguments: str) -> subprocess.Complet
 
 
 def test_a_wheel_finds_its_own_config(installed: Path, tmp_path: Path) -> None:
-    line = "import dst.components, dst.config as c; print(dst.components.CONF_DIR, c.run_id(c.compose()))"
+    line = "import dst.config as c; print(c.CONF_DIR, c.run_id(c.compose()))"
     found = python(installed, tmp_path, "-c", line)
     assert found.stdout.split() == [str(installed / "dst" / "conf"), run_id(compose())], found.stderr
 

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import torch
 
-from dst.recipe import _SGD, _Adam, _AdamW, _Eager
+from dst.training.optimizer import _SGD, _Adam, _AdamW, _Eager
 from tests.conftest import ROOT
 
 KNOWN = {
-    "dst/tracking.py": "wandb.sdk.wandb_setup._singleton._connection._proc._process",
-    "dst/numbers.py": "Override._value, Override._get_value_element_as_str",
-    "dst/command_line.py": "hydra._internal.utils.get_args_parser",
-    "dst/flops.py": "torch.utils._python_dispatch.TorchDispatchMode",
+    "dst/run/tracking.py": "wandb.sdk.wandb_setup._singleton._connection._proc._process",
+    "dst/config/overrides.py": "Override._value, Override._get_value_element_as_str",
+    "dst/terminal/arguments.py": "hydra._internal.utils.get_args_parser",
+    "dst/training/flops.py": "torch.utils._python_dispatch.TorchDispatchMode",
     "launch/slurm.py": "executor._make_submission_file_text(executor._submitit_command_str)",
     "analysis/dashboard.py": "report._to_model",
 }
@@ -47,7 +47,7 @@ def test_libraries_private_members_are_used_in_the_known_places_alone() -> None:
 
 def test_wandb_has_the_handle_by_which_a_hanging_service_is_killed(tmp_path: Path) -> None:
     line = (
-        "import wandb; from dst.tracking import service_process\n"
+        "import wandb; from dst.run.tracking import service_process\n"
         "wandb.init(mode='offline', settings=wandb.Settings(silent=True))\n"
         "service_process().kill(); print('killed', flush=True)"
     )
@@ -55,14 +55,14 @@ def test_wandb_has_the_handle_by_which_a_hanging_service_is_killed(tmp_path: Pat
     process = subprocess.run(
         [sys.executable, "-c", line], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
     )
-    assert process.stdout == "killed\n", f"wandb has moved {KNOWN['dst/tracking.py']}: see service_process"
+    assert process.stdout == "killed\n", f"wandb has moved {KNOWN['dst/run/tracking.py']}: see service_process"
 
 
 def test_hydras_overrides_have_what_tells_a_quoted_number_from_a_number() -> None:
     from hydra.core.override_parser.types import Override
 
     for member in ("_value", "_get_value_element_as_str"):
-        assert member in {*Override.__dataclass_fields__, *vars(Override)}, f"Hydra has no {member}: see dst/numbers.py"
+        assert member in {*Override.__dataclass_fields__, *vars(Override)}, f"Hydra has no {member}"
 
 
 def test_hydra_has_the_parser_that_tells_its_flags_from_settings() -> None:
@@ -70,17 +70,17 @@ def test_hydra_has_the_parser_that_tells_its_flags_from_settings() -> None:
 
     given = ["seed=1", "--multirun", "density=0.1"]
     assert get_args_parser().parse_intermixed_args(given).overrides == ["seed=1", "density=0.1"], (
-        "Hydra's parser reads otherwise: see dst/command_line.py"
+        "Hydra's parser reads otherwise: see dst/terminal/arguments.py"
     )
 
 
 def test_torch_lets_operations_be_counted_without_loading_its_compiler() -> None:
     line = (
-        "import sys, torch; from dst.flops import count_forward\n"
+        "import sys, torch; from dst.training.flops import count_forward\n"
         "print(count_forward(torch.nn.Linear(3, 4), (3,)).total, 'torch._dynamo' in sys.modules)"
     )
     process = subprocess.run([sys.executable, "-c", line], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert process.stdout == "24 False\n", f"{process.stderr}: see dst/flops.py, _should_skip_dynamo"
+    assert process.stdout == "24 False\n", f"{process.stderr}: see dst/training/flops.py, _should_skip_dynamo"
 
 
 def test_submitit_and_wandb_workspaces_have_what_shows_what_they_would_send() -> None:
@@ -94,7 +94,7 @@ def test_submitit_and_wandb_workspaces_have_what_shows_what_they_would_send() ->
 
 def test_torchs_optimizers_are_wrapped_as_the_recipe_unwraps_them() -> None:
     for kind in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW):
-        assert hasattr(kind.step, "__wrapped__"), f"{kind.__name__}.step is wrapped no more: dst/recipe.py need not"
+        assert hasattr(kind.step, "__wrapped__"), f"{kind.__name__}.step is wrapped no more"
     plain = [_Eager.add_param_group, _Eager.zero_grad, _Eager.state_dict, _Eager.load_state_dict]
     for method in [*plain, *(inspect.unwrap(kind.step) for kind in (_SGD, _Adam, _AdamW))]:
         assert inspect.isfunction(method)

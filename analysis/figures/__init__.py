@@ -20,9 +20,8 @@ from analysis.figures.critical_distance import figure_3
 from analysis.figures.curves import LEARNING_CURVES, all_learning_curves, figure_2, figure_4, learning_curves
 from analysis.figures.periods import figure_5, figure_11
 from analysis.frames import done
-from dst.atomic import atomic_file
-from dst.components import unknown
-from dst.errors import UserError
+from dst.errors import UserError, unknown
+from dst.files.atomic import atomic_file
 
 if TYPE_CHECKING:
     from analysis.collect import Collection

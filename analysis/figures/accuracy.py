@@ -20,7 +20,7 @@ from analysis.figures.canvas import (
     notes_text,
     seeds_note,
 )
-from analysis.looks import colours, growth_order, growth_title, natural, setup_title
+from analysis.style import colours, growth_order, growth_title, natural, setup_title
 from analysis.table import METRIC_NAMES
 
 MAIN = (

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
-from analysis.looks import colours, label, marker
+from analysis.style import colours, label, marker
 
 STYLE = {
     "font.size": 8,

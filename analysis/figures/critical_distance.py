@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 
 from analysis.compare import at_one_period, comparable, setup_of
 from analysis.figures.canvas import Drawing, Material, missing_note, notes_text
-from analysis.looks import colours, label
 from analysis.stats import ALPHA, ENOUGH_BLOCKS, Ranking, rankings
+from analysis.style import colours, label
 
 
 def figure_3(material: Material) -> list[Drawing]:

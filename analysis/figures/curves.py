@@ -19,7 +19,7 @@ from analysis.figures.canvas import (
     notes_text,
     seeds_note,
 )
-from analysis.looks import colours, growth_order, growth_title, label, natural, ordered, setup_title
+from analysis.style import colours, growth_order, growth_title, label, natural, ordered, setup_title
 from analysis.table import METRIC_NAMES
 
 LEARNING_CURVES = {

@@ -19,7 +19,7 @@ from analysis.figures.canvas import (
     notes_text,
     seeds_note,
 )
-from analysis.looks import colours, growth_order, growth_title, setup_title
+from analysis.style import colours, growth_order, growth_title, setup_title
 
 _SETUPS = ("large_mlp/cifar10", "small_cnn/cifar10", "resnet56/cifar10")
 _ITOP_SETUP, _ITOP_DENSITY = "large_mlp/cifar10", 0.1

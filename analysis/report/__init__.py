@@ -19,11 +19,11 @@ from analysis.compare import at_one_period, cells, comparable, varying
 from analysis.figures.canvas import STYLE, notes_text
 from analysis.figures.critical_distance import diagrams, in_words
 from analysis.figures.periods import varied_cells
-from analysis.looks import colours, label, marker
-from analysis.overview import status_table
+from analysis.printout import status_table
 from analysis.report.findings import findings
 from analysis.report.payload import CURVES, POINTS, columnar, columns_of, pack_curves
 from analysis.stats import Ranking, rankings
+from analysis.style import colours, label, marker
 from analysis.table import METRIC_NAMES
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import pandas as pd
 
 from analysis.compare import cells
 from analysis.figures.critical_distance import too_few
-from analysis.looks import growth_title, label, setup_title
 from analysis.stats import ALPHA, Ranking
+from analysis.style import growth_title, label, setup_title
 
 _FEW = 3
 

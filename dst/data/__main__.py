@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dst.data.config import DatasetConfig
+from dst.config import DatasetConfig
 from dst.data.imagenet import find_images
 from dst.data.prepare import prepare
 from dst.data.sources import STREAMED
@@ -20,7 +20,7 @@ _USAGE = "usage: python -m dst.data prepare dataset=cifar10 [data_dir=…] [data
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0, or 2 for a mistake, which is one line on stderr."""
     from dst.config import checked, compose  # imports this package
-    from dst.config_errors import explain, is_mistake
+    from dst.config.mistakes import explain, is_mistake
 
     given = list(sys.argv[1:] if arguments is None else arguments)
     if {"-h", "--help"} & {*given}:

@@ -29,8 +29,8 @@ def tell_large_batch(batch_size: int, samples: int) -> None:
 class Train(ABC):
     """Shuffled, augmented, normalised batches; an epoch is a function of its number and the seed alone.
 
-    Making a batch has two halves: a pick says what is in it, and :meth:`assemble` computes it from the pick, on the
-    device and in the same way every time, so that it can be part of a recorded step.
+    A batch is made in two steps: :meth:`raw_batches` says what is in it, and :meth:`make_batch` computes it from that,
+    on the device and in the same way every time, so that it can be part of a recorded step.
     """
 
     @property
@@ -50,22 +50,25 @@ class Train(ABC):
         return epochs * samples + rest * batch_size
 
     @abstractmethod
-    def picks(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Yields the epoch's picks from batch ``start`` on, the same as if it had begun at batch 0; with labels."""
+    def raw_batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Yields ``(raw, y)`` of each batch from batch ``start`` on, the same as if the epoch had begun at batch 0.
+
+        ``raw`` is what :meth:`make_batch` takes, ``y`` the labels, int64 ``(batch,)``.
+        """
 
     @abstractmethod
-    def assemble(self, pick: Tensor, y: Tensor) -> Batch:
-        """Returns the batch ``(x, y)`` of a pick."""
+    def make_batch(self, raw: Tensor, y: Tensor) -> Batch:
+        """Returns the batch ``(x, y)``: float32 ``(batch, *shape)`` and int64 ``(batch,)``."""
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yields the epoch's ``(x, y)`` from batch ``start`` on."""
-        for pick in self.picks(epoch, start):
-            yield self.assemble(*pick)
+        for raw, y in self.raw_batches(epoch, start):
+            yield self.make_batch(raw, y)
 
 
 @dataclass(frozen=True)
 class TrainBatches(Train):
-    """Batches of samples that lie on the device; a pick is where each of them begins there.
+    """Batches of samples that lie on the device; raw ones are the positions where each sample begins there.
 
     Attributes:
         samples: of the training set, on the device.
@@ -83,7 +86,7 @@ class TrainBatches(Train):
         """Samples of an epoch and of a batch."""
         return len(self.labels), self.batch_size
 
-    def picks(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+    def raw_batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """All random numbers are drawn first, on the CPU, so ``start`` is a slice and devices see equal batches."""
         n, size = len(self.labels), self.batch_size
         order = torch.randperm(n, generator=generator(self.seed, "data order", epoch))
@@ -92,9 +95,9 @@ class TrainBatches(Train):
         for begin in range(start * size, n, size):
             yield first[begin : begin + size], labels[begin : begin + size]
 
-    def assemble(self, pick: Tensor, y: Tensor) -> Batch:
+    def make_batch(self, raw: Tensor, y: Tensor) -> Batch:
         """Gathers, augments and normalises."""
-        x = self.samples.take(pick)
+        x = self.samples.take(raw)
         return (self.normalise(x) if self.normalise else x), y
 
 

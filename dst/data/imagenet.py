@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dst.config import DatasetConfig
 from dst.data.batches import tell_large_batch
 from dst.data.class_folders import Images, list_pair
-from dst.data.config import DatasetConfig
+from dst.data.dataset import Data
 from dst.data.image_files import ImageFiles
-from dst.data.load import Data
-from dst.data.missing import find_tree, raw_root
 from dst.data.normalise import Normalise
 from dst.data.prepare import check_shape
+from dst.data.raw_data import find_tree, raw_root
 from dst.data.split import stratified_split, validation_count
 from dst.data.stream import EvaluationStream, Stream, TrainStream
 from dst.errors import UserError

@@ -2,39 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dst.config import DatasetConfig
+from dst.config.checks import check_dataset
 from dst.data.augment import AUGMENTATIONS, PADDING, Augmentation, AugmentedSamples
-from dst.data.batches import Batch, EvaluationBatches, Train, TrainBatches, tell_large_batch
-from dst.data.config import DatasetConfig, check
+from dst.data.batches import EvaluationBatches, TrainBatches, tell_large_batch
+from dst.data.dataset import Data
+from dst.data.imagenet import load_imagenet
 from dst.data.normalise import Normalise, statistics
 from dst.data.prepare import prepare
 from dst.data.sources import STREAMED
 from dst.data.split import stratified_split, validation_count
 from dst.errors import UserError
-
-
-@dataclass(frozen=True)
-class Data:
-    """A dataset's three parts as batches of ``(x, y)``, float32 and int64, on the device.
-
-    Attributes:
-        shape: of one sample.
-        fingerprint: SHA-256 of what the parts are made from.
-    """
-
-    shape: tuple[int, ...]
-    num_classes: int
-    fingerprint: str
-    train: Train
-    val: Iterable[Batch]
-    test: Iterable[Batch]
 
 
 def load(cfg: DatasetConfig, data_dir: Path, *, device: torch.device, batch_size: int, seed: int) -> Data:
@@ -43,10 +27,8 @@ def load(cfg: DatasetConfig, data_dir: Path, *, device: torch.device, batch_size
     Raises:
         UserError: for a mistake in ``cfg``, for missing or damaged data.
     """
-    check(cfg)
+    check_dataset(cfg)
     if cfg.source in STREAMED:
-        from dst.data.imagenet import load_imagenet  # imports this module
-
         return load_imagenet(cfg, data_dir, device=device, batch_size=batch_size, seed=seed)
     arrays, meta = prepare(cfg, data_dir)
     count = validation_count(cfg.val_size, len(arrays.train_y))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from dst.config import DatasetConfig
+from dst.config.checks import check_dataset
 from dst.data import store
-from dst.data.config import DatasetConfig, check
-from dst.data.lock import locked
 from dst.data.sources import DECODED, STREAMED
 from dst.data.store import Arrays, DamagedError, Meta
 from dst.errors import PlaceError, UserError
+from dst.files.flock import locked
 
 log = logging.getLogger("dst")
 
@@ -24,7 +25,7 @@ def prepare(cfg: DatasetConfig, data_dir: Path) -> tuple[Arrays, Meta]:
     Raises:
         UserError: for missing or damaged raw data, or when what is there was decoded from something else.
     """
-    check(cfg)
+    check_dataset(cfg)
     assert cfg.source not in STREAMED
     folder = data_dir.absolute() / cfg.name
     try:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dst.atomic import atomic_file
+from dst.files.atomic import atomic_file
 
 _FORMAT = 2
 _META = "meta.json"

@@ -61,7 +61,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class TrainStream(Train):
-    """Batches as they are decoded; a pick is the images themselves."""
+    """Batches as they are decoded; raw ones are the images, uint8 ``(batch, channels, height, width)``."""
 
     stream: Stream
     seed: int
@@ -71,16 +71,16 @@ class TrainStream(Train):
         """Samples of an epoch and of a batch."""
         return len(self.stream.files), self.stream.batch_size
 
-    def picks(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+    def raw_batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yields uint8 images ``(B, C, H, W)``, augmented, with their labels."""
         n = len(self.stream.files)
         order = torch.randperm(n, generator=generator(self.seed, "data order", epoch))
         seeds = torch.randint(2**62, (n,), generator=generator(self.seed, "augmentation", epoch))
         return self.stream.batches(list(zip(order.tolist(), seeds.tolist(), strict=True)), start)
 
-    def assemble(self, pick: Tensor, y: Tensor) -> Batch:
+    def make_batch(self, raw: Tensor, y: Tensor) -> Batch:
         """Normalises."""
-        return self.stream.normalise(pick), y
+        return self.stream.normalise(raw), y
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dst.components import build, told_by
+from dst.config.components import build, told_by
 from dst.errors import UserError
 from dst.seeds import stream_seed
 

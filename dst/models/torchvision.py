@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from dst.components import unknown
+from dst.errors import unknown
 
 
 def from_torchvision(*, name: str, input_shape: tuple[int, ...], outputs: int) -> nn.Module:

@@ -1,9 +1,11 @@
 """Dynamic sparse training in anybody's loop: criteria, growth, schedules, distributions and the topology update."""
 
 from dst.sparsity.criteria import MEST, SET, SNIP, Criterion, Magnitude, Random, RSensitivity, Sensitivity
+from dst.sparsity.dense import DenseModel
 from dst.sparsity.distribution import DISTRIBUTIONS, draw_mask, layer_densities
 from dst.sparsity.dynamic import DynamicSparsity
 from dst.sparsity.growth import GradientGrowth, Growth, MomentumGrowth, RandomGrowth
+from dst.sparsity.masked import MaskedModel
 from dst.sparsity.registry import make_criterion, make_growth, make_schedule
 from dst.sparsity.schedule import Constant, Cosine, Linear, Schedule
 from dst.sparsity.topology import grow_mask, prune_mask
@@ -17,11 +19,13 @@ __all__ = [
     "Constant",
     "Cosine",
     "Criterion",
+    "DenseModel",
     "DynamicSparsity",
     "GradientGrowth",
     "Growth",
     "Linear",
     "Magnitude",
+    "MaskedModel",
     "MomentumGrowth",
     "RSensitivity",
     "Random",

@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-import inspect
+import dataclasses
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dst.seeds import generator, stream_seed
+from dst.seeds import stream_seed
 from dst.sparsity.batches import batches, joined, rows
-from dst.sparsity.checks import check_choice, check_optimizer, check_share, check_whole
+from dst.sparsity.checks import check_choice, check_share, check_whole
 from dst.sparsity.criteria import Criterion
 from dst.sparsity.growth import Growth
-from dst.sparsity.layer import SparseLayer, draw_layers
+from dst.sparsity.layer import SparseLayer
+from dst.sparsity.masked import MaskedModel
 from dst.sparsity.registry import named_or_given
 from dst.sparsity.schedule import Cosine, Schedule
 from dst.sparsity.topology import grow_highest, prune_lowest
-from dst.sparsity.weights import dense_weights, describe_dense, linear_maps
 
 log = logging.getLogger("dst")
-
-_ELEMENTWISE = [inspect.unwrap(kind.step) for kind in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)]
-"""Steps known to leave a weight of 0 at 0 without gradient and state; not so Muon's, which mixes the gradients."""
 
 _Counts = dict[str, dict[str, Any]]
 """Per layer: how many weights are active, were pruned and were grown."""
 
 
-class DynamicSparsity:
+class DynamicSparsity(MaskedModel):
     """Keeps a model sparse while it trains: draws its masks, holds them, and updates the topology when it is due.
 
         sparsity = DynamicSparsity(model, optimizer, density=0.1, total_steps=epochs * len(loader))
@@ -56,7 +53,7 @@ class DynamicSparsity:
         update_period: Δt in optimizer steps; None keeps the masks as they were drawn (static sparse training).
         prune_fraction: ρ_t: a schedule, its name, or the initial ρ of the cosine one.
         total_steps: optimizer steps of the whole training; needed unless ``update_period`` is None.
-        stop_at: T as a share of ``total_steps``.
+        stop_at: T as a share of ``total_steps``; None: that of the schedule.
         scope: ``local``, scores compete within a layer, or ``global``, across all of them.
         momentum: ``masked``, inactive weights have no optimizer state, or ``dense``, it goes on for them.
         seed: of the masks and of the random growth.
@@ -80,7 +77,7 @@ class DynamicSparsity:
         update_period: int | None = 100,
         prune_fraction: Schedule | str | float = "cosine",
         total_steps: int | None = None,
-        stop_at: float = 1.0,
+        stop_at: float | None = None,
         scope: str = "local",
         momentum: str = "masked",
         seed: int = 0,
@@ -90,38 +87,30 @@ class DynamicSparsity:
         self.growth = named_or_given("growth", Growth, growth)
         if isinstance(prune_fraction, (int, float)):
             prune_fraction = Cosine(float(prune_fraction))
-        self.schedule = named_or_given("prune_fraction", Schedule, prune_fraction)
-        self.update_period = update_period
-        self.scope, self.momentum, self.seed = scope, momentum, seed
-        self._check(total_steps, stop_at)
-        # rounded, for 0.55 · 100 is 55.00000000000001, before which step 55 would come
-        self.stop_step = round(stop_at * total_steps, 6) if total_steps is not None else None
-
-        maps = list(linear_maps(model, tied_embeddings=tied_embeddings))
-        if not maps:
-            raise ValueError(
-                f"{type(model).__name__} has no Linear or Conv layer, nor one register_linear was told of, whose "
-                "weights could be sparse and are not frozen"
-            )
-        check_optimizer(optimizer, [weight for _, weight, _ in maps])
-        self.optimizer = optimizer
-        self._elementwise = inspect.unwrap(type(optimizer).step) in _ELEMENTWISE
-        self.layers = draw_layers(maps, density, distribution, generator(seed, "masks"))
-        dense = dense_weights(model, tied_embeddings=tied_embeddings)
-        self.dense_parameters = sum(weight.numel() for weight in dense.values())
-        if dense:
-            log.warning(describe_dense(model, dense))
-        self.steps = 0
+        schedule = named_or_given("prune_fraction", Schedule, prune_fraction)
+        if stop_at is not None:
+            check_share("stop_at", stop_at)
+            schedule = dataclasses.replace(schedule, stop_at=stop_at)
+        self.schedule, self.update_period, self.scope = schedule, update_period, scope
+        self._check(total_steps, momentum)
+        self.stop_step = schedule.stop_step(total_steps) if total_steps is not None else None
+        super().__init__(
+            model,
+            optimizer,
+            density=density,
+            distribution=distribution,
+            momentum=momentum,
+            seed=seed,
+            tied_embeddings=tied_embeddings,
+        )
         self._unused: set[str] = set()
         self.updates: list[dict[str, Any]] = []
         self._generator = torch.Generator(self.layers[0].weight.device)
 
-    def _check(self, total_steps: int | None, stop_at: float) -> None:
+    def _check(self, total_steps: int | None, momentum: str) -> None:
         check_choice("scope", self.scope, ("local", "global"))
-        check_choice("momentum", self.momentum, ("masked", "dense"))
         check_share("prune_fraction", self.schedule.initial)
-        check_share("stop_at", stop_at)
-        check_whole("seed", self.seed, 0, "0 or more")
+        check_share("stop_at", self.schedule.stop_at)
         if total_steps is not None:
             check_whole("total_steps", total_steps, 1, "1 step or more")
         if self.update_period is None:
@@ -129,38 +118,14 @@ class DynamicSparsity:
         check_whole("update_period", self.update_period, 1, "1 step or more, or None")
         if total_steps is None:
             raise ValueError("total_steps is needed to know when the topology updates end; or set update_period=None")
-        if self.growth.signal == "momentum" and self.momentum != "dense":
+        if self.growth.signal == "momentum" and momentum != "dense":
             raise ValueError("momentum growth needs the momentum of inactive weights: set momentum='dense'")
-
-    def step(self, take: Callable[[], object] | None = None) -> None:
-        """One optimizer step on the active weights, after a topology update if one is due; call it after backward.
-
-        Args:
-            take: what takes the step in place of ``optimizer.step()``, such as ``lambda: scaler.step(optimizer)`` after
-                ``scaler.unscale_(optimizer)``. An update that is due comes even where the scaler skips the step.
-        """
-        update_due = self.update_due
-        self.steps += 1
-        if update_due:
-            self.update()
-        self.masked_step(take)
 
     @property
     def update_due(self) -> bool:
         """Whether the coming :meth:`step` updates the topology."""
         step = self.steps + 1
         return bool(self.update_period) and step % (self.update_period or 1) == 0 and step < (self.stop_step or 0)
-
-    def masked_step(self, take: Callable[[], object] | None = None) -> None:
-        """The part of :meth:`step` that is the same every time: no update, nothing counted."""
-        self._follow()
-        if self.momentum == "masked":  # no gradient, so no optimizer state
-            for layer in self.layers:
-                layer.mask_gradient()
-        (take or self.optimizer.step)()
-        if self.momentum == "dense" or not self._elementwise:
-            for layer in self.layers:
-                layer.mask_weight()
 
     @torch.no_grad()
     def update(self) -> None:
@@ -176,10 +141,21 @@ class DynamicSparsity:
         counts = {layer.name: counts[layer.name] for layer in self.layers}
         self.updates.append({"step": self.steps, "prune_fraction": fraction, "layers": counts})
 
+    @property
+    def prune_fraction(self) -> float | None:  # type: ignore[override]
+        """ρ_t at the latest step, 0 once the updates have ended; None where none ever comes."""
+        if not self.update_period or not self.stop_step:
+            return None
+        return 0.0 if self.steps >= self.stop_step else self.schedule(self.steps, self.stop_step)
+
+    @property
+    def dense_gradients(self) -> str:
+        """When gradients of inactive weights are needed: ``never``, at ``updates`` or at ``every`` step."""
+        at_updates = self.growth.signal == "gradient"
+        return "updates" if at_updates and super().dense_gradients == "never" else super().dense_gradients
+
     def _follow(self) -> None:
-        """Goes where the model is now, and to its type."""
-        for layer in self.layers:
-            layer.follow()
+        super()._follow()
         if self._generator.device != self.layers[0].mask.device:
             self._generator = torch.Generator(self.layers[0].mask.device)
 
@@ -197,8 +173,8 @@ class DynamicSparsity:
         for layers in batches(competing):
             n = [math.ceil(fraction * layer.n_active) for layer in layers]
             mask, weight = rows(layer.mask for layer in layers), rows(layer.weight for layer in layers)
-            kept = prune_lowest(rows(self._importance(layers)), weight, mask, n, by_sign=self.criterion.by_sign)
-            grown = grow_highest(rows(self._promise(layers)), kept, n)
+            kept = prune_lowest(rows(self._criterion_scores(layers)), weight, mask, n, by_sign=self.criterion.by_sign)
+            grown = grow_highest(rows(self._growth_scores(layers)), kept, n)
             for layer, row, changed in zip(layers, grown, n, strict=True):
                 self._set_mask(layer, row.view(layer.mask.shape))
                 counts[layer.name] = {"active": layer.n_active, "pruned": changed, "grown": changed}
@@ -211,8 +187,8 @@ class DynamicSparsity:
         if len(layers) < len(self.layers):  # of some of the layers only the device knows the count
             active = int(mask.sum())
         n = math.ceil(fraction * active)
-        kept = prune_lowest(joined(self._importance(layers)), weight, mask, n, by_sign=self.criterion.by_sign)
-        grown = grow_highest(joined(self._promise(layers)), kept, n)
+        kept = prune_lowest(joined(self._criterion_scores(layers)), weight, mask, n, by_sign=self.criterion.by_sign)
+        grown = grow_highest(joined(self._growth_scores(layers)), kept, n)
         counts: _Counts = {}
         sizes = [layer.weight.numel() for layer in layers]
         parts = zip(layers, mask.split(sizes), kept.split(sizes), grown.split(sizes), strict=True)
@@ -225,10 +201,10 @@ class DynamicSparsity:
             }
         return counts
 
-    def _importance(self, layers: list[SparseLayer]) -> Iterator[Tensor]:
+    def _criterion_scores(self, layers: list[SparseLayer]) -> Iterator[Tensor]:
         return (self.criterion(layer.weight, layer.gradient, self._generator) for layer in layers)
 
-    def _promise(self, layers: list[SparseLayer]) -> Iterator[Tensor]:
+    def _growth_scores(self, layers: list[SparseLayer]) -> Iterator[Tensor]:
         return (self.growth(layer.weight, self._signal(layer), self._generator) for layer in layers)
 
     def _signal(self, layer: SparseLayer) -> Tensor:
@@ -238,35 +214,6 @@ class DynamicSparsity:
                 if state.get(key) is not None:
                     return layer.own(state[key])
         return layer.gradient
-
-    def _set_mask(self, layer: SparseLayer, mask: Tensor) -> None:
-        layer.set_mask(mask)
-        if self.momentum == "masked":
-            for value in self.optimizer.state.get(layer.parameter, {}).values():
-                if isinstance(value, Tensor) and value.shape == layer.parameter.shape:
-                    layer.apply_mask(layer.own(value))
-
-    @property
-    def masks(self) -> dict[str, Tensor]:
-        """The bool masks of the active weights by parameter name, of the parameters' shapes."""
-        return self._whole("mask")
-
-    @property
-    def density(self) -> float:
-        """The share of the sparsifiable weights that is active now."""
-        return sum(layer.n_active for layer in self.layers) / sum(layer.weight.numel() for layer in self.layers)
-
-    @property
-    def model_density(self) -> float:
-        """:attr:`density` over all parameters of two or more dimensions, those that stay dense included."""
-        sparsifiable = sum(layer.weight.numel() for layer in self.layers)
-        active = sum(layer.n_active for layer in self.layers)
-        return (active + self.dense_parameters) / (sparsifiable + self.dense_parameters)
-
-    def itop_ratio(self) -> float:
-        """The share of the sparsifiable weights ever active so far (Liu et al., 2021); reads from the device."""
-        explored = torch.stack([layer.explored.sum() for layer in self.layers]).sum().item()
-        return explored / sum(layer.weight.numel() for layer in self.layers)
 
     def pop_updates(self) -> list[dict[str, Any]]:
         """Returns and forgets the records of the updates since the last call; reads from the device.
@@ -278,29 +225,3 @@ class DynamicSparsity:
             for counts in update["layers"].values():
                 counts.update({key: int(count) for key, count in counts.items()})
         return updates
-
-    def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint needs to continue: masks, explored weights, step count."""
-        return {
-            "steps": self.steps,
-            "masks": self.masks,
-            "explored": self._whole("explored"),
-        }
-
-    def _whole(self, attribute: str) -> dict[str, Tensor]:
-        """Returns a bool tensor of the layers by parameter name; of parts, in one."""
-        whole: dict[str, list[Tensor]] = {}
-        for layer in self.layers:
-            whole.setdefault(layer.parameter_name, []).append(getattr(layer, attribute))
-        return {name: parts[0] if len(parts) == 1 else torch.cat(parts) for name, parts in whole.items()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continues from :meth:`state_dict`; raises ValueError for one of another model."""
-        theirs = {name: tuple(mask.shape) for name, mask in state["masks"].items()}
-        ours = {layer.parameter_name: tuple(layer.parameter.shape) for layer in self.layers}
-        if theirs != ours:
-            different = sorted(set(theirs.items()) ^ set(ours.items()))[0][0]
-            raise ValueError(f"these masks are of another model: {different} does not match")
-        self.steps = state["steps"]
-        for layer in self.layers:
-            layer.restore(state["masks"][layer.parameter_name], state["explored"][layer.parameter_name])

@@ -33,10 +33,7 @@ def make_growth(name: str, **params: Any) -> Growth:
 
 
 def make_schedule(name: str, **params: Any) -> Schedule:
-    """Returns the schedule ``name`` of the group ``prune_fraction``; raises UnknownChoice for an unknown one.
-
-    ``stop_at``, which the group has too, is not the schedule's but :class:`~dst.sparsity.DynamicSparsity`'s.
-    """
+    """Returns the schedule ``name`` of the group ``prune_fraction``; raises UnknownChoice for an unknown one."""
     schedule: Schedule = _make("prune_fraction", name, params)
     return schedule
 
@@ -50,7 +47,7 @@ def named_or_given(group: str, kind: type[T], value: T | str) -> T:
     """
     made = _make(group, value, {}) if isinstance(value, str) else value
     if not isinstance(made, kind):
-        from dst.components import options
+        from dst.config.tree import options
 
         names = ", ".join(options(group))
         raise TypeError(f"{group}={value!r}: give a {kind.__name__} or the name of one: {names}")
@@ -58,12 +55,10 @@ def named_or_given(group: str, kind: type[T], value: T | str) -> T:
 
 
 def _make(group: str, name: str, params: dict[str, Any]) -> Any:
-    from dst.components import build, component  # which read YAML; who names nothing needs no Hydra
+    from dst.config.components import build
+    from dst.config.tree import component  # which read YAML; who names nothing needs no Hydra
 
     try:
-        node = component(group, name) | params
-        if group == "prune_fraction":
-            node.pop("stop_at", None)
-        return build(group, node)
+        return build(group, component(group, name) | params)
     except UserError as error:
         raise UnknownChoice(str(error)) from error

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """A map from the optimizer step to the prune fraction."""
+    """A map from the optimizer step to the prune fraction.
+
+    Attributes:
+        initial: ρ, the prune fraction that the schedule starts from.
+        stop_at: T as a share of all optimizer steps; no update comes at step T or later.
+    """
 
     initial: float = 0.5
+    stop_at: float = field(default=1.0, kw_only=True)
+
+    def stop_step(self, total_steps: int) -> float:
+        """Returns T for a training of ``total_steps`` optimizer steps."""
+        return round(self.stop_at * total_steps, 6)  # 0.55 · 100 is 55.00000000000001, before which step 55 would come
 
     def __call__(self, step: int, stop_step: float) -> float:
         """Returns ρ_t at ``step`` (counted from 1) of updates that end before ``stop_step`` (the T of the paper)."""

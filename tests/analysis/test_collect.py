@@ -11,9 +11,9 @@ import pytest
 from analysis import collect as collect_module
 from analysis import load_runs
 from analysis.collect import Collection
-from dst.claim import claimed
 from dst.config import compose, run_id
 from dst.errors import UserError
+from dst.files.lock import claimed
 
 Collect = Callable[..., Collection]
 

@@ -11,18 +11,18 @@ import pytest
 from matplotlib.colors import to_rgb
 from omegaconf import open_dict
 
-from analysis import looks
+from analysis import style as looks
 from analysis.collect import Collection
 from analysis.compare import at_one_period, comparable
 from analysis.figures import CATALOGUE, Material, draw
 from analysis.figures.accuracy import figure_22
 from analysis.figures.periods import varied_cells
-from analysis.looks import colours
 from analysis.report.findings import findings
+from analysis.style import colours
 from analysis.table import table
 from dst import config
-from dst.components import build
 from dst.config import compose, run_id
+from dst.config.components import build
 from dst.errors import UserError
 
 Collect = Callable[..., Collection]

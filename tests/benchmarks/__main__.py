@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from dst.device import choose_device, device_name, keep_freed_memory, set_numerics
+from dst.training.device import choose_device, device_name, keep_freed_memory, set_numerics
 from tests.benchmarks.around import measure_around
 from tests.benchmarks.hours import projected_hours
 from tests.benchmarks.parts import PARTS, measure_parts

@@ -9,7 +9,7 @@ from collections import defaultdict
 
 import torch
 
-from dst.tally import loss_of
+from dst.training.metrics import loss_of
 from tests.benchmarks.setups import Setup, loop
 
 PARTS = ("batch", "forward", "backward", "mask", "optimizer", "tally")
@@ -41,8 +41,8 @@ def measure_parts(setup: Setup, device: torch.device) -> dict[str, float]:
     assert training.sparsity
     advance()
     clock = Clock(device)
-    for pick, labels in itertools.chain.from_iterable(training.data.train.picks(epoch) for epoch in range(1, 4)):
-        x, y = training.data.train.assemble(pick, labels)
+    for pick, labels in itertools.chain.from_iterable(training.data.train.raw_batches(epoch) for epoch in range(1, 4)):
+        x, y = training.data.train.make_batch(pick, labels)
         clock.passed("batch")
         logits = training.model(x)
         loss = loss_of(logits, y)
@@ -55,6 +55,6 @@ def measure_parts(setup: Setup, device: torch.device) -> dict[str, float]:
         clock.passed("mask")
         training.optimizer.step()
         clock.passed("optimizer")
-        training.tally.add(loss, logits, y)
+        training.metrics.add(loss, logits, y)
         clock.passed("tally")
     return {part: statistics.median(clock.times[part]) for part in PARTS}

@@ -10,18 +10,19 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from dst.attempt import Attempt
 from dst.config import Config, checked, compose
 from dst.data.augment import AUGMENTATIONS, AugmentedSamples
 from dst.data.batches import EvaluationBatches, TrainBatches
 from dst.data.load import Data
 from dst.data.normalise import Normalise
-from dst.device import place
-from dst.loop import Training
 from dst.models import build_model
-from dst.recipe import make_optimizer
-from dst.run import Run
-from dst.run_directory import RunDirectory
-from dst.tally import loss_of
+from dst.run.directory import RunDirectory
+from dst.training.build import build_training
+from dst.training.device import place
+from dst.training.loop import Training
+from dst.training.metrics import loss_of
+from dst.training.optimizer import make_optimizer
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def synthetic(setup: Setup, config: Config, device: torch.device, steps: int) ->
 
 def make_training(setup: Setup, config: Config, device: torch.device, steps: int) -> Training:
     """Returns a training of the setup on ``steps`` batches of noise, ready for its first step."""
-    return Training(config, _model(setup, config, device), synthetic(setup, config, device, steps), device)
+    return build_training(config, _model(setup, config, device), synthetic(setup, config, device, steps), device)
 
 
 def floor(setup: Setup, device: torch.device, steps: int) -> Callable[[], None]:
@@ -118,7 +119,7 @@ def loop(setup: Setup, method: str, device: torch.device, steps: int) -> tuple[C
     """Returns ``steps`` of the real run of a method, its bookkeeping after each step included; and the training."""
     config = setup.config(*methods(device)[method], f"output_dir={tempfile.mkdtemp()}", "recipe.epochs=1000")
     training = make_training(setup, config, device, steps)
-    run = Run(config, RunDirectory(config), lambda: training, should_stop=lambda: False)
+    run = Attempt(config, RunDirectory(config), training, lambda: training, should_stop=lambda: False)
     bar = tqdm(file=open(Path("/dev/null"), "w"), disable=False)  # noqa: SIM115 - lives as long as the bar
 
     def advance() -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from dst.device import choose_device, device_name, keep_freed_memory, set_numerics
+from dst.training.device import choose_device, device_name, keep_freed_memory, set_numerics
 from launch import timing
 from tests.benchmarks.setups import SETUPS, Setup, loop
 from tests.benchmarks.steps import seconds

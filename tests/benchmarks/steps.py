@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from dst.loop import Training
 from dst.models import build_model
 from dst.sparsity import make_criterion, make_growth
-from dst.tally import loss_of
+from dst.training.loop import Training
+from dst.training.metrics import loss_of
 from tests.benchmarks.setups import Setup, floor, loop, methods
 
 CRITERIA = ("magnitude", "set", "mest", "snip", "sensitivity", "rsensitivity", "random")

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from dst.components import options
 from dst.config import compose, run_id
+from dst.config.checks import check_dataset
+from dst.config.tree import options
 from dst.data import Data, load
-from dst.data.config import check
 from dst.errors import UserError
 from tests.data.raw import composed, config, higgs_like, write_openml, write_tree
 
@@ -175,7 +175,7 @@ AUGMENTED = {"cifar10": "reflect_crop_flip", "cifar100": "crop_flip", "tiny_imag
 @pytest.mark.parametrize("dataset", options("dataset"))
 def test_every_option_of_the_group_is_valid_and_transforms_as_in_the_authors_code(dataset: str) -> None:
     cfg = config(dataset)
-    check(cfg)
+    check_dataset(cfg)
     if dataset in NORMALISATIONS:
         assert (cfg.mean, cfg.std) == NORMALISATIONS[dataset]
         assert cfg.augment == AUGMENTED.get(dataset, "none")
@@ -224,5 +224,5 @@ def test_a_run_is_the_same_whether_its_normalisation_is_named_or_typed() -> None
 )
 def test_a_likeness_that_cannot_be_is_one_line(changes: dict[str, Any], told: list[str]) -> None:
     with pytest.raises(UserError) as error:
-        check(config("image_folder", **changes))
+        check_dataset(config("image_folder", **changes))
     assert all(words in str(error.value) for words in told)

@@ -19,8 +19,8 @@ import pytest
 
 from dst.data import DatasetConfig, prepare
 from dst.data.__main__ import main
-from dst.data.lock import locked
 from dst.errors import UserError
+from dst.files.flock import locked
 from tests.conftest import ROOT
 from tests.data.raw import config, write_tree
 

@@ -22,8 +22,8 @@ from typing import Any
 
 import torch
 
-from dst.device import choose_device, device_name
 from dst.errors import UserError
+from dst.training.device import choose_device, device_name
 
 ROOT = Path(__file__).parents[2]
 SHARES = {

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from dst.device import set_numerics
+from dst.training.device import set_numerics
 from tests.benchmarks.hours import projected_hours
 from tests.benchmarks.setups import Setup, methods
 from tests.benchmarks.steps import measure_setup

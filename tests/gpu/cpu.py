@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dst.device import set_numerics
-from dst.loop import Training
+from dst.training.device import set_numerics
+from dst.training.loop import Training
 from tests.benchmarks.setups import Setup, make_training
 from tests.gpu.cases import Case, Failed, attempt, setups
 
@@ -66,7 +66,7 @@ def _trained(setup: Setup, device: torch.device) -> tuple[dict[str, list[Tensor]
 
 
 def _mean_loss(training: Training) -> float:
-    return training.tally.means()[0]
+    return training.metrics.means()[0]
 
 
 def _on_host(tensors: Any) -> list[Tensor]:

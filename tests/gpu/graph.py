@@ -8,12 +8,14 @@ from typing import Any
 
 import torch
 
-from dst.components import options
 from dst.config import Config
-from dst.device import check_precision, set_numerics
+from dst.config.tree import options
 from dst.errors import UserError
-from dst.loop import Training
-from dst.step_graph import CudaRecorder, StepGraph
+from dst.training.device import check_precision, set_numerics
+from dst.training.evaluation import run_epoch
+from dst.training.loop import Training
+from dst.training.recorded_step import RecordedStep
+from dst.training.step_graph import CudaRecorder
 from tests.benchmarks.setups import Setup, make_training
 from tests.gpu.cases import Case, Failed, attempt, batch_size, setups, warnings_of_runs
 from tests.run.outcomes import assert_equal, training_outcome
@@ -80,7 +82,7 @@ def _case(setup: Setup, chosen: Mapping[str, str], device: torch.device) -> None
     )  # fmt: skip
     with warnings_of_runs() as told:
         recorded = trained(setup, config, device, record=True)
-    if not (recorded.graph and recorded.graph.recorded):
+    if not (recorded.recorded and recorded.recorded.graph.recorded):
         raise Failed("; ".join(told) or "nothing was recorded")
     try:
         assert_equal(training_outcome(recorded), training_outcome(trained(setup, config, device, record=False)))
@@ -94,7 +96,7 @@ def trained(setup: Setup, config: Config, device: torch.device, *, record: bool)
     training = make_training(setup, config, device, STEPS)
     if record:
         recorder: Any = CudaRecorder(device) if device.type == "cuda" else HostRecorder()
-        training.graph = StepGraph(recorder, deterministic=config.deterministic)
+        training.recorded = RecordedStep(recorder, deterministic=config.deterministic)
     while training.epoch < EPOCHS:
-        training.run_epoch()
+        run_epoch(training)
     return training

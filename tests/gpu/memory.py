@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-from dst.device import set_numerics
+from dst.training.device import set_numerics
 from tests.benchmarks.setups import SETUPS, Setup, make_training
 from tests.benchmarks.steps import seconds
 from tests.gpu.cases import Case, attempt, setups, warnings_of_runs

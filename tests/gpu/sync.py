@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import torch
 
-from dst.device import set_numerics
+from dst.training.device import set_numerics
 from tests.benchmarks.setups import Setup, make_training
 from tests.gpu.cases import Case, Failed, attempt, batch_size, setups
 from tests.gpu.graph import fewer, pairwise, precisions
@@ -39,7 +39,7 @@ def _case(setup: Setup, chosen: dict[str, str], device: torch.device) -> None:
     set_numerics(config.precision, config.deterministic)
     training = make_training(setup, config, device, STEPS)
     training.train_epoch(lambda: None)  # allocates, and records
-    if training.graph and not training.graph.recorded:
+    if training.recorded and not training.recorded.graph.recorded:
         raise Failed("the steps were not recorded")
     assert training.sparsity
     training.sparsity.pop_updates()

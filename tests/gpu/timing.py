@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from omegaconf import OmegaConf
 
-from dst.atomic import atomic_file
-from dst.device import device_name
+from dst.files.atomic import atomic_file
+from dst.training.device import device_name
 from tests.benchmarks.setups import SETUPS
 from tests.gpu.cases import Case, attempt, setups
 from tests.gpu.side import rates

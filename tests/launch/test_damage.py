@@ -16,10 +16,10 @@ from omegaconf import OmegaConf
 
 from analysis.collect import collect
 from analysis.source import Source
-from dst.claim import claimed
 from dst.errors import UserError
-from dst.outcome import read_summary
-from dst.plan_file import plan_path
+from dst.files.lock import claimed
+from dst.run.outcome import read_summary
+from dst.run.plan import plan_path
 from dst.train import run
 from launch.plan import Plan
 from launch.state import forgive, is_settled, states, summaries

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dst.claim import claimed
+from dst.files.lock import claimed
 from launch.cluster import ClusterConfig
 from launch.plan import Plan
 from launch.state import states
@@ -176,7 +176,7 @@ def test_status_tells_how_far_interrupted_and_lost_runs_are_and_the_time_that_al
         lines = [json.dumps({"epoch": epoch, "epoch_s": 60.0}) for epoch in range(1, epochs + 1)]
         (directory / "metrics.jsonl").write_text("\n".join(lines) + '\n{"epoch": 1')  # the last one is being written
     (interrupted / "checkpoint.pt").touch()
-    dying = f"import os, pathlib, dst.claim as c\nwith c.claimed(pathlib.Path('{lost}')): os._exit(0)"
+    dying = f"import os, pathlib, dst.files.lock as c\nwith c.claimed(pathlib.Path('{lost}')): os._exit(0)"
     subprocess.run([sys.executable, "-c", dying], check=True, env=study.environment)
     plan = Plan.read("sweep", study.output_dir)
     with claimed(running):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dst.plan_file import PlannedRun
+from dst.run.plan import PlannedRun
 from launch.cluster import ClusterConfig
 from launch.packing import pack
 from launch.timing import Timing, write

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from dst.atomic import atomic_file
 from dst.errors import PlaceError
+from dst.files.atomic import atomic_file
 from tests.data.raw import write_tree
 from tests.launch.study import Study
 from tests.slurm.cluster import wait_until

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from dst.config import checked, compose
-from dst.device import autocast
 from dst.models import build_model
-from dst.tally import loss_of
 from dst.train import run
+from dst.training.device import autocast
+from dst.training.metrics import loss_of
 from tests.benchmarks.setups import SETUPS
 from tests.benchmarks.steps import activations_mb
 

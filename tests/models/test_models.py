@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from dst.components import component
+from dst.config.tree import component
 from dst.errors import UserError
 from dst.models import build_model
 from dst.sparsity import sparsifiable_weights

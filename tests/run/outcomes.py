@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dst.loop import Training
+from dst.training.checkpoint import training_state
+from dst.training.loop import Training
 
 
 def run_outcome(folder: Path) -> dict[str, Any]:
@@ -30,9 +31,9 @@ def run_outcome(folder: Path) -> dict[str, Any]:
 
 
 def training_outcome(of: Training) -> dict[str, Any]:
-    state = of.state_dict()
+    state = training_state(of)
     epochs = {key: value for key, value in state["last"].items() if key != "epoch_s"}
-    updates = of.sparsity.pop_updates() if of.sparsity else []
+    updates = of.sparsity.pop_updates()
     return {**state, "last": epochs, "best": None, "updates": updates}
 
 

@@ -18,10 +18,10 @@ from typing import Any
 
 import pytest
 
-from dst import claim as claims
-from dst.claim import Claimed, claimed, holder, last_sign
+from dst.attempt import Stopped
 from dst.config import compose
-from dst.run import Stopped
+from dst.files import lock as claims
+from dst.files.lock import Claimed, claimed, holder, last_sign
 from dst.train import run
 
 processes = multiprocessing.get_context("forkserver")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dst.code import code_version, source_file, user_source
+from dst.run.code import code_version, source_file, user_source
 from tests.conftest import ROOT
 
 STUDY = """

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from dst.components import options
 from dst.config import checked, compose, run_id
+from dst.config.tree import options
 from dst.errors import UserError
 from tests.conftest import ROOT
 

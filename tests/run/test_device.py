@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dst.device import choose_device
+from dst.training.device import choose_device
 
 CARD = {
     "is_available": lambda: True,

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from dst.data.batches import TrainBatches
-from dst.flops import ForwardFlops, count_forward, training_flops
 from dst.models import MLP, CifarResNet
 from dst.sparsity import DynamicSparsity
+from dst.training.flops import ForwardFlops, count_forward, training_flops
 
 LARGE_MLP = 2 * (3072 * 1024 + 1024 * 512 + 512 * 10)
 

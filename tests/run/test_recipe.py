@@ -12,10 +12,13 @@ from torch.amp import GradScaler
 
 import dst.data
 from dst.config import checked, compose
-from dst.device import place
-from dst.loop import Training
 from dst.models import build_model
-from dst.recipe import make_optimizer
+from dst.training.build import build_training
+from dst.training.checkpoint import load_training_state, training_state
+from dst.training.device import place
+from dst.training.evaluation import run_epoch
+from dst.training.loop import Training
+from dst.training.optimizer import make_optimizer
 
 Overrides = Callable[..., list[str]]
 CPU = torch.device("cpu")
@@ -48,19 +51,19 @@ def test_a_checkpoint_of_a_device_with_another_memory_format_is_continued(overri
     def training() -> Training:
         data = dst.data.load(config.dataset, Path(config.data_dir), device=CPU, batch_size=128, seed=1)
         model = build_model(config.model, input_shape=data.shape, num_classes=data.num_classes, seed=1)
-        return Training(config, place(model, CPU, "fp32"), data, CPU)
+        return build_training(config, place(model, CPU, "fp32"), data, CPU)
 
     whole, interrupted, continued = training(), training(), training()
     for each in (whole, whole, interrupted):
-        each.run_epoch()
-    state = interrupted.state_dict()
+        run_epoch(each)
+    state = training_state(interrupted)
     momenta = [values["momentum_buffer"] for values in state["optimizer"].values()]
     assert any(not momentum.is_contiguous() for momentum in momenta)  # channels-last, as on every CPU
     state["optimizer"] = {
         key: {"momentum_buffer": momentum.contiguous()}
         for key, momentum in zip(state["optimizer"], momenta, strict=True)
     }
-    continued.load_state_dict(state)
-    continued.run_epoch()
+    load_training_state(continued, state)
+    run_epoch(continued)
     for found, expected in zip(continued.model.parameters(), whole.model.parameters(), strict=True):
         assert torch.equal(found, expected)

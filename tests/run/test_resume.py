@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 import torch
 
+from dst.attempt import Stopped
 from dst.config import compose
 from dst.data import store
 from dst.errors import UserError
-from dst.run import Stopped
 from dst.train import run
 from tests.run.outcomes import run_outcome as outcome
 

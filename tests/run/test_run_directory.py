@@ -14,8 +14,8 @@ from omegaconf import OmegaConf
 
 from dst.config import checked, compose, run_id
 from dst.errors import UserError
-from dst.outcome import read_summary
-from dst.records import Damaged
+from dst.files.records import Damaged
+from dst.run.outcome import read_summary
 from dst.train import run
 
 SUMMARY = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pkgutil
 import signal
 import socket
 from collections.abc import Callable
@@ -12,11 +13,9 @@ from typing import Any
 
 import pytest
 
-from dst import claim as claims
-from dst.claim import Claimed
 from dst.config import compose
-from dst.loop import Training
-from dst.run import Run
+from dst.files import lock as claims
+from dst.files.lock import Claimed
 from dst.train import run
 from tests.run.test_claim import age, processes, until
 
@@ -31,14 +30,15 @@ def train_unheard(cfg: Any, told: Any) -> None:
     tell_how_it_ends(cfg, told)
 
 
-def train_and_sleep(cfg: Any, told: Any, where: type, method: str) -> None:
-    """Trains, but is stopped by a signal after ``method`` was called for the tenth time; after the first in Run."""
+def train_and_sleep(cfg: Any, told: Any, place: str, method: str) -> None:
+    """Trains, but is stopped by a signal after ``method`` was called: for the tenth time if that is each epoch."""
+    where = pkgutil.resolve_name(place)
     original, calls = getattr(where, method), []
 
-    def call(self: Any, *arguments: Any) -> Any:
-        result = original(self, *arguments)
+    def call(*arguments: Any) -> Any:
+        result = original(*arguments)
         calls.append(method)
-        if len(calls) == (10 if where is Training else 1):
+        if len(calls) == (10 if method == "run_epoch" else 1):
             os.kill(os.getpid(), signal.SIGSTOP)
         return result
 
@@ -89,9 +89,9 @@ def test_an_owner_whose_signs_do_not_arrive_writes_nothing_after_another_took_ov
     check(folder, summary)
 
 
-@pytest.mark.parametrize(("where", "method"), [(Training, "run_epoch"), (Run, "_facts")])
+@pytest.mark.parametrize(("where", "method"), [("dst.attempt", "run_epoch"), ("dst.attempt:Attempt", "_about")])
 def test_an_owner_that_wakes_up_after_another_finished_changes_nothing(
-    overrides: Callable[..., list[str]], tmp_path: Path, where: type, method: str
+    overrides: Callable[..., list[str]], tmp_path: Path, where: str, method: str
 ) -> None:
     cfg = compose(overrides(f"recipe.epochs={EPOCHS}", "checkpoint.minutes=0"))
     process, told = started(train_and_sleep, cfg, where, method)

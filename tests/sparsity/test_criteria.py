@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dst.components import options
+from dst.config.tree import options
 from dst.errors import UserError
 from dst.sparsity import MEST, Criterion, Magnitude, make_criterion, prune_mask
 

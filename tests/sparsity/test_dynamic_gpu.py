@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dst.components import options
+from dst.config.tree import options
 from tests.sparsity.networks import BIG, Layers, assert_inactive_is_exactly_zero, counts, equal, sparse
 
 

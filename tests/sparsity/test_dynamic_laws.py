@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dst.components import options
+from dst.config.tree import options
 from dst.sparsity import DynamicSparsity
 from tests.sparsity.networks import (
     BIG,

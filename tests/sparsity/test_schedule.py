@@ -57,6 +57,6 @@ def test_constant_is_rho_throughout() -> None:
 def test_schedules_go_by_the_names_of_the_config_group_and_start_at_one_half() -> None:
     assert make_schedule("cosine") == Cosine(0.5)
     assert make_schedule("linear") == Linear(0.5, 0.99, 600)
-    assert make_schedule("constant", stop_at=0.5) == Constant(0.5)
+    assert make_schedule("constant", stop_at=0.5) == Constant(0.5, stop_at=0.5)
     with pytest.raises(UserError, match=r"^prune_fraction=cosin: unknown; did you mean cosine\?[^\n]*$"):
         make_schedule("cosin")

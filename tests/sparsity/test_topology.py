@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dst.components import options
+from dst.config.tree import options
 from dst.sparsity import Criterion, Growth, grow_mask, make_criterion, make_growth, prune_mask
 
 torch.set_num_threads(1)

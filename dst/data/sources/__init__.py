@@ -15,7 +15,7 @@ from dst.data.sources.torchvision import cifar10, cifar100, fashion_mnist
 from dst.data.store import Arrays
 
 if TYPE_CHECKING:
-    from dst.data.config import DatasetConfig
+    from dst.config import DatasetConfig
 
 DECODED: dict[str, Callable[[DatasetConfig, Path], tuple[Arrays, str]]] = {
     "digits": digits,
@@ -41,3 +41,9 @@ TRAIN_SIZES = {
 
 STREAMED = ("imagenet",)
 """Sources too large for that, read anew every epoch by ``dst.data.stream``."""
+
+SOURCES = (*DECODED, *STREAMED)
+"""All there are."""
+
+RESIZED = ("image_folder", "tiny_imagenet", "imagenet")
+"""Sources of image files, which ``dataset.image_size`` resizes."""

@@ -9,12 +9,12 @@ import numpy as np
 
 from dst.data.class_folders import Images, list_images, list_pair, named
 from dst.data.decode import decode_all
-from dst.data.missing import find_tree, missing, raw_root
+from dst.data.raw_data import find_tree, missing, raw_root
 from dst.data.store import Arrays
 from dst.errors import UserError
 
 if TYPE_CHECKING:
-    from dst.data.config import DatasetConfig
+    from dst.config import DatasetConfig
 
 _TINY_URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dst.data.missing import impatient_network, missing, raw_root
+from dst.data.raw_data import impatient_network, missing, raw_root
 from dst.data.split import stratified_split
 from dst.data.store import Arrays
 
 if TYPE_CHECKING:
-    from dst.data.config import DatasetConfig
+    from dst.config import DatasetConfig
 
 _TEST_SHARE = 0.15
 _TEST_SEED = 0  # not the config's split_seed: nothing may ever train on the test samples

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dst.data.class_folders import named
-from dst.data.missing import impatient_network, missing, raw_root
+from dst.data.raw_data import impatient_network, missing, raw_root
 from dst.data.store import Arrays
 
 if TYPE_CHECKING:
-    from dst.data.config import DatasetConfig
+    from dst.config import DatasetConfig
 
 _CIFAR_URL = "https://www.cs.toronto.edu/~kriz"
 _FASHION_URL = "https://github.com/zalandoresearch/fashion-mnist"

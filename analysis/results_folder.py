@@ -1,0 +1,102 @@
+"""The results directory: the frames as files, which are also the memory of what was read before."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+from pyarrow import parquet
+
+from analysis.frames import runs_frame
+from dst.errors import UserError
+from dst.files.atomic import atomic_file
+from dst.files.records import INTEGER, LIST, OBJECT, keep_aside, read_bytes, read_object
+
+_FORMAT = 2
+"""Raised when rows come out differently for the same files, so that nothing old is reused."""
+
+_KNOWN = {"format": INTEGER, "origin": OBJECT, "signatures": OBJECT, "checksums": LIST}
+
+
+@dataclass
+class Memory:
+    """What an earlier collection left.
+
+    Attributes:
+        runs: its rows.
+        signatures: for each run, what its files were like then (:func:`analysis.run_files.signature`).
+        origin: ``{"source": "runs" | "wandb", "from": …}``.
+    """
+
+    runs: pd.DataFrame = field(default_factory=lambda: runs_frame([]))
+    signatures: dict[str, str] = field(default_factory=dict)
+    origin: dict[str, Any] = field(default_factory=dict)
+
+
+class Results:
+    """``results/`` or ``results/<sweep>/``: ``runs.parquet``, ``runs.csv``, ``epochs.parquet``, ``missing.csv``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, name: str) -> Path:
+        """Returns where the file ``name`` goes; raises UserError where nothing can be written."""
+        path = self.folder / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():
+                keep_aside(path)
+        except OSError as error:
+            raise UserError(f"results_dir={self.folder}: cannot be written to ({error.strerror})") from error
+        return path
+
+    def recall(self) -> Memory:
+        """Returns what was collected before; an empty memory if that is incomplete or of another version."""
+        try:
+            known = read_object(self.folder / ".collected.json", _KNOWN, max_bytes=2**30)
+            if known is None or known["format"] != _FORMAT or known["checksums"] != self._checksums():
+                return Memory()
+            runs = runs_frame(pd.read_parquet(self.folder / "runs.parquet"))
+            return Memory(runs, known["signatures"], known["origin"])
+        except (OSError, ValueError):
+            return Memory()
+
+    def _checksums(self) -> list[int]:
+        return [zlib.crc32(read_bytes(self.folder / name) or b"") for name in ("runs.parquet", "epochs.parquet")]
+
+    def epochs(self) -> pa.Table:
+        """Returns the learning curves collected before."""
+        return parquet.read_table(self.folder / "epochs.parquet")
+
+    def remember(self, memory: Memory, epochs: pa.Table | None) -> None:
+        """Writes the frames, then what they were read from; ``epochs`` None leaves those there as they are."""
+        if epochs is not None:
+            with atomic_file(self.path("epochs.parquet")) as file:
+                parquet.write_table(epochs, file)
+        with atomic_file(self.path("runs.parquet")) as file:
+            memory.runs.to_parquet(file, index=False)
+        self.write_csv("runs.csv", memory.runs)
+        known = {
+            "format": _FORMAT,
+            "origin": memory.origin,
+            "signatures": memory.signatures,
+            "checksums": self._checksums(),
+        }
+        with atomic_file(self.path(".collected.json")) as file:
+            file.write(json.dumps(known).encode())
+
+    def write_csv(self, name: str, frame: pd.DataFrame) -> Path:
+        """Writes a frame as ``name`` and returns where."""
+        return self.write_text(name, frame.to_csv(index=False))
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Writes a text file and returns where."""
+        path = self.path(name)
+        with atomic_file(path) as file:
+            file.write(text.encode())
+        return path

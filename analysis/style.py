@@ -1,0 +1,118 @@
+"""One colour, marker and name per criterion, in every figure, table and report."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import cache
+
+import yaml
+
+from dst.config.tree import CONF_DIR
+from dst.errors import UserError
+
+_NAMES = {
+    "dense": "Dense",
+    "dropout": "Dense, dropout",
+    "static": "Static",
+    "magnitude": "Magnitude",
+    "set": "SET",
+    "mest": "MEST",
+    "snip": "SNIP",
+    "rsensitivity": "RSensitivity",
+    "sensitivity": "Sensitivity",
+    "random": "Random",
+}
+"""In the order of every legend."""
+
+_COLOURS = {
+    "dense": "#000000",
+    "dropout": "#8c6d31",
+    "static": "#56b4e9",
+    "magnitude": "#0072b2",
+    "set": "#e69f00",
+    "mest": "#009e73",
+    "snip": "#d55e00",
+    "rsensitivity": "#cc79a7",
+    "sensitivity": "#7a5195",
+    "random": "#8c8c8c",
+}
+"""The palette of Okabe and Ito (2008), told apart by colour-blind readers, and two that go with it."""
+
+_FURTHER = ("#5d3a00", "#a6761d", "#1b4d3e", "#9a031e", "#4b0082", "#556b2f")
+_given: dict[str, str] = {}
+"""The further lines (criteria of a user's own, values of a choice) that were asked for, each with a colour to keep."""
+
+_MARKERS = {"magnitude": "o", "set": "s", "mest": "^", "snip": "v", "rsensitivity": "D", "static": "X", "random": "P"}
+
+
+def _name(method: str) -> str:
+    """The criterion of a line such as ``magnitude, recipe.lr=0.1``."""
+    return method.partition(", ")[0]
+
+
+def natural(text: str) -> list[tuple[float, str]]:
+    """A key that sorts the numbers within texts as numbers: ``Δt=25`` before ``Δt=100``."""
+    parts = re.split(r"(\d+(?:\.\d+)?(?:e[-+]?\d+)?)", text)
+    return [(float(part), "") if index % 2 else (-1.0, part) for index, part in enumerate(parts)]
+
+
+def ordered(methods: Iterable[str]) -> list[str]:
+    """Returns the methods (criteria, ``static``, ``dense``), each once, in the order of every legend."""
+    names = list(_NAMES)
+    rank = {method: names.index(_name(method)) if _name(method) in _NAMES else len(names) for method in methods}
+    return sorted(rank, key=lambda method: (rank[method], natural(method)))
+
+
+def growth_order(growths: Iterable[str]) -> list[str | None]:
+    """Returns the growth criteria, each once: random, gradient, as in the paper, then others; if none, only None."""
+    first = ["random", "gradient"]
+    rank = {growth: (first.index(growth) if growth in first else len(first), growth) for growth in growths}
+    return [*sorted(rank, key=rank.__getitem__)] or [None]
+
+
+def label(method: str) -> str:
+    """Returns what a criterion, ``static`` or ``dense`` is called in print: ``label`` in a criterion's YAML."""
+    name, comma, setting = method.partition(", ")
+    return (_declared(name, "label") or _NAMES.get(name, name)) + comma + setting
+
+
+def colours(methods: Iterable[str]) -> dict[str, str]:
+    """Returns each method's colour, in the order of every legend; it is the same in all figures of a program's run.
+
+    A criterion's is ``color`` in its YAML, if there is one.
+
+    Raises:
+        UserError: if that is no colour.
+    """
+    found = {method: _declared(method, "color") or _COLOURS.get(method) for method in ordered(methods)}
+    for method, colour in found.items():
+        if colour is None and method not in _given:
+            _given[method] = _FURTHER[len(_given) % len(_FURTHER)]
+        if colour is not None and not re.fullmatch(r"#[0-9a-fA-F]{6}", colour):
+            raise UserError(f"conf/criterion/{method}.yaml: color: {colour}: write such as color: '#1b4d3e'")
+    return {method: colour or _given[method] for method, colour in found.items()}
+
+
+@cache
+def _declared(method: str, key: str) -> str | None:
+    """Returns what the YAML of a criterion says of its looks: read when needed, so finished runs get it too."""
+    path = CONF_DIR / "criterion" / f"{method}.yaml"
+    node = yaml.safe_load(path.read_text()) if path.is_file() else None
+    return str(node[key]) if isinstance(node, dict) and key in node else None
+
+
+def marker(method: str) -> str:
+    """Returns the matplotlib marker of a criterion or ``static``."""
+    return _MARKERS.get(_name(method), "*")
+
+
+def setup_title(setup: str) -> str:
+    """Returns ``model/dataset`` as a title."""
+    model, _, dataset = setup.partition("/")
+    return f"{model} on {dataset}"
+
+
+def growth_title(growth: str | None) -> str:
+    """Returns a growth criterion as a title; nothing for none."""
+    return f"{growth} growth" if growth else ""

@@ -1,0 +1,198 @@
+"""One attempt at a run: resume from where an earlier one stopped, train, log, save checkpoints, write the summary."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from tqdm import tqdm
+
+from dst.config import Config
+from dst.errors import UserError
+from dst.run.code import code_of
+from dst.run.directory import RunDirectory
+from dst.run.tracking import make_tracker, report_logs
+from dst.sparsity import DynamicSparsity
+from dst.summary import facts
+from dst.training.checkpoint import load_training_state, training_state
+from dst.training.evaluation import evaluate, run_epoch
+from dst.training.loop import Training
+
+log = logging.getLogger("dst")
+
+
+class Stopped(Exception):
+    """The run was asked to stop; its checkpoint holds where."""
+
+
+class Attempt:
+    """A training and its run directory, from wherever an earlier attempt left it to its summary.
+
+    Args:
+        config: of the run.
+        directory: of the run, locked by this process.
+        training: at its first step.
+        make_training: makes it once more, for a checkpoint that could not be restored.
+        should_stop: asked after every step; once true, a checkpoint is written and :class:`Stopped` raised.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        directory: RunDirectory,
+        training: Training,
+        make_training: Callable[[], Training],
+        should_stop: Callable[[], bool],
+    ) -> None:
+        self.config, self.directory, self.training = config, directory, training
+        self._make_training, self._is_fresh = make_training, True
+        self.should_stop = should_stop
+        self.code = code_of(asdict(config))
+        self.tracker = make_tracker(config.tracker)
+        self.duration_before = 0.0
+        self.began = self.saved = time.monotonic()
+
+    def finish(self) -> dict[str, Any]:
+        """Resumes if there is something to resume, trains to the end, and returns the summary it wrote."""
+        self._resume()
+        training, epochs = self.training, self.config.recipe.epochs
+        self._start_tracker()
+        self._warn_of_static()
+        steps = epochs * len(training.data.train)
+        with tqdm(total=steps, initial=training.step, unit="step", disable=None, dynamic_ncols=True) as bar:
+            while training.epoch < epochs and not self.diverged:
+                bar.set_description(f"epoch {training.epoch + 1}/{epochs}", refresh=False)
+                metrics = run_epoch(training, lambda: self._after_step(bar))
+                self._log(metrics)
+                bar.set_postfix_str(_in_short(metrics))
+                if time.monotonic() - self.saved >= 60 * self.config.checkpoint.minutes:
+                    self._save()
+        summary = self._conclude()
+        log.debug("run %s was trained to its end, step %d", self.directory.run_id, training.step)
+        self.tracker.finish(summary)
+        return summary
+
+    @property
+    def diverged(self) -> bool:
+        """A loss is no finite number any more."""
+        return any(not math.isfinite(self.training.last.get(key, 0.0)) for key in ("train_loss", "val_loss"))
+
+    @property
+    def duration(self) -> float:
+        """Seconds so far, those before an interruption included."""
+        return self.duration_before + time.monotonic() - self.began
+
+    def _resume(self) -> None:
+        if self.directory.resume(self._restore):
+            log.info("resuming run %s at step %d", self.directory.run_id, self.training.step)
+        else:
+            self._refresh()
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        """Continues from a checkpoint; raises whatever its content leads to if that is not what :meth:`_save` wrote."""
+        if state["fingerprint"] != self.training.data.fingerprint:
+            raise UserError(
+                f"dataset={self.config.dataset.name}: the data differ from those that run {self.directory.run_id} "
+                f"began with; give them a dataset.name of their own or remove {self.directory.path}"
+            )
+        self._refresh()
+        self._is_fresh = False
+        load_training_state(self.training, state["training"])
+        self.duration_before = float(state["duration_s"])
+
+    def _refresh(self) -> None:
+        """Drops what a checkpoint that could not be used may have changed."""
+        if not self._is_fresh:
+            self.training, self._is_fresh = self._make_training(), True
+
+    def _start_tracker(self) -> None:
+        self.tracker.start(self.directory.run_id, asdict(self.config), self.directory.path, self.code)
+        if self.training.step:
+            report_logs(self.tracker, self.directory.path)  # of which a killed attempt may have told only a part
+
+    def _warn_of_static(self) -> None:
+        sparsity = self.training.sparsity
+        if not isinstance(sparsity, DynamicSparsity) or not self.config.recipe.epochs:
+            return
+        if sparsity.update_period and sparsity.update_period >= (sparsity.stop_step or 0):
+            log.warning(
+                "update_period=%d is longer than the %g steps before updates end: none happens, a static run",
+                sparsity.update_period,
+                sparsity.stop_step,
+            )
+
+    def _after_step(self, bar: Any) -> None:
+        bar.update()
+        if self.should_stop():
+            self._log_topology()
+            self._save()
+            self.tracker.finish({})
+            raise Stopped(f"run {self.directory.run_id} in epoch {self.training.epoch + 1}, step {self.training.step}")
+
+    def _log(self, metrics: dict[str, Any]) -> None:
+        self._log_topology()
+        self.directory.append("metrics.jsonl", metrics)
+        self.tracker.log_epoch(metrics)
+
+    def _log_topology(self) -> None:
+        updates = self.training.sparsity.pop_updates()
+        if updates:
+            self.directory.append("topology.jsonl", *updates)
+        for update in updates:
+            self.tracker.log_topology(update)
+
+    def _save(self, *, only_weights: bool = False) -> None:
+        self.directory.save_checkpoint(
+            {
+                "training": training_state(self.training, only_weights=only_weights),
+                "duration_s": self.duration,
+                "fingerprint": self.training.data.fingerprint,
+            }
+        )
+        self.saved = time.monotonic()
+
+    def _conclude(self) -> dict[str, Any]:
+        """Tests the last weights and the best ones; writes the final checkpoint, the masks and, last, the summary."""
+        training, keep = self.training, self.config.checkpoint.keep
+        results = {key: training.last.get(key) for key in ("val_acc", "train_loss", "val_loss")}
+        if not training.last:  # no epoch was trained
+            results["val_loss"], results["val_acc"] = evaluate(training, training.data.val)
+        _, results["test_acc"] = evaluate(training, training.data.test)
+        if keep != "nothing":
+            self._save(only_weights=keep == "weights")
+        self.directory.write_masks(training.sparsity.masks)
+        summary = self._about() | results
+        summary |= {"best_val_acc": results["val_acc"], "test_acc_best_val": results["test_acc"]}
+        if training.best.model is not None:
+            training.model.load_state_dict(training.best.model)
+            summary["best_val_acc"] = training.best.val_acc
+            _, summary["test_acc_best_val"] = evaluate(training, training.data.test)
+        self.directory.write_summary(summary)
+        self.directory.drop_checkpoints(previous_only=keep != "nothing")
+        return self.directory.summary() or summary
+
+    def _about(self) -> dict[str, Any]:
+        """Returns what the summary says of the run besides its results."""
+        duration = self.duration
+        return {
+            "run_id": self.directory.run_id,
+            "status": "diverged" if self.diverged else "finished",
+            **facts(self.config, self.training, self.directory.read("topology.jsonl")),
+            "topology_updates": self.directory.count("topology.jsonl"),
+            "duration_s": duration,
+            "steps_per_s": self.training.step / duration,
+            "code": self.code,
+        }
+
+
+def _in_short(metrics: dict[str, Any]) -> str:
+    fraction = metrics["prune_fraction"]
+    pruning = "" if fraction is None else f" ρ {fraction:.2f}"
+    return (
+        f"loss {metrics['train_loss']:.3f} acc {metrics['train_acc']:.3f} val {metrics['val_acc']:.3f} "
+        f"density {metrics['density']:.2f}{pruning}"
+    )

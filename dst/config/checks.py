@@ -1,0 +1,112 @@
+"""Checks of a composed config, before any work: every mistake is one line with the key, its value and what is valid."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from dst.config.components import build, parameters, resolve, told_by
+from dst.config.identity import hashed
+from dst.config.limits import check_limits
+from dst.config.mistakes import explain
+from dst.config.schema import Config, DatasetConfig
+from dst.config.tree import component, options
+from dst.errors import UserError, unknown
+
+_COMPONENTS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "model": ("torch.nn:Module", ("input_shape", "outputs")),
+    "criterion": ("dst.sparsity:Criterion", ()),
+    "growth": ("dst.sparsity:Growth", ()),
+    "prune_fraction": ("dst.sparsity:Schedule", ()),
+}
+"""Per group: the class of what it builds, imported when needed, and the arguments that only a run can give it."""
+
+
+def checked(cfg: DictConfig | Config) -> Config:
+    """Returns the composed config as typed objects, every value checked.
+
+    Raises:
+        UserError: one line with the key, its value and what would be valid.
+    """
+    try:
+        node = OmegaConf.merge(OmegaConf.structured(Config), cfg)
+        config = OmegaConf.to_object(node)
+    except OmegaConfBaseException as error:
+        raise UserError(explain(error)) from error
+    assert isinstance(config, Config)
+    check_limits(config)
+    for group in _COMPONENTS:
+        _check_component(config, group)
+    check_dataset(config.dataset)
+    for key in ("initial", "stop_at"):
+        if not 0 <= config.prune_fraction.get(key, 1.0) <= 1:
+            raise UserError(f"prune_fraction.{key}={config.prune_fraction[key]}: must lie in [0, 1]")
+    by_momentum = getattr(resolve("growth", config.growth), "signal", None) == "momentum"
+    if by_momentum and config.sparsity.momentum != "dense":
+        raise UserError(
+            f"sparsity.momentum={config.sparsity.momentum}: growth={config.growth['name']} needs the momentum of "
+            "inactive weights; set dense"
+        )
+    return config
+
+
+def _check_component(config: Config, group: str) -> None:
+    """Coerces the node's values to the annotated types of its target, so that 1 and 1.0 are one config."""
+    kind_name, runtime = _COMPONENTS[group]
+    kind = pkgutil.resolve_name(kind_name)
+    node: dict[str, Any] = getattr(config, group)
+    if not all(isinstance(node.get(key), str) for key in ("_target_", "name")):
+        raise UserError(f"{group}: the config needs _target_ (what to build) and name (what to call it), two strings")
+    target = resolve(group, node, kind)
+    given = parameters(group, node, target)
+    if clash := set(given) & set(runtime):
+        raise UserError(f"{group}.{clash.pop()}: comes from the dataset and cannot be set")
+    if not runtime:
+        try:
+            build(group, node, kind)
+        except Exception as error:  # what a user's class may do
+            raise UserError(told_by(error, f"{group}={node['name']}: cannot be built")) from error
+    node.update(given)
+    check_limits(node, group)
+
+
+def run_id(cfg: DictConfig | Config | Mapping[str, Any]) -> str:
+    """Returns the run's name: 12 hexadecimal digits, equal for two configs exactly when their runs are equal.
+
+    Args:
+        cfg: a composed config, a checked one, or a checked one as plain containers.
+    """
+    if isinstance(cfg, DictConfig):
+        cfg = checked(cfg)
+    return hashed(asdict(cfg) if isinstance(cfg, Config) else cfg)
+
+
+def check_dataset(cfg: DatasetConfig) -> None:
+    """Replaces ``like`` by the values it stands for, so that a run is the same however it was asked for.
+
+    Raises:
+        UserError: one line with key, value and what would be valid, for a value that no dataset can have.
+    """
+    if cfg.like is not None:
+        _take_from(cfg, cfg.like)
+    check_limits(cfg, "dataset")
+    if cfg.image_size is not None and cfg.source not in pkgutil.resolve_name("dst.data.sources:RESIZED"):
+        raise UserError(f"dataset.image_size={cfg.image_size}: only images in folders are resized, leave it null")
+
+
+def _take_from(cfg: DatasetConfig, like: str) -> None:
+    known = {name: component("dataset", name) for name in options("dataset")}
+    valid = [name for name, node in known.items() if node["source"] != "image_folder"]
+    if like not in valid:
+        raise UserError(f"dataset.like={like}: {unknown(like, valid)}")
+    for key in ("mean", "std"):
+        given = getattr(cfg, key)
+        if given not in (None, known[like][key]):
+            raise UserError(f"dataset.{key}={given}: dataset.like={like} says {known[like][key]}; give one of the two")
+        setattr(cfg, key, known[like][key])
+    cfg.augment, cfg.like = known[like]["augment"], None

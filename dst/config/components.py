@@ -1,0 +1,105 @@
+"""Components: config nodes whose ``_target_`` names a class or function, resolved, checked and built."""
+
+from __future__ import annotations
+
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import field, make_dataclass
+from typing import Any, get_type_hints
+
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from dst.errors import UserError, unknown
+
+_SAID = ("name", "label", "color")
+"""Keys that say what an option is called and how it is drawn."""
+
+
+def build(group: str, node: Mapping[str, Any], kind: type = object, **runtime: Any) -> Any:
+    """Calls the node's ``_target_`` with the node's other keys and with ``runtime``, what only a run knows.
+
+    The keys ``name``, ``label`` and ``color`` are passed on only to targets that take them.
+
+    Raises:
+        UserError: for a target that cannot be imported or does not give a ``kind``, a key it does not take or a value
+            of the wrong type; the line starts with ``group``.
+    """
+    target = resolve(group, node, kind)
+    made = target(**parameters(group, node, target), **runtime)
+    if not isinstance(made, kind):
+        raise UserError(_not_a(kind, group, node, f"gives a {type(made).__name__}"))
+    return made
+
+
+def resolve(group: str, node: Mapping[str, Any], kind: type = object) -> Callable[..., Any]:
+    """Returns the object that the node's ``_target_`` names: a class derived from ``kind``, or a function.
+
+    Whether a function gives a ``kind`` is seen when it is called, unless its annotation says that it does not.
+    """
+    try:
+        target = pkgutil.resolve_name(node["_target_"])
+    except Exception as error:  # importing runs a user's module, in which anything may fail
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        raise UserError(f"{group}._target_={node.get('_target_')}: cannot be imported ({reason})") from error
+    if not callable(target):
+        raise UserError(f"{group}._target_={node['_target_']}: is no class or function")
+    if inspect.isclass(target):
+        fits = issubclass(target, kind) and (target is not kind or kind is object)
+    else:
+        returned = _hints(target).get("return", Any)
+        unknown_type = returned is Any or not inspect.isclass(returned)
+        fits = not inspect.isbuiltin(target) and (
+            unknown_type or issubclass(returned, kind) or issubclass(kind, returned)
+        )
+    if not fits:
+        reason = "is the base class itself" if target is kind else f"is no {kind.__name__}"
+        raise UserError(_not_a(kind, group, node, reason))
+    return target
+
+
+def _not_a(kind: type, group: str, node: Mapping[str, Any], reason: str) -> str:
+    wanted = f"a class derived from {kind.__module__}.{kind.__qualname__}, or a function that gives one"
+    return f"{group}._target_={node['_target_']}: {reason}; name {wanted}"
+
+
+def told_by(error: Exception, line: str) -> str:
+    """Returns ``line`` with the first line of ``error`` in brackets; what a UserError says, as it is."""
+    if isinstance(error, UserError):
+        return str(error)
+    return f"{line} ({(str(error).strip() or type(error).__name__).splitlines()[0]})"
+
+
+def parameters(group: str, node: Mapping[str, Any], target: Callable[..., Any]) -> dict[str, Any]:
+    """Returns the node's keys as arguments of ``target``, checked against its signature and type hints."""
+    try:
+        accepted = inspect.signature(target).parameters
+    except ValueError as error:  # something written in C
+        raise UserError(f"{group}._target_={node['_target_']}: does not tell which keys it takes") from error
+    given = {key: value for key, value in node.items() if key in accepted or key not in ("_target_", *_SAID)}
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values()):
+        for key in given:
+            if key not in accepted:
+                raise UserError(f"{group}.{key}={given[key]}: {unknown(key, accepted)}")
+    hints = _hints(target.__init__ if inspect.isclass(target) else target)
+    return {key: typed(f"{group}.{key}", value, hints.get(key, Any)) for key, value in given.items()}
+
+
+def _hints(target: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return get_type_hints(target)
+    except Exception:  # names that are imported for type checkers only, callables without annotations
+        return {}
+
+
+def typed(key: str, value: Any, hint: Any) -> Any:
+    """Returns ``value`` as OmegaConf converts it to the type ``hint``; raises UserError, with ``key``, if it cannot."""
+    try:
+        schema = OmegaConf.structured(make_dataclass("Typed", [("value", hint, field(default=MISSING))]))
+    except OmegaConfBaseException:  # a type that no config can hold is the target's own affair
+        return value
+    try:
+        return OmegaConf.to_container(OmegaConf.merge(schema, {"value": value}))["value"]  # type: ignore[index, call-overload]
+    except OmegaConfBaseException as error:
+        raise UserError(f"{key}={value}: {str(error).splitlines()[0]}") from error

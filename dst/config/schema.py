@@ -1,0 +1,194 @@
+"""The typed schema of ``conf/train.yaml``: a dataclass for each config group, with the limits of its values."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+from dst.config.identity import method_of
+from dst.config.limits import BOOLEAN, Boolean, key_of, limited, one_of
+
+
+@dataclass
+class DensityConfig:
+    """Group ``density``: the overall density D in (0, 1]; None for a dense run, which has no masks."""
+
+    value: float | None = field(
+        default=MISSING,
+        metadata=limited(lambda value: 0 < value <= 1, "must lie in (0, 1]; density=dense trains without masks"),
+    )
+
+
+@dataclass
+class UpdatePeriodConfig:
+    """Group ``update_period``: Δt in optimizer steps; None for a static run."""
+
+    steps: int | None = field(
+        default=MISSING,
+        metadata=limited(lambda value: value >= 1, "must be 1 step or more; update_period=never keeps the masks"),
+    )
+
+
+@dataclass
+class DistributionConfig:
+    """Group ``distribution``: how the density is spread over the layers."""
+
+    name: str = field(default=MISSING, metadata=key_of("dst.sparsity.distribution:DISTRIBUTIONS"))
+
+
+@dataclass
+class RecipeConfig:
+    """Group ``recipe``: optimizer, learning-rate schedule, length and batch size of the training."""
+
+    name: str = MISSING
+    epochs: int = field(
+        default=MISSING, metadata=limited(lambda value: value >= 0, "must be 0 or more; 0 evaluates only")
+    )
+    batch_size: int = field(default=MISSING, metadata=limited(lambda value: value >= 1, "must be 1 or more"))
+    optimizer: str = field(default=MISSING, metadata=one_of("sgd", "adam", "adamw"))
+    lr: float = field(default=MISSING, metadata=limited(lambda value: value > 0, "must be above 0"))
+    momentum: float = field(default=MISSING, metadata=limited(lambda value: 0 <= value < 1, "must lie in [0, 1)"))
+    nesterov: Boolean = field(default=MISSING, metadata=BOOLEAN)
+    weight_decay: float = field(default=MISSING, metadata=limited(lambda value: value >= 0, "must be 0 or more"))
+    lr_milestones: list[float] = field(
+        default=MISSING,
+        metadata=limited(lambda value: all(0 <= share <= 1 for share in value), "must be shares in [0, 1]"),
+    )
+    lr_decay: float = field(default=MISSING, metadata=limited(lambda value: 0 < value <= 1, "must lie in (0, 1]"))
+
+
+@dataclass
+class TrackerConfig:
+    """Group ``tracker``: where a run reports to, and under which headings there (None: see ``conf/tracker``)."""
+
+    name: str = field(default="wandb", metadata=one_of("wandb", "local"))
+    project: str = "fantastic-weights"
+    entity: str | None = None
+    group: str | None = None
+    job_type: str | None = None
+    tags: list[str] = field(default_factory=list)
+    mode: str | None = field(default=None, metadata=one_of("online", "offline", "disabled"))
+    timeout_s: float = field(
+        default=30.0, metadata=limited(lambda value: 0 < value <= 1e6, "must be above 0 and at most 1e6 seconds")
+    )
+
+
+@dataclass
+class DatasetConfig:
+    """Which data, how they are split and what is done to them on the way to the model.
+
+    Attributes:
+        name: what runs call the dataset, and its folder under ``data_dir``.
+        source: what reads it, a key of ``dst.data.sources.SOURCES``.
+        shape: of one sample; None: found in the data.
+        num_classes: None: found in the data.
+        val_size: samples taken from train for validation: a share of train if below 1, else their number; with 0 the
+            test set validates too.
+        augment: of training images, one of ``dst.data.augment.AUGMENTATIONS``.
+        mean: per channel (or feature), for pixels scaled to [0, 1]; None: computed from the training samples.
+        std: as ``mean``.
+        split_seed: decides which samples of train are for validation; the test set never depends on it.
+        root: where the user's own copy of the raw data lies; None: somewhere under ``data_dir``.
+        image_size: images are cropped to a square and resized to it, in pixels; None: they stay as they are.
+        like: a known dataset, a choice of the config group, whose ``augment``, ``mean`` and ``std`` are taken.
+        workers: processes that decode a streamed dataset; what lies on the device needs none.
+    """
+
+    name: str = field(
+        default=MISSING,
+        metadata=limited(
+            re.compile(r"\w[\w.+-]{0,199}").fullmatch,
+            "must be a folder's name of up to 200 letters, digits and any of _ . + -",
+        ),
+    )
+    source: str = field(default=MISSING, metadata=key_of("dst.data.sources:SOURCES"))
+    shape: list[int] | None = field(
+        default=MISSING,
+        metadata=limited(
+            lambda value: len(value) in (1, 3) and min(value) >= 1, "must be one number, or channels, height and width"
+        ),
+    )
+    num_classes: int | None = field(default=MISSING, metadata=limited(lambda value: value >= 1, "must be 1 or more"))
+    val_size: float = field(
+        default=MISSING,
+        metadata=limited(
+            lambda value: 0 <= value < 1 or (value >= 2 and value % 1 == 0),
+            "must be a share of train below 1, or a number of samples, 2 or more",
+        ),
+    )
+    augment: str = field(default="none", metadata=key_of("dst.data.augment:AUGMENTATIONS"))
+    mean: list[float] | None = None
+    std: list[float] | None = field(
+        default=None,
+        metadata=limited(
+            lambda value: all(deviation >= 1e-30 for deviation in value), "must be above 0 in every channel"
+        ),
+    )
+    split_seed: int = field(
+        default=0, metadata=limited(lambda value: 0 <= value < 2**32, "must be 0 or more and below 2^32")
+    )
+    root: str | None = None
+    image_size: int | None = field(
+        default=None, metadata=limited(lambda value: 1 <= value <= 2**15, "must be 1 to 32768 pixels, or null")
+    )
+    like: str | None = None
+    workers: int = field(default=0, metadata=limited(lambda value: 0 <= value <= 1024, "must be 0 to 1024"))
+
+
+@dataclass
+class SparsityConfig:
+    """How topology updates compete and what becomes of the optimizer state of inactive weights."""
+
+    scope: str = field(default=MISSING, metadata=one_of("local", "global"))
+    momentum: str = field(default=MISSING, metadata=one_of("masked", "dense"))
+
+
+@dataclass
+class CheckpointConfig:
+    """When checkpoints are written and what stays of a finished run's."""
+
+    minutes: float = field(default=MISSING, metadata=limited(lambda value: value >= 0, "must be 0 or more"))
+    keep: str = field(default=MISSING, metadata=one_of("all", "weights", "nothing"))
+
+
+@dataclass
+class Config:
+    """One training, as ``conf/train.yaml`` composes it; ``dict`` groups are checked against what they build."""
+
+    model: dict[str, Any] = MISSING
+    dataset: DatasetConfig = MISSING
+    criterion: dict[str, Any] = MISSING
+    growth: dict[str, Any] = MISSING
+    density: DensityConfig = MISSING
+    update_period: UpdatePeriodConfig = MISSING
+    prune_fraction: dict[str, Any] = MISSING
+    distribution: DistributionConfig = MISSING
+    recipe: RecipeConfig = MISSING
+    tracker: TrackerConfig = MISSING
+    sparsity: SparsityConfig = field(default_factory=SparsityConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    seed: int = field(default=MISSING, metadata=limited(lambda value: value >= 0, "must be 0 or more"))
+    device: str = field(
+        default=MISSING,
+        metadata=limited(
+            re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?").fullmatch, "choose auto, cpu, mps, cuda or cuda:N"
+        ),
+    )
+    precision: str = field(default=MISSING, metadata=one_of("fp32", "tf32", "bf16", "fp16"))
+    deterministic: Boolean = field(default=MISSING, metadata=BOOLEAN)
+    cuda_graph: Boolean = field(default=MISSING, metadata=BOOLEAN)
+    data_dir: str = MISSING
+    output_dir: str = MISSING
+    rerun: Boolean = field(default=False, metadata=BOOLEAN)
+
+    @property
+    def method(self) -> str:
+        """``dense``, ``static`` or ``dst``, see :func:`dst.config.identity.method_of`."""
+        return method_of({"density": vars(self.density), "update_period": vars(self.update_period)})
+
+
+ConfigStore.instance().store(name="schema", node=Config)

@@ -1,0 +1,69 @@
+"""What ``summary.json`` says of a run: its choices, its size, what it cost, where and by which code it was trained."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from dst import __version__
+from dst.config import Config
+from dst.sparsity import dense_weights, sparsifiable_weights
+from dst.training.device import device_name
+from dst.training.flops import count_forward, density_history, training_flops
+from dst.training.loop import Training
+
+
+def facts(config: Config, training: Training, updates: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Returns what a summary says besides accuracies, times and the run's id.
+
+    Args:
+        config: of the run.
+        training: at its end.
+        updates: the lines of ``topology.jsonl``.
+    """
+    is_dynamic = config.method == "dst"
+    sparsifiable = sum(weight.numel() for weight in sparsifiable_weights(training.model).values())
+    density = training.sparsity.density
+    return {
+        "model": config.model["name"],
+        "dataset": config.dataset.name,
+        "criterion": config.criterion["name"] if is_dynamic else None,
+        "growth": config.growth["name"] if is_dynamic else None,
+        "density": 1.0 if config.density.value is None else config.density.value,
+        "update_period": config.update_period.steps if is_dynamic else None,
+        "seed": config.seed,
+        "epochs": training.epoch,
+        "parameters_total": sum(parameter.numel() for parameter in training.model.parameters()),
+        "parameters_sparsifiable": sparsifiable,
+        "parameters_active": round(density * sparsifiable),
+        "dense_parameters": sum(weight.numel() for weight in dense_weights(training.model).values()),
+        "density_actual": density,
+        **_flops(training, updates),
+        "itop_ratio": training.sparsity.itop_ratio(),
+        "device": device_name(training.device),
+        "versions": {
+            "dst": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "cuda": torch.version.cuda if training.device.type == "cuda" else None,
+        },
+        "method": config.method,
+        "best_epoch": training.best.epoch,
+        "data_fingerprint": training.data.fingerprint,
+    }
+
+
+def _flops(training: Training, updates: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Returns the operations of inference, for one sample at the final masks, and of the training."""
+    data, sparsity = training.data, training.sparsity
+    forward = count_forward(training.model, data.shape)
+    history = density_history(sparsity, updates)
+    return {
+        "flops_inference": forward.at(history[-1][1]),
+        "flops_training": training_flops(
+            forward, data.train.seen, training.step, history, dense_gradients=sparsity.dense_gradients
+        ),
+    }

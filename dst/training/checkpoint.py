@@ -1,0 +1,64 @@
+"""The state of a training: what a checkpoint holds, so that it goes on as if it had never stopped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from dst.training.device import make_scaler
+from dst.training.evaluation import Best
+from dst.training.loop import Training
+from dst.training.optimizer import load_optimizer_state
+
+
+def training_state(training: Training, *, only_weights: bool = False) -> dict[str, Any]:
+    """Returns the state of the training; tensors are shared, not copied.
+
+    Args:
+        training: at any step.
+        only_weights: leaves the optimizer's state out, which is enough to evaluate but not to go on.
+    """
+    device = training.device
+    return {
+        "epoch": training.epoch,
+        "step": training.step,
+        "model": training.model.state_dict(),
+        "optimizer": None if only_weights else training.optimizer.state_dict()["state"],
+        "scaler": training.scaler.state_dict(),
+        "sparsity": training.sparsity.state_dict(),
+        "tally": training.metrics.state_dict(),
+        "best": training.best.state_dict(),
+        "last": training.last,
+        "rng": torch.get_rng_state(),
+        "rng_device": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+    }
+
+
+def load_training_state(training: Training, state: dict[str, Any]) -> None:
+    """Continues from :func:`training_state`.
+
+    Args:
+        training: of the same config, at any step.
+        state: tensors on any device.
+
+    Raises:
+        Exception: of any kind for a state that is none, or of another config; ``training`` is then of no further use.
+    """
+    training.epoch, training.step = state["epoch"], state["step"]
+    training.model.load_state_dict(state["model"])
+    if state["optimizer"] is not None:
+        load_optimizer_state(training.optimizer, state["optimizer"])
+    training.scaler = make_scaler(training.precision, training.device, state["scaler"])
+    if training.recorded:
+        training.recorded.forget()
+    training.sparsity.load_state_dict(state["sparsity"])
+    training.metrics.load_state_dict(state["tally"])
+    training.best, training.last = Best(**state["best"]), state["last"]
+    if not 0 <= training.step_in_epoch <= len(training.data.train):
+        raise ValueError(f"step {training.step} is not in epoch {training.epoch + 1}")
+    if not isinstance(training.last, dict):
+        raise ValueError("no results of the last epoch")
+    torch.set_rng_state(state["rng"])
+    if state["rng_device"] is not None and training.device.type == "cuda":
+        torch.cuda.set_rng_state(state["rng_device"], training.device)

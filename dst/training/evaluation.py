@@ -1,0 +1,81 @@
+"""Evaluation, the best validation epoch, and the epoch that ends with both."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from dst.training.device import autocast
+from dst.training.metrics import RunningMetrics, loss_of
+
+if TYPE_CHECKING:
+    from dst.training.loop import Training
+
+
+@dataclass
+class Best:
+    """The epoch with the highest validation accuracy, the earliest of equal ones.
+
+    Attributes:
+        epoch: counted from 1; 0 before any.
+        val_acc: its validation accuracy, a fraction of 1.
+        model: its weights and buffers by name.
+    """
+
+    epoch: int = 0
+    val_acc: float = -1.0
+    model: dict[str, Tensor] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the fields by name; the weights are not copied."""
+        return vars(self)
+
+
+@torch.no_grad()
+def evaluate(training: Training, batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, float]:
+    """Returns the model's mean loss and its accuracy on ``batches`` of ``(x, y)``, in evaluation mode."""
+    metrics = RunningMetrics(training.device)
+    training.model.eval()
+    with autocast(training.precision, training.device):
+        for x, y in batches:
+            logits = training.model(x)
+            metrics.add(loss_of(logits, y), logits, y)
+    return metrics.means()
+
+
+def run_epoch(training: Training, after_step: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    """Trains one epoch, validates, and keeps the weights if they are the best so far.
+
+    Args:
+        training: continues where it is, which may be in the middle of an epoch.
+        after_step: called after every optimizer step; what it raises ends the epoch there.
+
+    Returns:
+        The epoch's line of ``metrics.jsonl``.
+    """
+    began = time.perf_counter()
+    lr = training.lr
+    train_loss, train_acc = training.train_epoch(after_step)
+    val_loss, val_acc = evaluate(training, training.data.val)
+    if val_acc > training.best.val_acc:
+        training.best = Best(training.epoch, val_acc, copy.deepcopy(training.model.state_dict()))
+    training.last = {
+        "epoch": training.epoch,
+        "step": training.step,
+        "lr": lr,
+        "train_loss": train_loss,
+        "train_acc": train_acc,
+        "val_loss": val_loss,
+        "val_acc": val_acc,
+        "prune_fraction": training.sparsity.prune_fraction,
+        "density": training.sparsity.density,
+        "itop_ratio": training.sparsity.itop_ratio(),
+        "epoch_s": time.perf_counter() - began,
+    }
+    return training.last

@@ -1,0 +1,61 @@
+"""Loss and accuracy, summed on the device."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def loss_of(logits: Tensor, y: Tensor) -> Tensor:
+    """Mean cross-entropy; the binary one for a single logit."""
+    if logits.shape[1] == 1:
+        return F.binary_cross_entropy_with_logits(logits[:, 0], y.to(logits.dtype))
+    return F.cross_entropy(logits, y)
+
+
+@dataclass
+class RunningMetrics:
+    """Loss and correct predictions summed on the device; only reading them makes the host wait for it."""
+
+    device: torch.device
+    samples: Tensor = field(init=False)
+    loss: Tensor = field(init=False)
+    correct: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.loss = torch.zeros((), device=self.device)
+        self.samples, self.correct = (torch.zeros((), dtype=torch.int64, device=self.device) for _ in range(2))
+
+    def add(self, loss: Tensor, logits: Tensor, y: Tensor) -> None:
+        """Adds a batch: its mean loss, its logits ``(batch, outputs)`` and labels ``(batch,)``."""
+        self.samples.add_(len(y))
+        self.loss.add_(loss.detach(), alpha=len(y))
+        predicted = (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(dim=1)
+        self.correct.add_((predicted == y).sum())
+
+    def means(self) -> tuple[float, float]:
+        """Returns the mean loss and the accuracy, NaN for no samples."""
+        samples = int(self.samples.item())
+        if not samples:
+            return math.nan, math.nan
+        return self.loss.item() / samples, self.correct.item() / samples
+
+    def pop_means(self) -> tuple[float, float]:
+        """Returns :meth:`means` and begins anew, in the same memory."""
+        means = self.means()
+        for total in self.state_dict().values():
+            total.zero_()
+        return means
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The sums so far."""
+        return {"samples": self.samples, "loss": self.loss, "correct": self.correct}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Continues from :meth:`state_dict`."""
+        for name, total in self.state_dict().items():
+            total.copy_(state[name])

@@ -1,0 +1,65 @@
+"""The recipe: optimizer and learning-rate schedule."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from dst.config import RecipeConfig
+
+
+class _Eager(Optimizer):
+    """An optimizer's methods without the wrappers for torch.compile, which we do not use and whose import takes longer
+    than the rest of a run's start.
+    """
+
+    add_param_group = inspect.unwrap(Optimizer.add_param_group)
+    zero_grad = inspect.unwrap(Optimizer.zero_grad)
+    state_dict = inspect.unwrap(Optimizer.state_dict)
+    load_state_dict = inspect.unwrap(Optimizer.load_state_dict)
+
+
+class _SGD(_Eager, torch.optim.SGD):
+    step = torch.no_grad()(inspect.unwrap(torch.optim.SGD.step))
+
+
+class _Adam(_Eager, torch.optim.Adam):
+    step = torch.no_grad()(inspect.unwrap(torch.optim.Adam.step))
+
+
+class _AdamW(_Eager, torch.optim.AdamW):
+    step = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
+
+
+def make_optimizer(model: nn.Module, recipe: RecipeConfig, device: torch.device) -> Optimizer:
+    """Returns the recipe's optimizer, fused into one pass over the weights where torch can.
+
+    Its learning rate then is a tensor, so that a recorded step follows its changes.
+    """
+    fused = device.type in ("cpu", "cuda")
+    lr = torch.tensor(recipe.lr, device=device) if fused else recipe.lr
+    common: dict[str, Any] = {"lr": lr, "weight_decay": recipe.weight_decay, "fused": fused}
+    if recipe.optimizer == "sgd":
+        nesterov = recipe.nesterov and recipe.momentum > 0
+        sgd = _SGD(model.parameters(), momentum=recipe.momentum, nesterov=nesterov, **common)
+        if recipe.momentum > 0:  # torch would take memory as it finds it, and fill none in a step that overflows
+            for weight in model.parameters():
+                sgd.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
+        return sgd
+    if device.type == "cuda":
+        common["capturable"] = True  # may be recorded as a CUDA graph
+    kind = {"adam": _Adam, "adamw": _AdamW}[recipe.optimizer]
+    return kind(model.parameters(), **common)
+
+
+def load_optimizer_state(optimizer: Optimizer, state: dict[int, dict[str, Any]]) -> None:
+    """Continues from a state, that of ``optimizer.state_dict()``, in the memory format that the weights have here."""
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+    for weight, values in optimizer.state.items():
+        for key, value in values.items():
+            if isinstance(value, Tensor) and value.shape == weight.shape:
+                values[key] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
