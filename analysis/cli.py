@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.source import Source
 from dst.errors import UserError, unknown
+from dst.terminal.exits import command
 
 if TYPE_CHECKING:
     from analysis.collect import Collection
@@ -41,32 +43,28 @@ _LIBRARIES = ("pyarrow", "scipy", "scikit_posthocs", "matplotlib", "plotly", *_I
 
 def main() -> None:
     """Runs the command line; a mistake is one line on stderr and exit status 2."""
-    command, *rest = sys.argv[1:] or ["help"]
-    if command == "help" or {"-h", "--help"} & {command, *rest}:
-        print(HELP, end="")
-        return
+    name, *rest = sys.argv[1:] or ["help"]
+    with command(), _missing_library_named():
+        if name == "help" or {"-h", "--help"} & {name, *rest}:
+            print(HELP, end="")
+        elif name not in COMMANDS:
+            raise UserError(f"{name}: {unknown(name, COMMANDS)}")
+        else:
+            run, keys = COMMANDS[name]
+            run(*_arguments(rest, keys))
+
+
+@contextlib.contextmanager
+def _missing_library_named() -> Iterator[None]:
+    """Says what to install where a library of the optional ones is missing."""
     try:
-        if command not in COMMANDS:
-            raise UserError(f"{command}: {unknown(command, COMMANDS)}")
-        run, keys = COMMANDS[command]
-        run(*_arguments(rest, keys))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        yield
     except ModuleNotFoundError as error:
         library = (error.name or "").partition(".")[0]
         if library not in _LIBRARIES:
             raise
         extra = _INSTALL.get(library, "analysis")
-        print(f"error: {library} is not installed; pip install 'fantastic-weights[{extra}]'", file=sys.stderr)
-        sys.exit(2)
-    except BrokenPipeError:  # a reader such as head has seen enough
-        sys.stderr.close()
-    except OSError as error:
-        print(f"error: {error.filename or 'input or output'}: {error.strerror or error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit("stopped")
+        raise UserError(f"{library} is not installed; pip install 'fantastic-weights[{extra}]'") from error
 
 
 def _arguments(argv: Sequence[str], keys: Sequence[str]) -> tuple[Source, dict[str, str]]:

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from pyarrow import json as arrow_json
 
 from dst.files.records import Damaged, parse_object, read_bytes
+from dst.run.layout import METRICS
 
 _INTEGERS = ("epoch", "step")
 _CURVES = ("train_loss", "train_acc", "val_loss", "val_acc")
@@ -39,7 +40,7 @@ def read_epochs(directories: Mapping[str, Path]) -> tuple[pa.Table, dict[str, st
     ids = list(directories)
     for start in range(0, len(ids), _CHUNK):
         part = ids[start : start + _CHUNK]
-        contents = [_read(directories[run_id] / "metrics.jsonl", problems) for run_id in part]
+        contents = [_read(directories[run_id] / METRICS, problems) for run_id in part]
         table, unreadable = _read_chunk(part, contents)
         tables.append(table)
         problems |= unreadable

@@ -11,9 +11,10 @@ from typing import Any
 from analysis.choices import flatten, parse_config
 from analysis.code import code_columns
 from dst.files.records import MAX_BYTES, read_bytes
+from dst.run.layout import CONFIG, FAILURE, METRICS, SUMMARY
 from dst.run.outcome import read_failure, read_summary
 
-READ = ("summary.json", "config.yaml", "metrics.jsonl", "failure.json")
+READ = (SUMMARY, CONFIG, METRICS, FAILURE)
 """The files a row depends on."""
 
 
@@ -55,10 +56,10 @@ def read_run(directory: Path, planned: Mapping[str, Any] | None = None) -> dict[
     if faults:
         return row | {"status": "broken", "reason": "; ".join(dict.fromkeys(faults))}
     if config is None:
-        missing = [name for name in ("config.yaml", "summary.json") if not (directory / name).exists()]
+        missing = [name for name in (CONFIG, SUMMARY) if not (directory / name).exists()]
         reason = f"no {' and no '.join(missing)}: no run directory" if missing else "no config.yaml"
         return row | {"status": "broken", "reason": reason}
-    if outcome.get("epochs") and not os.path.lexists(directory / "metrics.jsonl"):
+    if outcome.get("epochs") and not os.path.lexists(directory / METRICS):
         row["reason"] = "metrics.jsonl is missing: no learning curve"
     return row | (outcome or {"status": "running" if _at_work(directory) else "unfinished"})
 
@@ -88,7 +89,7 @@ def _without_own(columns: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read_config(directory: Path) -> dict[str, Any] | None:
-    content = read_bytes(directory / "config.yaml", MAX_BYTES)
+    content = read_bytes(directory / CONFIG, MAX_BYTES)
     try:
         return None if content is None else parse_config(content.decode())
     except ValueError as error:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dst.errors import UserError
+from dst.run.layout import runs_dir
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Source:
     @property
     def runs_dir(self) -> Path:
         """Where the run directories are."""
-        return self.dir or self.output_dir / "runs"
+        return self.dir or runs_dir(self.output_dir)
 
     @property
     def names_runs(self) -> bool:

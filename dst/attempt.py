@@ -15,6 +15,7 @@ from dst.config import Config
 from dst.errors import UserError
 from dst.run.code import code_of
 from dst.run.directory import RunDirectory
+from dst.run.layout import METRICS, TOPOLOGY
 from dst.run.tracking import make_tracker, report_logs
 from dst.sparsity import DynamicSparsity
 from dst.summary import facts
@@ -135,13 +136,13 @@ class Attempt:
 
     def _log(self, metrics: dict[str, Any]) -> None:
         self._log_topology()
-        self.directory.append("metrics.jsonl", metrics)
+        self.directory.append(METRICS, metrics)
         self.tracker.log_epoch(metrics)
 
     def _log_topology(self) -> None:
         updates = self.training.sparsity.pop_updates()
         if updates:
-            self.directory.append("topology.jsonl", *updates)
+            self.directory.append(TOPOLOGY, *updates)
         for update in updates:
             self.tracker.log_topology(update)
 
@@ -181,8 +182,8 @@ class Attempt:
         return {
             "run_id": self.directory.run_id,
             "status": "diverged" if self.diverged else "finished",
-            **facts(self.config, self.training, self.directory.read("topology.jsonl")),
-            "topology_updates": self.directory.count("topology.jsonl"),
+            **facts(self.config, self.training, self.directory.read(TOPOLOGY)),
+            "topology_updates": self.directory.count(TOPOLOGY),
             "duration_s": duration,
             "steps_per_s": self.training.step / duration,
             "code": self.code,

@@ -20,12 +20,12 @@ from dst.attempt import Attempt, Stopped
 from dst.config import Config, checked
 from dst.config.tree import CONF_DIR
 from dst.errors import place_faults_told
-from dst.files.lock import Claimed, claimed
+from dst.files.lock import Locked, locked
 from dst.run.archive import archive
 from dst.run.code import changed_components
 from dst.run.directory import RunDirectory
 from dst.terminal.arguments import arguments, help_text
-from dst.terminal.exits import closed_output_is_quiet, told_in_one_line
+from dst.terminal.exits import command
 from dst.terminal.output import announce, report
 from dst.terminal.signals import StopSignals
 from dst.training.build import training_factory
@@ -46,7 +46,7 @@ def run(cfg: DictConfig | Config, *, should_stop: Callable[[], bool] = lambda: F
     Raises:
         UserError: for a mistake in the config; a :class:`~dst.errors.PlaceError` where a device, the data or space on
             the disk is missing, or a file system fails.
-        Claimed: if another process is at work on this run.
+        Locked: if another process is at work on this run.
         Stopped: see ``should_stop``.
     """
     asked = checked(cfg)
@@ -63,16 +63,16 @@ def run(cfg: DictConfig | Config, *, should_stop: Callable[[], bool] = lambda: F
         if finished:
             log.info("the run as it was is kept in %s", archive(directory.path))
         directory.create()  # after all that may be refused, so that a mistake leaves nothing behind
-        with claimed(directory.path) as claim:
+        with locked(directory.path) as lock:
             if summary := directory.summary():  # another process finished it between the two looks
                 return summary
-            directory.guard = claim.confirm
+            directory.guard = lock.confirm
             directory.remove_litter()
             directory.write_config()
 
             def stop() -> bool:
-                claim.check()
-                return claim.should_give_up() or should_stop()
+                lock.check()
+                return lock.should_give_up() or should_stop()
 
             return Attempt(config, directory, training, make_training, stop).finish()
 
@@ -81,7 +81,7 @@ def _tidy(config: Config, directory: RunDirectory) -> None:
     """Removes what a process left that was killed after the run was finished."""
     if directory.is_tidy(keep := config.checkpoint.keep):
         return
-    with contextlib.suppress(Claimed, OSError), claimed(directory.path):
+    with contextlib.suppress(Locked, OSError), locked(directory.path):
         directory.remove_litter()
         directory.drop_checkpoints(previous_only=keep != "nothing")
 
@@ -111,14 +111,13 @@ def _task(cfg: DictConfig) -> float | None:
 @contextlib.contextmanager
 def _ended_in_one_line() -> Iterator[None]:
     """Ends the process with one line on stderr where a person made a mistake or wished it."""
-    with closed_output_is_quiet():
+    with command():
         try:
-            with told_in_one_line():
-                yield
+            yield
         except Stopped as stopped:
             sys.exit(f"stopped: {stopped}; give the same command again to continue")
-        except Claimed as claimed_by:
-            print(f"error: {claimed_by}; it will be finished there", file=sys.stderr)
+        except Locked as error:
+            print(f"error: {error}; it will be finished there", file=sys.stderr)
             sys.exit(3)
 
 

@@ -19,8 +19,9 @@ from dst.config.tree import CONF_DIR
 from dst.errors import UserError, unknown
 from dst.files.records import Damaged, read_bytes
 from dst.run.archive import archive
+from dst.run.layout import PRINTED, runs_dir
 from dst.run.plan import plan_path, planned
-from dst.terminal.exits import told_in_one_line
+from dst.terminal.exits import command
 from launch import slurm
 from launch.cluster import ClusterConfig, LaunchConfig
 from launch.length import warning
@@ -87,24 +88,21 @@ class Arguments:
 
 def main() -> None:
     """Runs the command line; a mistake is one line on stderr and exit status 2."""
-    command, *rest = sys.argv[1:] or ["--help"]
-    if command == "help" or {"-h", "--help"} & {command, *rest}:
-        print(HELP, end="")
-        return
-    try:
-        with told_in_one_line():
-            if command not in COMMANDS:
-                raise UserError(f"{command}: {unknown(command, COMMANDS)}")
-            sys.exit(COMMANDS[command](_arguments(command, rest)))
-    except KeyboardInterrupt:
-        sys.exit("stopped; give the same command again to go on")
+    name, *rest = sys.argv[1:] or ["--help"]
+    with command():
+        if name == "help" or {"-h", "--help"} & {name, *rest}:
+            print(HELP, end="")
+        elif name not in COMMANDS:
+            raise UserError(f"{name}: {unknown(name, COMMANDS)}")
+        else:
+            sys.exit(COMMANDS[name](_arguments(name, rest)))
 
 
 def _plan(arguments: Arguments) -> int:
     plan = _make_plan(arguments)
     print(plan_text(plan, states(plan), Timing.read(plan.output_dir)))
     print(warning(plan.runs), end="")
-    path = plan.directory / "plan.jsonl"
+    path = plan_path(plan.name, plan.output_dir)
     print(f"would be frozen in {path}" if arguments.launch.dry_run else f"frozen in {path}")
     return 0
 
@@ -126,7 +124,7 @@ def _submit(arguments: Arguments) -> int:
             left = to_do(plan, states_of(plan, active(plan)), retry_failed=retry_failed)
             worker = worker_here(plan, clusters[0], left)
             where = f" on each of {worker.gpus} GPUs" if worker.gpus else ""
-            print(f"would train {len(left)} of {len(plan.runs)} runs here, {worker.lanes} at a time{where}")
+            print(f"would train {len(left)} of {len(plan.runs)} runs here, {worker.runs_per_gpu} at a time{where}")
             return 0
         train_here(plan, clusters[0], retry_failed=retry_failed)
         state = states(plan)
@@ -172,13 +170,13 @@ def _status(arguments: Arguments) -> int:
 def _logs(arguments: Arguments) -> int:
     if len(arguments.words) != 1:
         raise UserError("which run? give one run id, as status prints it: python -m launch logs RUN_ID")
-    word, folder = arguments.words[0], arguments.output_dir / "runs"
+    word, folder = arguments.words[0], runs_dir(arguments.output_dir)
     names = sorted(path.name for path in folder.glob("*") if path.name.startswith(word))
     matches = [word] if word in names else names
     if len(matches) != 1:
         found = "no run" if not matches else f"{len(matches)} runs"
         raise UserError(f"{word}: {found} of that id in {folder}")
-    path = folder / matches[0] / "log.txt"
+    path = folder / matches[0] / PRINTED
     try:
         content = read_bytes(path)
     except Damaged as error:

@@ -20,7 +20,7 @@ class Job:
     """A job to be: the ids of its runs and how many of them train side by side on a GPU."""
 
     run_ids: tuple[str, ...]
-    lanes: int
+    runs_per_gpu: int
 
 
 def pack(runs: Sequence[PlannedRun], cluster: ClusterConfig, timing: Timing, room: int) -> list[Job]:
@@ -36,13 +36,13 @@ def pack(runs: Sequence[PlannedRun], cluster: ClusterConfig, timing: Timing, roo
     while sum(math.ceil(len(group) / sizes[setup]) for setup, group in groups.items()) > max(room, len(groups)):
         sizes = {setup: math.ceil(1.2 * size) for setup, size in sizes.items()}
     return [
-        Job(tuple(run.run_id for run in group[start : start + sizes[setup]]), _lanes(setup, cluster, timing))
+        Job(tuple(run.run_id for run in group[start : start + sizes[setup]]), _runs_per_gpu(setup, cluster, timing))
         for setup, group in groups.items()
         for start in range(0, len(group), sizes[setup])
     ][: max(room, 0)]
 
 
-def _lanes(setup: str, cluster: ClusterConfig, timing: Timing) -> int:
+def _runs_per_gpu(setup: str, cluster: ClusterConfig, timing: Timing) -> int:
     return cluster.runs_per_gpu or timing.runs_per_gpu(setup)
 
 
@@ -51,4 +51,4 @@ def _runs_per_job(group: Sequence[PlannedRun], cluster: ClusterConfig, timing: T
         return cluster.runs_per_job
     longest = max(timing.seconds_or_guess(run) for run in group)
     in_a_row = max(1, int(_FILL * 3600 * cluster.hours / longest))
-    return in_a_row * _lanes(group[0].setup, cluster, timing) * (cluster.gpus or 1)
+    return in_a_row * _runs_per_gpu(group[0].setup, cluster, timing) * (cluster.gpus or 1)

@@ -12,7 +12,8 @@ from typing import Any
 
 from dst.errors import UserError
 from dst.run.code import code_version
-from dst.run.plan import Frozen, PlannedRun, read_plan, sweep_dir, write_plan
+from dst.run.layout import run_dir, sweep_dir
+from dst.run.plan import Frozen, PlannedRun, read_plan, write_plan
 from launch.sweep import Point
 
 
@@ -72,7 +73,7 @@ class Plan:
     @property
     def directory(self) -> Path:
         """``<output_dir>/sweeps/<name>``."""
-        return sweep_dir(self.name, self.output_dir)
+        return sweep_dir(self.output_dir, self.name)
 
     @cached_property
     def by_id(self) -> dict[str, PlannedRun]:
@@ -87,7 +88,7 @@ class Plan:
 
     def run_dir(self, run_id: str) -> Path:
         """The directory of one of the runs."""
-        return self.output_dir / "runs" / run_id
+        return run_dir(self.output_dir, run_id)
 
 
 def _check_models(points: Sequence[Point], configs: Sequence[dict[str, Any]]) -> None:

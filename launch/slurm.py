@@ -106,7 +106,7 @@ class Slurm:
 
         cluster, cwd = self.cluster, Path.cwd()
         code = take_snapshot(self.directory / "code", self.modules, copy=copy_code)
-        lanes = worker.lanes * (cluster.gpus or 1)
+        lanes = worker.runs_per_gpu * (cluster.gpus or 1)
         executor = AnywhereExecutor(self.directory / "logs", max_num_timeout=1_000_000, python=cluster.python)
         path = ":".join(shlex.quote(str(folder)) for folder in (code, cwd))
         flags = ("partition", "account", "qos", "constraint")

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dst.files.atomic import atomic_file
 from dst.files.lock import Owner, file_system_time, holder
-from dst.files.records import Damaged, keep_aside, read_lines
+from dst.files.records import Damaged, read_lines
 from dst.run.code import changed_components
-from dst.run.outcome import FAILURE, read_failure, read_summary
+from dst.run.layout import CHECKPOINT, PROBLEMS, SUMMARY, runs_dir
+from dst.run.outcome import FAILURE_FIELDS, read_failure, read_summary
 from launch.plan import Plan
 
 STATES = ("finished", "diverged", "running", "queued", "failed", "interrupted", "lost", "waiting")
@@ -76,7 +76,7 @@ def is_finished(run_dir: Path) -> bool:
 
 def summaries(output_dir: Path) -> Iterator[dict[str, Any]]:
     """Yields the summaries of all finished runs in ``output_dir``; tells of damaged ones."""
-    for path in sorted((output_dir / "runs").glob("*/summary.json")):
+    for path in sorted(runs_dir(output_dir).glob(f"*/{SUMMARY}")):
         summary, damage = _summary(path.parent)
         if summary is not None:
             yield summary
@@ -84,18 +84,10 @@ def summaries(output_dir: Path) -> Iterator[dict[str, Any]]:
             log.warning("%s: passed over: %s", path.parent, damage)
 
 
-def write_failure(run_dir: Path, error: str, where: str) -> None:
-    """Records that the run failed: ``error`` in one line, and where and when."""
-    run_dir.mkdir(parents=True, exist_ok=True)
-    record = {"error": error, "where": where, "time": time.time()}
-    with atomic_file(run_dir / "failure.json") as file:
-        file.write(json.dumps(record).encode())
-
-
 def write_problem(sweep_dir: Path, error: str) -> None:
     """Records that a job could not train at all on its machine, for the status to tell."""
     job = str(Owner.here()).partition(", ")[2]
-    with open(sweep_dir / "problems.jsonl", "a") as file:
+    with open(sweep_dir / PROBLEMS, "a") as file:
         file.write(
             json.dumps({"error": error, "where": f"{job} {os.uname().nodename}".strip(), "time": time.time()}) + "\n"
         )
@@ -103,20 +95,7 @@ def write_problem(sweep_dir: Path, error: str) -> None:
 
 def problems(sweep_dir: Path) -> list[dict[str, Any]]:
     """Returns what :func:`write_problem` recorded, oldest first."""
-    return read_lines(sweep_dir / "problems.jsonl", FAILURE)
-
-
-def forgive(run_dir: Path) -> None:
-    """Forgets that the run failed, so that it is tried again; what is no failure of ours is kept aside."""
-    if not run_dir.is_dir():
-        if os.path.lexists(run_dir):
-            keep_aside(run_dir)
-        return
-    try:
-        read_failure(run_dir)
-    except Damaged:
-        keep_aside(run_dir / "failure.json")
-    (run_dir / "failure.json").unlink(missing_ok=True)
+    return read_lines(sweep_dir / PROBLEMS, FAILURE_FIELDS)
 
 
 def _state(run_dir: Path, queued: bool, clock: _Clock) -> RunState:
@@ -124,7 +103,7 @@ def _state(run_dir: Path, queued: bool, clock: _Clock) -> RunState:
     if summary is not None:
         since = 0.0
         with contextlib.suppress(OSError):
-            since = (run_dir / "summary.json").stat().st_mtime
+            since = (run_dir / SUMMARY).stat().st_mtime
         return RunState(summary["status"], summary, since)
     failure = _failure(run_dir)
     if failure is not None:
@@ -136,7 +115,7 @@ def _state(run_dir: Path, queued: bool, clock: _Clock) -> RunState:
         return RunState("queued", damage=damage)
     if owner is not None:
         return RunState("lost", damage=damage)
-    return RunState("interrupted" if os.path.exists(run_dir / "checkpoint.pt") else "waiting", damage=damage)
+    return RunState("interrupted" if os.path.exists(run_dir / CHECKPOINT) else "waiting", damage=damage)
 
 
 def _summary(run_dir: Path) -> tuple[dict[str, Any] | None, str]:

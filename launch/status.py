@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from dst.files.records import INTEGER, NUMBER, Damaged, parse_object
+from dst.run.layout import METRICS
 from dst.run.plan import PlannedRun
 from launch.plan import Plan
 from launch.state import STATES, RunState, outdated, problems
@@ -98,7 +99,7 @@ def _row(plan: Plan, run: PlannedRun, state: RunState) -> dict[str, Any]:
         done, trained, seconds = epochs, state.detail.get("epochs"), state.detail.get("duration_s")
         epoch_s = seconds / trained if trained and seconds else None
     elif state.state in _BEGUN:
-        last = _last_line(plan.run_dir(run.run_id) / "metrics.jsonl")
+        last = _last_line(plan.run_dir(run.run_id) / METRICS)
         done, epoch_s = min(max(0, last.get("epoch", 0)), epochs), last.get("epoch_s")
     row = {"run_id": run.run_id, "setup": run.setup, "state": state.state, "since": state.since}
     return row | {"epochs": epochs, "done": done, "epoch_s": float("nan") if epoch_s is None else epoch_s}

@@ -13,14 +13,16 @@ from typing import NoReturn
 from tqdm import tqdm
 
 from dst.errors import UserError
-from dst.files.lock import Claimed, claimed
+from dst.files.lock import Locked, locked
 from dst.files.records import LIST, TEXT, scan_lines
+from dst.run.layout import JOBS
+from dst.run.outcome import clear_failure
 from dst.run.plan import PlannedRun
 from launch.cluster import ClusterConfig
 from launch.packing import Job, pack
 from launch.plan import Plan
 from launch.slurm import DEFAULT_ARRAY, Slurm, live_jobs, max_array_size
-from launch.state import RunState, forgive, states
+from launch.state import RunState, states
 from launch.timing import Timing
 from launch.worker import Worker, available_cpus
 
@@ -65,7 +67,7 @@ def submit_to_slurm(plan: Plan, clusters: Sequence[ClusterConfig], *, retry_fail
     """
     submitters = [Slurm(cluster, plan.directory, plan.name, plan.modules) for cluster in clusters]
     try:
-        with claimed(plan.directory):
+        with locked(plan.directory):
             queue = live_jobs()
             jobs, faults = _records(plan)
             if unknown := _unknown_jobs(plan, jobs, faults):
@@ -81,7 +83,7 @@ def submit_to_slurm(plan: Plan, clusters: Sequence[ClusterConfig], *, retry_fail
                     _record(plan, records)  # an array at a time: the next one may be refused
                     new += records
             return new
-    except Claimed as error:
+    except Locked as error:
         raise UserError(f"sweep={plan.name}: is being submitted at this moment ({error}); see: status") from error
 
 
@@ -98,7 +100,7 @@ def preview(plan: Plan, clusters: Sequence[ClusterConfig], *, retry_failed: bool
         runs, arrays = sum(len(job.run_ids) for job in jobs), math.ceil(len(jobs) / array)
         yield (
             f"# cluster {submitter.cluster.name}: {runs} runs in {len(jobs)} jobs (arrays: {arrays}), "
-            f"{jobs[0].lanes} at a time on each GPU"
+            f"{jobs[0].runs_per_gpu} at a time on each GPU"
         )
         yield submitter.script(_worker(plan, jobs[0], submitter.cluster), min(len(jobs), array))
     state = states_of(plan, (job for job in submitted(plan) if job.job_id in queue))
@@ -132,7 +134,7 @@ def train_here(plan: Plan, cluster: ClusterConfig, *, retry_failed: bool) -> dic
 def worker_here(plan: Plan, cluster: ClusterConfig, runs: Sequence[PlannedRun]) -> Worker:
     """Returns the worker that trains ``runs`` on this machine, spread over its GPUs."""
     gpus = _gpus_here(runs, cluster)
-    lanes = cluster.runs_per_gpu or _lanes_here(runs, plan, gpus)
+    lanes = cluster.runs_per_gpu or _processes_here(runs, plan, gpus)
     most = max(1, math.ceil(len(runs) / max(1, gpus)))
     return Worker(plan.name, str(plan.output_dir), [run.run_id for run in runs], min(lanes, most), gpus)
 
@@ -151,7 +153,7 @@ def to_do(plan: Plan, state: Mapping[str, RunState], *, retry_failed: bool) -> l
 def _clear_failures(plan: Plan, runs: Iterable[PlannedRun], state: Mapping[str, RunState]) -> None:
     for run in runs:
         if state[run.run_id].state == "failed":
-            forgive(plan.run_dir(run.run_id))
+            clear_failure(plan.run_dir(run.run_id))
 
 
 def _progress(total: int, done: int) -> tqdm[NoReturn]:
@@ -178,8 +180,8 @@ def _distribute(
         share = runs[number :: len(submitters)]
         room = (submitter.cluster.max_jobs - room_used) // len(submitters)
         jobs = pack(share, submitter.cluster, timing, room)
-        for lanes in sorted({job.lanes for job in jobs}):
-            yield submitter, [job for job in jobs if job.lanes == lanes]
+        for lanes in sorted({job.runs_per_gpu for job in jobs}):
+            yield submitter, [job for job in jobs if job.runs_per_gpu == lanes]
 
 
 def _worker(plan: Plan, job: Job, cluster: ClusterConfig) -> Worker:
@@ -187,7 +189,7 @@ def _worker(plan: Plan, job: Job, cluster: ClusterConfig) -> Worker:
         plan.name,
         str(plan.output_dir),
         list(job.run_ids),
-        job.lanes,
+        job.runs_per_gpu,
         cluster.gpus or 0,
         3600 * cluster.hours - cluster.signal_s,
         max(5.0, cluster.signal_s - _MARGIN_S),
@@ -208,7 +210,7 @@ def _gpus_here(runs: Sequence[PlannedRun], cluster: ClusterConfig) -> int:
     return min(torch.cuda.device_count(), cluster.gpus or torch.cuda.device_count())
 
 
-def _lanes_here(runs: Sequence[PlannedRun], plan: Plan, gpus: int) -> int:
+def _processes_here(runs: Sequence[PlannedRun], plan: Plan, gpus: int) -> int:
     if not gpus:
         return available_cpus()
     timing = Timing.read(plan.output_dir)
@@ -217,7 +219,7 @@ def _lanes_here(runs: Sequence[PlannedRun], plan: Plan, gpus: int) -> int:
 
 def _records(plan: Plan) -> tuple[list[Submitted], list[str]]:
     """The jobs submitted, and what is wrong with the records of others."""
-    records, faults = scan_lines(plan.directory / "jobs.jsonl", _JOB)
+    records, faults = scan_lines(plan.directory / JOBS, _JOB)
     jobs = [Submitted(record["job_id"], record["cluster"], list(map(str, record["runs"]))) for record in records]
     return jobs, faults
 
@@ -233,5 +235,5 @@ def _unknown_jobs(plan: Plan, jobs: Sequence[Submitted], faults: Sequence[str]) 
 
 
 def _record(plan: Plan, jobs: Sequence[Submitted]) -> None:
-    with open(plan.directory / "jobs.jsonl", "a") as file:
+    with open(plan.directory / JOBS, "a") as file:
         file.writelines(json.dumps(vars(job)) + "\n" for job in jobs)

@@ -23,6 +23,7 @@ from dst.config import TrackerConfig
 from dst.errors import UserError
 from dst.files.atomic import atomic_file
 from dst.files.records import read_lines
+from dst.run.layout import UPLOADED, runs_dir
 from dst.run.outcome import read_summary
 from dst.run.tracking import WandbTracker, report_logs
 from launch.plan import Plan
@@ -64,7 +65,7 @@ def sync(plan: Plan, *, jobs: int, entity: str | None, project: str | None, dry_
                 pool.shutdown(cancel_futures=True)
                 raise UserError(f"no run could be uploaded to {server}: {failures[-1]}")
     kept = (
-        f" to offline folders, for: wandb sync {plan.output_dir}/runs/*/wandb/offline-run-*"
+        f" to offline folders, for: wandb sync {runs_dir(plan.output_dir)}/*/wandb/offline-run-*"
         if mode == "offline"
         else ""
     )
@@ -94,7 +95,7 @@ class Upload:
                 time.sleep(_FIRST_WAIT_S * 2 ** (attempt - 1) * random.uniform(0.75, 1.25))
             failure = self._attempt()
             if not failure:
-                with atomic_file(self.directory / "synced.json") as file:
+                with atomic_file(self.directory / UPLOADED) as file:
                     file.write(json.dumps(self._record()).encode())
             if not failure or _HOPELESS.search(failure):
                 return failure
@@ -102,7 +103,7 @@ class Upload:
 
     def is_done(self) -> bool:
         """Whether the run was uploaded there before."""
-        return read_lines(self.directory / "synced.json") == [self._record()]
+        return read_lines(self.directory / UPLOADED) == [self._record()]
 
     def _record(self) -> dict[str, Any]:
         config = self._tracker_config()

@@ -20,11 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from dst.errors import UserError, is_of_place, place_faults_told
-from dst.files.lock import Claimed, holder, last_sign
+from dst.files.lock import Locked, holder, last_heartbeat
+from dst.run.layout import PRINTED
+from dst.run.outcome import write_failure
 from dst.run.plan import PlannedRun
 from dst.terminal.signals import StopSignals
 from launch.plan import Plan
-from launch.state import is_settled, write_failure
+from launch.state import is_settled
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _LOOK_S = 2.0
@@ -32,7 +34,7 @@ _LOOK_S = 2.0
 
 
 @dataclass(frozen=True)
-class Lane:
+class TrainingProcess:
     """What a lane needs to know.
 
     Attributes:
@@ -109,11 +111,11 @@ class Lane:
         directory = plan.run_dir(run.run_id)
         directory.mkdir(parents=True, exist_ok=True)
         _tell(worker, "began", run.run_id, "")
-        with _output_to(directory / "log.txt"):
+        with _output_to(directory / PRINTED):
             print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {run.command}", flush=True)
             try:
                 summary: dict[str, Any] = train(OmegaConf.create(_config(plan, run)), should_stop=stop.received)
-            except (Stopped, Claimed) as reason:
+            except (Stopped, Locked) as reason:
                 print(f"stopped: {reason}" if isinstance(reason, Stopped) else reason, flush=True)
                 _tell(worker, "left", run.run_id, "")
             except Exception as error:
@@ -151,13 +153,13 @@ def _abandoned(plan: Plan, claimed: list[PlannedRun], stop: StopSignals) -> Iter
     A claim looks alive for a while after its owner's node died, and the job that takes the node's place may be here
     already. So each is watched until its owner gives a sign of life or has been silent for too long.
     """
-    signs = {run.run_id: last_sign(plan.run_dir(run.run_id)) for run in claimed}  # None: not readable just now
+    signs = {run.run_id: last_heartbeat(plan.run_dir(run.run_id)) for run in claimed}  # None: not readable just now
     while claimed and not stop.received():
         time.sleep(_LOOK_S)
         for run in list(claimed):
             directory = plan.run_dir(run.run_id)
             _, alive = holder(directory)
-            before, sign = signs[run.run_id], last_sign(directory)
+            before, sign = signs[run.run_id], last_heartbeat(directory)
             signs[run.run_id] = before or sign
             if not alive or (before and sign and sign != before):
                 claimed.remove(run)

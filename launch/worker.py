@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from dst.errors import UserError
+from dst.run.layout import run_dir, sweep_dir
+from dst.run.outcome import write_failure
 from launch.plan import Plan
-from launch.state import is_settled, write_failure, write_problem
-from launch.training_process import STOP_SIGNALS, Lane
+from launch.state import is_settled, write_problem
+from launch.training_process import STOP_SIGNALS, TrainingProcess
 
 _TRIES = 3
 """So often a run may take its process down (out of memory, a crash in a library) before it counts as failed."""
@@ -37,7 +39,7 @@ class Worker:
     Attributes:
         sweep, output_dir: which plan.
         chunk: ids of the runs to begin with.
-        lanes: trainings side by side on each GPU.
+        runs_per_gpu: trainings side by side on each GPU, or in all without one.
         gpus: GPUs of the job, 0 for none; the lanes are spread over them.
         seconds: time limit of the job, None where there is none.
         grace_s: how long lanes may take to write their checkpoints.
@@ -46,7 +48,7 @@ class Worker:
     sweep: str
     output_dir: str  # no Path: its pickles differ between versions of Python
     chunk: list[str]
-    lanes: int
+    runs_per_gpu: int
     gpus: int = 1
     seconds: float | None = None
     grace_s: float = 60.0
@@ -59,7 +61,7 @@ class Worker:
             return self.train(lambda event, run_id, text: print(*filter(None, (event, run_id, text)), flush=True))
         except UserError as error:
             with contextlib.suppress(OSError, UserError):  # the fault may be the folder's own
-                write_problem(Path(self.output_dir) / "sweeps" / self.sweep, str(error))
+                write_problem(sweep_dir(Path(self.output_dir), self.sweep), str(error))
             sys.exit(f"error: {error}")
 
     def train(self, listener: Listener) -> dict[str, int]:
@@ -72,7 +74,7 @@ class Worker:
         crashes: Counter[str] = Counter()
         unfit = ""
         try:
-            for index in range(min(self.lanes * max(1, self.gpus), self._left())):
+            for index in range(min(self.runs_per_gpu * max(1, self.gpus), self._left())):
                 self._start(index)
             for process, event, run_id, text in self._events():
                 if event == "began":
@@ -83,7 +85,7 @@ class Worker:
                 elif event == "unfit":
                     unfit = text
                 elif event == "died":
-                    self._bury(process, run_id, text, crashes)
+                    self._handle_crash(process, run_id, text, crashes)
                 listener(event, run_id, text)
         except KeyboardInterrupt:
             self.stop()
@@ -117,9 +119,9 @@ class Worker:
         return sum(not is_settled(plan.run_dir(run.run_id)) for run in plan.runs)
 
     def _start(self, index: int) -> None:
-        mine = self.chunk[index :: self.lanes * max(1, self.gpus)]
+        mine = self.chunk[index :: self.runs_per_gpu * max(1, self.gpus)]
         others = [run_id for run_id in self.chunk if run_id not in set(mine)]
-        lane = Lane(self.sweep, Path(self.output_dir), [*mine, *others], self._threads(), self._deadline())
+        lane = TrainingProcess(self.sweep, Path(self.output_dir), [*mine, *others], self._threads(), self._deadline())
         ours, theirs = multiprocessing.Pipe(duplex=False)
         context = multiprocessing.get_context("spawn")
         process = context.Process(target=lane, args=(theirs,), name=str(index), daemon=True)
@@ -130,10 +132,10 @@ class Worker:
 
     def _events(self) -> Iterator[tuple[BaseProcess, str, str, str]]:
         """Yields what the lanes send, and ``died`` for one that ended without a last word, until all have ended."""
-        open_lanes = self._running
+        open_processes = self._running
         parted: set[int] = set()
-        while open_lanes:
-            by_connection = {connection: process for process, connection in open_lanes}
+        while open_processes:
+            by_connection = {connection: process for process, connection in open_processes}
             for ready in wait(list(by_connection)):
                 assert isinstance(ready, Connection)
                 process = by_connection[ready]
@@ -148,23 +150,23 @@ class Worker:
                     if (process.pid or 0) not in parted:
                         yield process, "died", self._current.pop(process.pid or 0, ""), _cause(process.exitcode)
 
-    def _bury(self, process: BaseProcess, run_id: str, cause: str, crashes: Counter[str]) -> None:
+    def _handle_crash(self, process: BaseProcess, run_id: str, cause: str, crashes: Counter[str]) -> None:
         """After a lane died: its run is tried again from its checkpoint, or failed; another lane takes its place."""
         crashes[run_id] += 1
         if run_id and crashes[run_id] >= _TRIES:
-            directory = Path(self.output_dir) / "runs" / run_id
+            directory = run_dir(Path(self.output_dir), run_id)
             write_failure(directory, f"its process {cause} {_TRIES} times", os.uname().nodename)
         if run_id or crashes[""] < _TRIES:
             self._start(int(process.name))
 
     def _threads(self) -> int:
-        return max(1, available_cpus() // (self.lanes * max(1, self.gpus)))
+        return max(1, available_cpus() // (self.runs_per_gpu * max(1, self.gpus)))
 
     def _deadline(self) -> float | None:
         return None if self.seconds is None else time.time() + self.seconds
 
 
-_ARGUMENTS = ("sweep", "output_dir", "chunk", "lanes", "gpus", "seconds", "grace_s")
+_ARGUMENTS = ("sweep", "output_dir", "chunk", "runs_per_gpu", "gpus", "seconds", "grace_s")
 
 
 def available_cpus() -> int:

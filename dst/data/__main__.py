@@ -7,38 +7,30 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dst.config import DatasetConfig
+from dst.config import DatasetConfig, checked, compose
 from dst.data.imagenet import find_images
 from dst.data.prepare import prepare
 from dst.data.sources import STREAMED
 from dst.data.split import validation_count
 from dst.errors import UserError
+from dst.terminal.exits import command
 
 _USAGE = "usage: python -m dst.data prepare dataset=cifar10 [data_dir=…] [dataset.root=…] [any override of dst.train]"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit status: 0, or 2 for a mistake, which is one line on stderr."""
-    from dst.config import checked, compose  # imports this package
-    from dst.config.mistakes import explain, is_mistake
-
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line, ``arguments`` or else ``sys.argv``; a mistake is one line on stderr and exit status 2."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if {"-h", "--help"} & {*given}:
-        print(_USAGE)
-        return 0
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("dst").setLevel(logging.INFO)
-    try:
+    with command():
+        if {"-h", "--help"} & {*given}:
+            print(_USAGE)
+            return
+        logging.basicConfig(format="%(message)s")
+        logging.getLogger("dst").setLevel(logging.INFO)
         if given[:1] != ["prepare"]:
             raise UserError(_USAGE)
         config = checked(compose(given[1:]))
         print(_prepare(config.dataset, Path(config.data_dir)))
-    except Exception as error:
-        if not is_mistake(error):
-            raise
-        print(f"error: {explain(error)}", file=sys.stderr)
-        return 2
-    return 0
 
 
 def _prepare(cfg: DatasetConfig, data_dir: Path) -> str:
@@ -58,4 +50,4 @@ def _prepare(cfg: DatasetConfig, data_dir: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -11,7 +11,7 @@ from dst.data import store
 from dst.data.sources import DECODED, STREAMED
 from dst.data.store import Arrays, DamagedError, Meta
 from dst.errors import PlaceError, UserError
-from dst.files.flock import locked
+from dst.files.flock import file_lock
 
 log = logging.getLogger("dst")
 
@@ -35,7 +35,7 @@ def prepare(cfg: DatasetConfig, data_dir: Path) -> tuple[Arrays, Meta]:
             found = None
         if found is None:
             folder.mkdir(parents=True, exist_ok=True)
-            with locked(folder / ".lock") as is_alone:
+            with file_lock(folder / ".lock") as is_alone:
                 found = _intact(folder) or _decode(cfg, data_dir.absolute(), folder, is_alone)
     except OSError as error:
         raise PlaceError(

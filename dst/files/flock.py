@@ -11,7 +11,7 @@ log = logging.getLogger("dst")
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[bool]:
+def file_lock(path: Path) -> Iterator[bool]:
     """Holds the lock file ``path`` while the block runs, waiting for whoever holds it; a killed process lets go.
 
     It saves work (one download, one decoding) and is no safeguard: where the file system has no locks the block

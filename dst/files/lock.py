@@ -35,7 +35,7 @@ _NAME = re.compile(r"claim\.(0|[1-9][0-9]*)")
 log = logging.getLogger("dst")
 
 
-class Claimed(Exception):
+class Locked(Exception):
     """Another process is at work there."""
 
 
@@ -104,7 +104,7 @@ def holder(directory: Path, clock: Callable[[], float] | None = None) -> tuple[O
         return _UNKNOWN, True
 
 
-def last_sign(directory: Path) -> tuple[int, float] | None:
+def last_heartbeat(directory: Path) -> tuple[int, float] | None:
     """Returns what changes whenever the owner of ``directory`` gives a sign of life, or changes.
 
     None without owner, or if that cannot be read just now.
@@ -117,24 +117,24 @@ def last_sign(directory: Path) -> tuple[int, float] | None:
 
 
 @contextlib.contextmanager
-def claimed(directory: Path) -> Iterator[Claim]:
+def locked(directory: Path) -> Iterator[DirectoryLock]:
     """Claims ``directory``, which exists, for the time of the block.
 
     Raises:
-        Claimed: if another has it.
+        Locked: if another has it.
         OSError: if the claims there cannot be read or written.
     """
     found = _found(directory)
     if found and found.is_alive(directory):
-        raise Claimed(f"{directory.name} is in the hands of {found.owner}")
-    claim = Claim(directory, found.number + 1 if found else 0)
+        raise Locked(f"{directory.name} is in the hands of {found.owner}")
+    claim = DirectoryLock(directory, found.number + 1 if found else 0)
     try:
         yield claim
     finally:
         claim.release()
 
 
-class Claim:
+class DirectoryLock:
     """A claim held; ``lost`` once another has taken it over or it was removed."""
 
     def __init__(self, directory: Path, number: int) -> None:
@@ -152,14 +152,14 @@ class Claim:
         try:
             file = open(self._path, "x")  # noqa: SIM115  # closed below
         except FileExistsError as error:
-            raise Claimed(taken) from error
+            raise Locked(taken) from error
         try:
             with file:
                 file.write(self._text)
             numbers = _numbers(self._directory)
             # a listing taken while files come and go may have missed the latest
             if max(numbers, default=None) != self._number:
-                raise Claimed(taken)
+                raise Locked(taken)
         except BaseException:  # an empty claim left by a full disk would look alive for a while
             with contextlib.suppress(OSError):
                 self._path.unlink()
@@ -200,19 +200,19 @@ class Claim:
         return time.monotonic() - self._heard
 
     def check(self) -> None:
-        """Raises :class:`Claimed` if the claim is known to be lost, which happens to a process stopped for long."""
+        """Raises :class:`Locked` if the claim is known to be lost, which happens to a process stopped for long."""
         if self.silence > GIVE_UP_S:
             self._renew()  # the thread may have slept as long as this one
         if self.lost:
             if not os.path.isdir(self._directory):
                 raise PlaceError(f"{self._directory} was removed while a process was at work there")
-            raise Claimed(f"{self._directory.name} was taken over by another process while this one was silent")
+            raise Locked(f"{self._directory.name} was taken over by another process while this one was silent")
 
     def confirm(self) -> None:
         """Looks into the directory, so as to write there only what is still ours to write.
 
         Raises:
-            Claimed: if it is not.
+            Locked: if it is not.
             PlaceError: if that cannot be read, for so long that another may have taken over.
         """
         self._renew()

@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 
 from dst.errors import UserError
-from dst.files.lock import claimed
+from dst.files.lock import locked
+from dst.run.layout import SUMMARY
 
 
 def was_archived(directory: Path) -> bool:
@@ -20,14 +21,14 @@ def archive(directory: Path) -> Path | None:
     Returns None if the run is not finished (any more).
 
     Raises:
-        Claimed: if a process is at work on it.
+        Locked: if a process is at work on it.
         UserError: where it cannot be moved.
     """
     name = f"{directory.name}-{time.strftime('%Y%m%d-%H%M%S')}"
     kept = directory.parent / ".archive" / name
     try:
-        with claimed(directory):
-            if not (directory / "summary.json").exists():
+        with locked(directory):
+            if not (directory / SUMMARY).exists():
                 return None
             kept.parent.mkdir(exist_ok=True)
             while kept.exists():  # archived twice within a second

@@ -23,13 +23,23 @@ from torch import Tensor
 from dst.config import Config, run_id
 from dst.errors import PlaceError, UserError, is_of_place
 from dst.files.atomic import atomic_file, write_faults_told
-from dst.files.lock import Claimed
+from dst.files.lock import Locked
 from dst.files.records import Damaged, keep_aside, read_lines
+from dst.run.layout import (
+    CHECKPOINT,
+    CONFIG,
+    MASKS,
+    METRICS,
+    PREVIOUS_CHECKPOINT,
+    SUMMARY,
+    TOPOLOGY,
+    run_dir,
+)
 from dst.run.outcome import read_summary
 
 log = logging.getLogger("dst")
 
-LOGS = ("metrics.jsonl", "topology.jsonl")
+LOGS = (METRICS, TOPOLOGY)
 
 
 class RunDirectory:
@@ -40,7 +50,7 @@ class RunDirectory:
 
     def __init__(self, config: Config) -> None:
         self.run_id = run_id(config)
-        self.path = Path(config.output_dir).absolute() / "runs" / self.run_id
+        self.path = run_dir(Path(config.output_dir).absolute(), self.run_id)
         self.guard: Callable[[], None] = lambda: None
         """Called before each write; raises if the directory is not this process's any more."""
         self._config = config
@@ -57,7 +67,7 @@ class RunDirectory:
 
     def write_config(self) -> None:
         """Writes ``config.yaml``."""
-        self._write("config.yaml", OmegaConf.to_yaml(OmegaConf.structured(self._config)).encode())
+        self._write(CONFIG, OmegaConf.to_yaml(OmegaConf.structured(self._config)).encode())
 
     def summary(self) -> dict[str, Any] | None:
         """Returns the summary of a finished run, None of any other; tells of a damaged one, which counts for nothing.
@@ -81,18 +91,18 @@ class RunDirectory:
         try:
             read_summary(self.path)
         except Damaged:
-            keep_aside(self.path / "summary.json")
-        self._write("summary.json", (_json(summary, indent=1) + "\n").encode())
+            keep_aside(self.path / SUMMARY)
+        self._write(SUMMARY, (_json(summary, indent=1) + "\n").encode())
 
     def write_masks(self, masks: dict[str, Tensor]) -> None:
         """Writes ``masks.pt``: a bool tensor for each sparse weight by parameter name, none for a dense run."""
-        self._write("masks.pt", _torch_bytes({name: mask.cpu().contiguous() for name, mask in masks.items()}))
+        self._write(MASKS, _torch_bytes({name: mask.cpu().contiguous() for name, mask in masks.items()}))
 
     def append(self, file: str, *records: dict[str, Any]) -> None:
         """Adds lines to ``metrics.jsonl`` or ``topology.jsonl``.
 
         Raises:
-            Claimed: if the log is not the one this process last left, as another process has put its own in its place.
+            Locked: if the log is not the one this process last left, as another process has put its own in its place.
         """
         self.guard()
         path, lines = self.path / file, [_json(record).encode() for record in records]
@@ -108,10 +118,10 @@ class RunDirectory:
         try:
             file = open(os.open(path, flags, 0o666), "ab")  # noqa: SIM115  # closed by the caller
         except (FileExistsError, FileNotFoundError) as error:
-            raise Claimed(f"{path} was changed by another process") from error
+            raise Locked(f"{path} was changed by another process") from error
         if known is not None and os.fstat(file.fileno()).st_ino != known:
             file.close()
-            raise Claimed(f"{path} was replaced by another process")
+            raise Locked(f"{path} was replaced by another process")
         return file
 
     def rewind(self, *, epoch: int = 0, step: int = 0, sums: dict[str, list[int]] | None = None) -> None:
@@ -121,7 +131,7 @@ class RunDirectory:
             epoch, step: how far the checkpoint is.
             sums: checksums of the lines of each log up to there, None for a checkpoint that does not say.
         """
-        parts = {"metrics.jsonl": ("epoch", epoch), "topology.jsonl": ("step", step)}
+        parts = {METRICS: ("epoch", epoch), TOPOLOGY: ("step", step)}
         kept = {}
         for name, (key, last) in parts.items():
             lines = _lines(self.path / name)
@@ -142,7 +152,7 @@ class RunDirectory:
 
         It also holds the run's id, and checksums of the lines logged so far, without which it would be worth nothing.
         """
-        current, previous = self.path / "checkpoint.pt", self.path / "checkpoint.previous.pt"
+        current, previous = self.path / CHECKPOINT, self.path / PREVIOUS_CHECKPOINT
         data = _torch_bytes({"run_id": self.run_id, "logs": self._sums, **state})
         for log_file in LOGS:
             self._sync(log_file)  # a checkpoint that outlives a crashed node finds its lines in the logs
@@ -164,7 +174,7 @@ class RunDirectory:
         Args:
             restore: may raise anything for what it cannot restore; UserErrors and faults of the place end the resuming.
         """
-        for name in ("checkpoint.pt", "checkpoint.previous.pt"):
+        for name in (CHECKPOINT, PREVIOUS_CHECKPOINT):
             path = self.path / name
             if not path.exists():
                 continue
@@ -177,7 +187,7 @@ class RunDirectory:
                 self.rewind(epoch=training["epoch"], step=training["step"], sums=state.get("logs"))
                 return True
             except Exception as error:  # a damaged file fails in many ways, all of which mean the same
-                if isinstance(error, (UserError, Claimed)) or is_of_place(error):
+                if isinstance(error, (UserError, Locked)) or is_of_place(error):
                     raise
                 self._set_aside(path, error)
         self.rewind()
@@ -195,13 +205,13 @@ class RunDirectory:
 
     def drop_checkpoints(self, *, previous_only: bool) -> None:
         """Removes the previous checkpoint, or both."""
-        (self.path / "checkpoint.previous.pt").unlink(missing_ok=True)
+        (self.path / PREVIOUS_CHECKPOINT).unlink(missing_ok=True)
         if not previous_only:
-            (self.path / "checkpoint.pt").unlink(missing_ok=True)
+            (self.path / CHECKPOINT).unlink(missing_ok=True)
 
     def is_tidy(self, keep: str) -> bool:
         """Whether a finished run's directory holds nothing but what ``checkpoint.keep`` says is kept."""
-        left = [self.path / "checkpoint.previous.pt", *([self.path / "checkpoint.pt"] if keep == "nothing" else [])]
+        left = [self.path / PREVIOUS_CHECKPOINT, *([self.path / CHECKPOINT] if keep == "nothing" else [])]
         return not (any(path.exists() for path in left) or any(self.path.glob("claim.*")) or any(self._litter()))
 
     def remove_litter(self) -> None:
@@ -212,7 +222,7 @@ class RunDirectory:
             path.unlink(missing_ok=True)
 
     def _litter(self) -> Iterator[Path]:
-        for name in ("config.yaml", "checkpoint.pt", "masks.pt", "summary.json", *LOGS):
+        for name in (CONFIG, CHECKPOINT, MASKS, SUMMARY, *LOGS):
             yield from self.path.glob(f".{name}.*.tmp")
 
     def read(self, file: str) -> list[dict[str, Any]]:

@@ -1,13 +1,18 @@
-"""How a run ended: the one reader of ``summary.json`` and ``failure.json``."""
+"""How a run ended: ``summary.json`` of a finished run and ``failure.json`` of a failed one."""
 
 from __future__ import annotations
 
+import json
 import math
+import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dst.files.records import NULL, NUMBER, OBJECT, TEXT, Damaged, read_object, shown
+from dst.files.atomic import atomic_file
+from dst.files.records import NULL, NUMBER, OBJECT, TEXT, Damaged, keep_aside, read_object, shown
+from dst.run.layout import FAILURE, SUMMARY
 
 DONE = ("finished", "diverged")
 """The statuses of a run that has results. A diverged run counts with the accuracy it ended with."""
@@ -21,7 +26,7 @@ _NUMBERS = (
 _TEXTS = ("model", "dataset", "criterion", "growth", "device", "method", "data_fingerprint")
 _TYPES = dict.fromkeys((*_ACCURACIES, *_NUMBERS), NUMBER) | dict.fromkeys(_TEXTS, TEXT) | {"versions": OBJECT}
 
-FAILURE = {"error": TEXT, "where": TEXT + NULL, "time": NUMBER + NULL}
+FAILURE_FIELDS = {"error": TEXT, "where": TEXT + NULL, "time": NUMBER + NULL}
 """What ``failure.json`` and a line of ``problems.jsonl`` say."""
 
 
@@ -32,7 +37,7 @@ def read_summary(run_dir: Path) -> dict[str, Any] | None:
         Damaged: if ``summary.json`` is not the summary of a finished run of this id. The run counts as unfinished.
         OSError: if the file system refuses it.
     """
-    summary = read_object(run_dir / "summary.json")
+    summary = read_object(run_dir / SUMMARY)
     if summary is not None and (fault := summary_fault(summary, run_dir.name)):
         raise Damaged(f"summary.json{fault}")
     return summary
@@ -40,7 +45,28 @@ def read_summary(run_dir: Path) -> dict[str, Any] | None:
 
 def read_failure(run_dir: Path) -> dict[str, Any] | None:
     """Returns why the run failed, None if it did not; raises as :func:`read_summary` does."""
-    return read_object(run_dir / "failure.json", FAILURE)
+    return read_object(run_dir / FAILURE, FAILURE_FIELDS)
+
+
+def write_failure(run_dir: Path, error: str, where: str) -> None:
+    """Records that the run failed: ``error`` in one line, and where and when."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    record = {"error": error, "where": where, "time": time.time()}
+    with atomic_file(run_dir / FAILURE) as file:
+        file.write(json.dumps(record).encode())
+
+
+def clear_failure(run_dir: Path) -> None:
+    """Forgets that the run failed, so that it is tried again; what is no failure of ours is kept aside."""
+    if not run_dir.is_dir():
+        if os.path.lexists(run_dir):
+            keep_aside(run_dir)
+        return
+    try:
+        read_failure(run_dir)
+    except Damaged:
+        keep_aside(run_dir / FAILURE)
+    (run_dir / FAILURE).unlink(missing_ok=True)
 
 
 def summary_fault(summary: Mapping[str, Any], run_id: str) -> str:

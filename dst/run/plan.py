@@ -26,6 +26,7 @@ from dst.files.records import (
     parse_object,
     read_bytes,
 )
+from dst.run.layout import PLAN, sweep_dir
 
 _HEADER: Fields = {"runs": INTEGER, "code": TEXT, "cwd": TEXT, "command": TEXT + NULL}
 _RUN: Fields = {"run_id": TEXT, "overrides": LIST, "config": OBJECT}
@@ -72,19 +73,14 @@ class Frozen:
     command: str
 
 
-def sweep_dir(name: str, output_dir: Path) -> Path:
-    """Returns where everything about a sweep but its runs is kept."""
-    return output_dir / "sweeps" / name
-
-
 def plan_path(name: str, output_dir: Path) -> Path:
     """Returns where the plan of a sweep is."""
-    return sweep_dir(name, output_dir) / "plan.jsonl"
+    return sweep_dir(output_dir, name) / PLAN
 
 
 def planned(output_dir: Path) -> list[str]:
     """Returns the names of the sweeps planned in ``output_dir``."""
-    return sorted(path.parent.name for path in output_dir.glob("sweeps/*/plan.jsonl"))
+    return sorted(path.parent.name for path in sweep_dir(output_dir, "").glob(f"*/{PLAN}"))
 
 
 def read_plan(name: str, output_dir: Path) -> Frozen:

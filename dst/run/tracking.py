@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from dst.config import TrackerConfig
 from dst.files.records import INTEGER, NUMBER, OBJECT, read_lines
 from dst.run.archive import was_archived
+from dst.run.layout import METRICS, TOPOLOGY
 
 log = logging.getLogger("dst")
 
@@ -52,9 +53,9 @@ def make_tracker(cfg: TrackerConfig) -> Tracker:
 
 def report_logs(tracker: Tracker, run_dir: Path) -> None:
     """Reports what the logs of a run directory hold, in the order it came; W&B passes over what it has already."""
-    topology = read_lines(run_dir / "topology.jsonl", {"step": INTEGER, "prune_fraction": NUMBER, "layers": OBJECT})
+    topology = read_lines(run_dir / TOPOLOGY, {"step": INTEGER, "prune_fraction": NUMBER, "layers": OBJECT})
     updates = [(line["step"], 0, tracker.log_topology, line) for line in topology]
-    metrics = read_lines(run_dir / "metrics.jsonl", {"step": INTEGER, "epoch": INTEGER})
+    metrics = read_lines(run_dir / METRICS, {"step": INTEGER, "epoch": INTEGER})
     epochs = [(line["step"], 1, tracker.log_epoch, line) for line in metrics]
     for _, _, report, line in sorted([*updates, *epochs], key=lambda entry: entry[:2]):
         report(line)

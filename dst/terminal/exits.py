@@ -13,22 +13,29 @@ _FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
 @contextlib.contextmanager
-def told_in_one_line() -> Iterator[None]:
-    """Ends the process with status 2 and one line on stderr for a mistake; HYDRA_FULL_ERROR=1 shows where it arose."""
-    try:
-        yield
-    except BrokenPipeError:  # of a reader such as head, which has seen enough
-        raise
-    except Exception as error:
-        if _FULL_ERROR or not is_mistake(error):
+def command() -> Iterator[None]:
+    """Runs a command in its block, and ends the process as its user expects.
+
+    A mistake (see :func:`~dst.config.mistakes.is_mistake`) is one line on stderr and exit status 2; with
+    ``HYDRA_FULL_ERROR=1`` it is a traceback. Ctrl-C is one line and status 1. Output that nobody reads any more
+    (``| head``) ends the process in silence, with the status of SIGPIPE.
+    """
+    with _quiet_when_output_is_closed():
+        try:
+            yield
+        except KeyboardInterrupt:
+            sys.exit("stopped; give the same command again to go on")
+        except BrokenPipeError:
             raise
-        print(f"error: {explain(error)}", file=sys.stderr)
-        sys.exit(2)
+        except Exception as error:
+            if _FULL_ERROR or not is_mistake(error):
+                raise
+            print(f"error: {explain(error)}", file=sys.stderr)
+            sys.exit(2)
 
 
 @contextlib.contextmanager
-def closed_output_is_quiet() -> Iterator[None]:
-    """Ends the process as SIGPIPE would, without a traceback, once nobody reads what it prints (``| head``)."""
+def _quiet_when_output_is_closed() -> Iterator[None]:
     try:
         try:
             yield

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dst.config import Config, run_id
+from dst.run.layout import run_dir
 from dst.training.device import choose_device
 
 
@@ -45,7 +46,7 @@ def describe(config: Config) -> str:
 
 def report(config: Config, summary: dict[str, Any]) -> None:
     """Says how a finished run ended and where its results are."""
-    path = Path(config.output_dir).absolute() / "runs" / summary["run_id"]
+    path = run_dir(Path(config.output_dir).absolute(), summary["run_id"])
     if summary["status"] == "diverged":
         print(f"diverged in epoch {summary['epochs']}: the loss is no finite number any more")
     print(

@@ -13,7 +13,7 @@ from analysis import load_runs
 from analysis.collect import Collection
 from dst.config import compose, run_id
 from dst.errors import UserError
-from dst.files.lock import claimed
+from dst.files.lock import locked
 
 Collect = Callable[..., Collection]
 
@@ -298,7 +298,7 @@ def test_a_run_at_work_is_running(outputs: Path, collected: Collect) -> None:
     directory = run_directories(outputs)[0]
     (directory / "summary.json").unlink()
     assert row_of(collected(outputs), directory)["status"] == "unfinished"
-    with claimed(directory):
+    with locked(directory):
         assert row_of(collected(outputs), directory)["status"] == "running"
 
 

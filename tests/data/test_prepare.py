@@ -20,7 +20,7 @@ import pytest
 from dst.data import DatasetConfig, prepare
 from dst.data.__main__ import main
 from dst.errors import UserError
-from dst.files.flock import locked
+from dst.files.flock import file_lock
 from tests.conftest import ROOT
 from tests.data.raw import config, write_tree
 
@@ -79,7 +79,7 @@ def test_whoever_comes_second_waits_for_the_first_and_says_so(tmp_path: Path, ca
     folder, elsewhere = tmp_path / "digits", prepare(config("digits"), tmp_path / "elsewhere")
     folder.mkdir()
     with ThreadPoolExecutor() as threads:
-        with locked(folder / ".lock") as is_alone:
+        with file_lock(folder / ".lock") as is_alone:
             assert is_alone
             second = threads.submit(prepare, config("digits"), tmp_path)
             with pytest.raises(TimeoutError):
@@ -217,7 +217,9 @@ def test_a_data_dir_that_cannot_be_written_is_one_line_that_says_what_to_set(tmp
 def test_the_command_says_a_mistake_in_one_line_and_returns_2(
     dataset: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["prepare", f"dataset={dataset}", f"data_dir={tmp_path}"]) == 2
+    with pytest.raises(SystemExit) as ended:
+        main(["prepare", f"dataset={dataset}", f"data_dir={tmp_path}"])
+    assert ended.value.code == 2
     out, err = capsys.readouterr()
     assert (out, len(err.splitlines())) == ("", 1)
     assert err.startswith(told)
@@ -227,5 +229,5 @@ def test_the_command_says_what_there_is_of_a_streamed_dataset(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = write_tree(tmp_path / "imagenet", {"train": 20, "val": 10})
-    assert main(["prepare", "dataset=imagenet", f"data_dir={tmp_path}", "dataset.num_classes=10"]) == 0
+    main(["prepare", "dataset=imagenet", f"data_dir={tmp_path}", "dataset.num_classes=10"])
     assert capsys.readouterr().out == f"imagenet: 20 train and 10 test images, decoded as runs go, in {root}\n"

@@ -17,12 +17,12 @@ from omegaconf import OmegaConf
 from analysis.collect import collect
 from analysis.source import Source
 from dst.errors import UserError
-from dst.files.lock import claimed
+from dst.files.lock import locked
 from dst.run.outcome import read_summary
 from dst.run.plan import plan_path
 from dst.train import run
 from launch.plan import Plan
-from launch.state import forgive, is_settled, states, summaries
+from launch.state import clear_failure, is_settled, states, summaries
 from launch.status import status_text
 from launch.submit import submitted, to_do
 from launch.timing import Timing, measure, write
@@ -100,7 +100,7 @@ def test_a_damaged_failure_is_a_failure_that_can_be_tried_again(strange: str, pl
     assert is_settled(plan.run_dir(failed))
     assert len([line for line in told(plan).splitlines() if line.startswith(f"failed {failed}: failure.json")]) == 1
     assert [run.run_id for run in to_do(plan, states(plan), retry_failed=True)] == [failed]
-    forgive(plan.run_dir(failed))
+    clear_failure(plan.run_dir(failed))
     assert os.path.lexists(plan.run_dir(failed) / "failure.json.damaged")
     assert not is_settled(plan.run_dir(failed))
 
@@ -115,7 +115,7 @@ def test_what_is_no_run_directory_is_a_failed_run_that_harms_no_other(
     assert (states(plan)[damaged].state, states(plan)[other].state) == ("failed", "finished")
     assert f"{plan.run_dir(damaged)} is no directory" in told(plan)
     for _ in range(2):  # what is not there is no failure
-        forgive(plan.run_dir(damaged))
+        clear_failure(plan.run_dir(damaged))
     assert states(plan)[damaged].state == "waiting"
 
 
@@ -128,7 +128,7 @@ def test_a_damaged_log_of_a_run_that_was_begun_harms_no_status(damage: Callable[
     (begun / "summary.json").unlink()
     (begun / "metrics.jsonl").unlink()
     damage(begun / "metrics.jsonl")
-    with claimed(begun):
+    with locked(begun):
         assert states(plan)[begun.name].state == "running"
         assert "running" in told(plan)
 

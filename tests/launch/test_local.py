@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dst.files.lock import claimed
+from dst.files.lock import locked
 from launch.cluster import ClusterConfig
 from launch.plan import Plan
 from launch.state import states
@@ -121,7 +121,7 @@ def test_a_worker_whose_runs_are_finished_trains_nothing(study: Study) -> None:
     runs = study.plan("sweep", "recipe.epochs=0", "seed=1,2")
     study.launch("submit", "sweep=sweep", "cluster=local")
     heard: list[str] = []
-    worker = Worker("sweep", str(study.output_dir), runs, lanes=2)
+    worker = Worker("sweep", str(study.output_dir), runs, runs_per_gpu=2)
     assert worker.train(lambda event, run_id, text: heard.append(event)) == {}
     assert heard == []
     assert "all runs" not in study.launch("submit", "sweep=sweep", "cluster=local")
@@ -134,7 +134,7 @@ def test_a_machine_that_cannot_train_says_so_in_one_line_before_it_claims_a_run(
     assert answer.strip().splitlines()[-1].startswith("error: device=cuda:63: ")
     assert "Traceback" not in answer
     with pytest.raises(SystemExit, match="error: device=cuda:63: "):
-        Worker("sweep", str(study.output_dir), runs, lanes=1)()
+        Worker("sweep", str(study.output_dir), runs, runs_per_gpu=1)()
     assert "device=cuda:63: " in study.launch("status", "sweep=sweep")
     assert not study.run_dir(runs[0]).exists()
 
@@ -176,10 +176,10 @@ def test_status_tells_how_far_interrupted_and_lost_runs_are_and_the_time_that_al
         lines = [json.dumps({"epoch": epoch, "epoch_s": 60.0}) for epoch in range(1, epochs + 1)]
         (directory / "metrics.jsonl").write_text("\n".join(lines) + '\n{"epoch": 1')  # the last one is being written
     (interrupted / "checkpoint.pt").touch()
-    dying = f"import os, pathlib, dst.files.lock as c\nwith c.claimed(pathlib.Path('{lost}')): os._exit(0)"
+    dying = f"import os, pathlib, dst.files.lock as c\nwith c.locked(pathlib.Path('{lost}')): os._exit(0)"
     subprocess.run([sys.executable, "-c", dying], check=True, env=study.environment)
     plan = Plan.read("sweep", study.output_dir)
-    with claimed(running):
+    with locked(running):
         status = status_text(plan, states(plan))
     assert status.splitlines()[1].split() == ["running", "interrupted", "lost", "waiting", "runs"]
     assert f"interrupted {runs[1]} at epoch 141 of 200" in status

@@ -27,7 +27,7 @@ def cluster(**settings: object) -> ClusterConfig:
 
 def test_short_runs_share_jobs_and_gpus_and_long_ones_get_jobs_of_their_own() -> None:
     jobs = pack([*runs("mlp/small", 300), *runs("cnn/large", 6)], cluster(hours=1.25), TIMING, room=1000)
-    sizes = Counter((len(job.run_ids), job.lanes) for job in jobs)
+    sizes = Counter((len(job.run_ids), job.runs_per_gpu) for job in jobs)
     assert sizes == {(144, 4): 2, (12, 4): 1, (1, 1): 6}  # 36 of 100 s in a row in 0.8 × 1.25 h, 4 side by side
 
 
@@ -57,4 +57,4 @@ def test_what_is_measured_later_leaves_the_rest_of_the_timing(tmp_path: Path) ->
 
 def test_what_the_user_says_wins_over_the_timing() -> None:
     jobs = pack(runs("mlp/small", 6), cluster(runs_per_job=3, runs_per_gpu=2), TIMING, room=1000)
-    assert [(len(job.run_ids), job.lanes) for job in jobs] == [(3, 2), (3, 2)]
+    assert [(len(job.run_ids), job.runs_per_gpu) for job in jobs] == [(3, 2), (3, 2)]

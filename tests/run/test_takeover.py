@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.run.test_claim import age, processes, until
 
 from dst.config import compose
-from dst.files import lock as claims
-from dst.files.lock import Claimed
+from dst.files import lock as locks
+from dst.files.lock import Locked
 from dst.train import run
-from tests.run.test_claim import age, processes, until
 
 EPOCHS = 40
 
@@ -26,7 +26,7 @@ def train_unheard(cfg: Any, told: Any) -> None:
     """Trains as on a machine whose signs of life do not reach the file system."""
     socket.gethostname = lambda: "elsewhere"
     os.utime = lambda *_, **__: None
-    claims.HEARTBEAT_S = 3600.0
+    locks.HEARTBEAT_S = 3600.0
     tell_how_it_ends(cfg, told)
 
 
@@ -50,7 +50,7 @@ def tell_how_it_ends(cfg: Any, told: Any) -> None:
     try:
         run(cfg)
         told.put("finished")
-    except Claimed as error:
+    except Locked as error:
         told.put(str(error))
 
 
@@ -82,7 +82,7 @@ def test_an_owner_whose_signs_do_not_arrive_writes_nothing_after_another_took_ov
     process, told = started(train_unheard, cfg)
     until(lambda: any(len(lines(log.parent, log.name)) > 5 for log in tmp_path.rglob("metrics.jsonl")))
     folder = next((tmp_path / "outputs" / "runs").iterdir())
-    age(folder / "claim.0", claims.SILENT_S + 1)
+    age(folder / "claim.0", locks.SILENT_S + 1)
     summary = run(cfg)
     assert "process" in told.get(timeout=60)
     process.join()
@@ -97,7 +97,7 @@ def test_an_owner_that_wakes_up_after_another_finished_changes_nothing(
     process, told = started(train_and_sleep, cfg, where, method)
     until(lambda: Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
     folder = next((tmp_path / "outputs" / "runs").iterdir())
-    age(folder / "claim.0", claims.SILENT_S + 1)
+    age(folder / "claim.0", locks.SILENT_S + 1)
     summary = run(cfg)
     before = {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.iterdir()}
     os.kill(process.pid, signal.SIGCONT)

@@ -20,8 +20,8 @@ import pytest
 
 from dst.attempt import Stopped
 from dst.config import compose
-from dst.files import lock as claims
-from dst.files.lock import Claimed, claimed, holder, last_sign
+from dst.files import lock as locks
+from dst.files.lock import Locked, holder, last_heartbeat, locked
 from dst.train import run
 
 processes = multiprocessing.get_context("forkserver")
@@ -35,24 +35,24 @@ def hold(directory: Path, held: Any, asked: Any, answer: Any, host: str) -> None
     """
     if host:
         socket.gethostname = lambda: host
-    claims.HEARTBEAT_S = 3600.0
-    with claimed(directory) as claim:
+    locks.HEARTBEAT_S = 3600.0
+    with locked(directory) as claim:
         held.set()
         asked.wait()
         try:
             claim.confirm()
             answer.put("ours")
-        except Claimed as error:
+        except Locked as error:
             answer.put(str(error))
 
 
 def compete(directory: Path, barrier: Barrier, winners: Any) -> None:
     barrier.wait()
     try:
-        with claimed(directory):
+        with locked(directory):
             winners.put(os.getpid())
             time.sleep(1.0)
-    except Claimed:
+    except Locked:
         pass
 
 
@@ -121,14 +121,14 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def test_a_claimed_directory_is_refused_and_its_owner_named(tmp_path: Path, other: Other) -> None:
-    with pytest.raises(Claimed, match=f"process {other.process.pid}"), claimed(tmp_path):
+    with pytest.raises(Locked, match=f"process {other.process.pid}"), locked(tmp_path):
         pass
     assert holder(tmp_path)[1]
 
 
 def test_what_a_killed_process_held_is_taken_over_at_once(tmp_path: Path, other: Other) -> None:
     other.end()
-    with claimed(tmp_path) as claim:
+    with locked(tmp_path) as claim:
         claim.check()
         assert len(list(tmp_path.glob("claim.*"))) == 1
 
@@ -145,24 +145,24 @@ def test_of_many_at_once_one_gets_it(tmp_path: Path) -> None:
 
 
 def test_a_silent_owner_on_another_machine_is_relieved_and_notices(tmp_path: Path, elsewhere: Other) -> None:
-    with pytest.raises(Claimed, match="on elsewhere"), claimed(tmp_path):
+    with pytest.raises(Locked, match="on elsewhere"), locked(tmp_path):
         pass
-    age(tmp_path / "claim.0", claims.SILENT_S + 1)
-    with claimed(tmp_path) as successor:
+    age(tmp_path / "claim.0", locks.SILENT_S + 1)
+    with locked(tmp_path) as successor:
         assert "taken over" in elsewhere.ask()
         successor.confirm()
 
 
 def test_an_owner_whose_claim_was_deleted_by_hand_and_taken_by_another_notices(tmp_path: Path, other: Other) -> None:
     (tmp_path / "claim.0").unlink()
-    with claimed(tmp_path) as second:
+    with locked(tmp_path) as second:
         assert "taken over" in other.ask()
         second.confirm()
 
 
 def test_a_claim_dated_in_the_future_is_taken_over(tmp_path: Path, elsewhere: Other) -> None:
     age(tmp_path / "claim.0", -86400)
-    with claimed(tmp_path) as successor:
+    with locked(tmp_path) as successor:
         successor.confirm()
 
 
@@ -170,14 +170,14 @@ def test_a_claim_dated_in_the_future_is_taken_over(tmp_path: Path, elsewhere: Ot
 def test_one_error_of_the_file_system_does_not_end_the_heartbeat(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    monkeypatch.setattr(claims, "HEARTBEAT_S", 0.02)
+    monkeypatch.setattr(locks, "HEARTBEAT_S", 0.02)
     file_system = FailingFileSystem(monkeypatch, number)
-    with claimed(tmp_path) as claim:
+    with locked(tmp_path) as claim:
         file_system.fails = True
         until(lambda: file_system.failed > 2)
         assert holder(tmp_path)[1], "what cannot be read is not known to be dead"
-        assert last_sign(tmp_path) is None
-        with pytest.raises(OSError), claimed(tmp_path):  # noqa: PT011
+        assert last_heartbeat(tmp_path) is None
+        with pytest.raises(OSError), locked(tmp_path):  # noqa: PT011
             pass
         file_system.fails = False
         age(tmp_path / "claim.0", 1000)
@@ -189,8 +189,8 @@ def test_one_error_of_the_file_system_does_not_end_the_heartbeat(
 def test_an_owner_that_cannot_give_signs_stops_with_a_checkpoint_before_others_may_take_over(
     overrides: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
-    monkeypatch.setattr(claims, "HEARTBEAT_S", 0.02)
-    monkeypatch.setattr(claims, "GIVE_UP_S", 0.5)
+    monkeypatch.setattr(locks, "HEARTBEAT_S", 0.02)
+    monkeypatch.setattr(locks, "GIVE_UP_S", 0.5)
     file_system = FailingFileSystem(monkeypatch, errno.ESTALE)
 
     def fail() -> bool:
@@ -201,7 +201,7 @@ def test_an_owner_that_cannot_give_signs_stops_with_a_checkpoint_before_others_m
         run(compose(overrides("recipe.epochs=100000")), should_stop=fail)
     file_system.fails = False
     assert caplog.text.count("no sign of life could be left") == 1
-    assert next(tmp_path.rglob("claim.0")).stat().st_mtime > time.time() - claims.SILENT_S
+    assert next(tmp_path.rglob("claim.0")).stat().st_mtime > time.time() - locks.SILENT_S
     assert list(tmp_path.rglob("checkpoint.pt"))
 
 
@@ -210,10 +210,10 @@ def test_a_claim_with_foreign_content_is_that_of_an_unknown_process(tmp_path: Pa
     (tmp_path / "claim.0").write_bytes(content)
     (tmp_path / "claim.\u00b2").touch()
     (tmp_path / "claim.7").mkdir()
-    with pytest.raises(Claimed, match="unknown process"), claimed(tmp_path):
+    with pytest.raises(Locked, match="unknown process"), locked(tmp_path):
         pass
-    age(tmp_path / "claim.0", claims.SILENT_S + 1)
-    with claimed(tmp_path) as claim:
+    age(tmp_path / "claim.0", locks.SILENT_S + 1)
+    with locked(tmp_path) as claim:
         claim.confirm()
 
 
@@ -226,7 +226,7 @@ def test_a_claim_of_a_later_version_names_its_owner(tmp_path: Path) -> None:
 def claim_on_a_full_disk(directory: Path, told: Any) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     try:
-        with claimed(directory):
+        with locked(directory):
             pass
     except OSError as error:
         told.put(error.errno)
@@ -242,8 +242,8 @@ def test_a_claim_that_could_not_be_written_is_not_left_behind(tmp_path: Path) ->
 
 
 def test_a_living_owner_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claims, "HEARTBEAT_S", 0.05)
-    with claimed(tmp_path):
+    monkeypatch.setattr(locks, "HEARTBEAT_S", 0.05)
+    with locked(tmp_path):
         path = next(tmp_path.glob("claim.*"))
         os.utime(path, (0, 0))
         deadline = time.monotonic() + 30
@@ -270,7 +270,7 @@ def test_a_run_in_work_is_not_trained_a_second_time(overrides: Callable[..., lis
     first.start()
     try:
         assert begun.wait(60)
-        with pytest.raises(Claimed, match=f"process {os.getpid()}"):
+        with pytest.raises(Locked, match=f"process {os.getpid()}"):
             run(cfg)
     finally:
         enough.set()

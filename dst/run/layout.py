@@ -1,0 +1,45 @@
+"""Where runs and sweeps lie below ``output_dir``, and the names of their files (explained in docs/run-directory.md)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+CONFIG = "config.yaml"
+METRICS = "metrics.jsonl"
+TOPOLOGY = "topology.jsonl"
+MASKS = "masks.pt"
+CHECKPOINT = "checkpoint.pt"
+PREVIOUS_CHECKPOINT = "checkpoint.previous.pt"
+SUMMARY = "summary.json"
+FAILURE = "failure.json"
+PRINTED = "log.txt"
+UPLOADED = "synced.json"
+
+PLAN = "plan.jsonl"
+JOBS = "jobs.jsonl"
+PROBLEMS = "problems.jsonl"
+
+
+def runs_dir(output_dir: Path) -> Path:
+    """Returns the folder of all run directories."""
+    return output_dir / "runs"
+
+
+def run_dir(output_dir: Path, run_id: str) -> Path:
+    """Returns the directory of a run.
+
+    Args:
+        output_dir: as the config has it.
+        run_id: of the run.
+    """
+    return runs_dir(output_dir) / run_id
+
+
+def sweep_dir(output_dir: Path, name: str) -> Path:
+    """Returns where everything about a sweep but its runs is kept.
+
+    Args:
+        output_dir: as the config has it.
+        name: of the sweep.
+    """
+    return output_dir / "sweeps" / name
