@@ -12,10 +12,12 @@ from typing import Any
 from tqdm import tqdm
 
 from dst.config import Config
+from dst.config.components import build
 from dst.errors import UserError
+from dst.procedures import Procedure
 from dst.run.code import code_of
 from dst.run.directory import RunDirectory
-from dst.run.layout import METRICS, TOPOLOGY
+from dst.run.layout import METRICS, PHASES, TOPOLOGY
 from dst.run.tracking import make_tracker, report_logs
 from dst.sparsity import DynamicSparsity
 from dst.summary import facts
@@ -52,6 +54,7 @@ class Attempt:
         self.config, self.directory, self.training = config, directory, training
         self._make_training, self._is_fresh = make_training, True
         self.should_stop = should_stop
+        self.procedure: Procedure = build("procedure", config.procedure)
         self.code = code_of(asdict(config))
         self.tracker = make_tracker(config.tracker)
         self.duration_before = 0.0
@@ -60,12 +63,15 @@ class Attempt:
     def finish(self) -> dict[str, Any]:
         """Resumes if there is something to resume, trains to the end, and returns the summary it wrote."""
         self._resume()
-        training, epochs = self.training, self.config.recipe.epochs
+        training = self.training
         self._start_tracker()
         self._warn_of_static()
+        epochs = sum(phase.epochs for phase in training.phases)
         steps = epochs * len(training.data.train)
         with tqdm(total=steps, initial=training.step, unit="step", disable=None, dynamic_ncols=True) as bar:
             while training.epoch < epochs and not self.diverged:
+                if training.phase_is_over:
+                    self._next_phase()
                 bar.set_description(f"epoch {training.epoch + 1}/{epochs}", refresh=False)
                 metrics = run_epoch(training, lambda: self._after_step(bar))
                 self._log(metrics)
@@ -139,6 +145,23 @@ class Attempt:
         self.directory.append(METRICS, metrics)
         self.tracker.log_epoch(metrics)
 
+    def _next_phase(self) -> None:
+        training = self.training
+        _, test_acc = evaluate(training, training.data.test)
+        self._log_phase({"test_acc": test_acc, "val_acc": training.last.get("val_acc")})
+        following = training.phases[training.phase + 1]
+        self.procedure.between(training, following)
+        training.begin_phase(training.phase + 1)
+
+    def _log_phase(self, results: dict[str, Any]) -> None:
+        """Logs the end of the phase under way, unless an earlier attempt did."""
+        training = self.training
+        if self.directory.count(PHASES) > training.phase:
+            return
+        phase = training.phases[training.phase]
+        about = {"phase": training.phase + 1, "name": phase.name, "epochs": phase.epochs, "epoch": training.epoch}
+        self.directory.append(PHASES, {**about, "density": training.sparsity.density, **results})
+
     def _log_topology(self) -> None:
         updates = self.training.sparsity.pop_updates()
         if updates:
@@ -163,6 +186,7 @@ class Attempt:
         if not training.last:  # no epoch was trained
             results["val_loss"], results["val_acc"] = evaluate(training, training.data.val)
         _, results["test_acc"] = evaluate(training, training.data.test)
+        self._log_phase({key: results[key] for key in ("test_acc", "val_acc")})
         if keep != "nothing":
             self._save(only_weights=keep == "weights")
         self.directory.write_masks(training.sparsity.masks)

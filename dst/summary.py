@@ -11,7 +11,7 @@ import torch
 from dst import __version__
 from dst.config import Config
 from dst.sparsity import dense_weights, sparsifiable_weights
-from dst.training.device import device_name
+from dst.training.device import device_name, peak_memory_mb
 from dst.training.flops import count_forward, density_history, training_flops
 from dst.training.loop import Training
 
@@ -24,16 +24,15 @@ def facts(config: Config, training: Training, updates: Sequence[dict[str, Any]])
         training: at its end.
         updates: the lines of ``topology.jsonl``.
     """
-    is_dynamic = config.method == "dst"
     sparsifiable = sum(weight.numel() for weight in sparsifiable_weights(training.model).values())
     density = training.sparsity.density
     return {
         "model": config.model["name"],
         "dataset": config.dataset.name,
-        "criterion": config.criterion["name"] if is_dynamic else None,
-        "growth": config.growth["name"] if is_dynamic else None,
+        "criterion": config.criterion["name"] if config.method in ("dst", "gradual") else None,
+        "growth": config.growth["name"] if config.method == "dst" else None,
         "density": 1.0 if config.density.value is None else config.density.value,
-        "update_period": config.update_period.steps if is_dynamic else None,
+        "update_period": config.update_period.steps if config.method in ("dst", "gradual") else None,
         "seed": config.seed,
         "epochs": training.epoch,
         "parameters_total": sum(parameter.numel() for parameter in training.model.parameters()),
@@ -51,6 +50,8 @@ def facts(config: Config, training: Training, updates: Sequence[dict[str, Any]])
             "cuda": torch.version.cuda if training.device.type == "cuda" else None,
         },
         "method": config.method,
+        "procedure": config.procedure["name"],
+        "peak_memory_mb": peak_memory_mb(training.device),
         "best_epoch": training.best.epoch,
         "data_fingerprint": training.data.fingerprint,
     }

@@ -22,10 +22,11 @@ MAY_IMPORT = {
     "models": ("errors", "seeds", "config"),
     "data": ("errors", "seeds", "config", "files", "terminal"),  # terminal: python -m dst.data is a command
     "training": ("errors", "seeds", "config", "sparsity", "models", "data"),
+    "procedures": ("errors", "config", "sparsity", "training"),
     "run": ("errors", "config", "files"),
     "terminal": ("errors", "config", "run", "training"),
     "summary": ("config", "sparsity", "training"),
-    "attempt": ("errors", "config", "sparsity", "training", "run", "summary"),
+    "attempt": ("errors", "config", "sparsity", "training", "procedures", "run", "summary"),
     "train": ("errors", "config", "files", "training", "run", "terminal", "attempt"),
 }
 """For each room of ``dst``, and each module that is in none, the ones it may import."""

@@ -23,6 +23,8 @@ _COMPONENTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "criterion": ("dst.sparsity:Criterion", ()),
     "growth": ("dst.sparsity:Growth", ()),
     "prune_fraction": ("dst.sparsity:Schedule", ()),
+    "procedure": ("dst.procedures:Procedure", ()),
+    "lr_schedule": ("dst.training.lr_schedule:LRSchedule", ()),
 }
 """Per group: the class of what it builds, imported when needed, and the arguments that only a run can give it."""
 
@@ -46,6 +48,7 @@ def checked(cfg: DictConfig | Config) -> Config:
     for key in ("initial", "stop_at"):
         if not 0 <= config.prune_fraction.get(key, 1.0) <= 1:
             raise UserError(f"prune_fraction.{key}={config.prune_fraction[key]}: must lie in [0, 1]")
+    _check_procedure(config)
     by_momentum = getattr(resolve("growth", config.growth), "signal", None) == "momentum"
     if by_momentum and config.sparsity.momentum != "dense":
         raise UserError(
@@ -53,6 +56,20 @@ def checked(cfg: DictConfig | Config) -> Config:
             "inactive weights; set dense"
         )
     return config
+
+
+def _check_procedure(config: Config) -> None:
+    procedure = build("procedure", config.procedure)
+    try:
+        phases = procedure.phases(config.recipe.epochs)
+    except ValueError as error:
+        raise UserError(f"procedure={config.procedure['name']}: {error}") from error
+    if not any(phase.updates == "gradual" for phase in phases):
+        return
+    for group, value in (("density", config.density.value), ("update_period", config.update_period.steps)):
+        if value is None:
+            choice = "dense" if group == "density" else "never"
+            raise UserError(f"{group}={choice}: procedure={config.procedure['name']} prunes; give a number")
 
 
 def _check_component(config: Config, group: str) -> None:
@@ -70,6 +87,8 @@ def _check_component(config: Config, group: str) -> None:
         try:
             build(group, node, kind)
         except Exception as error:  # what a user's class may do
+            if str(error).startswith(f"{group}."):  # names the key itself
+                raise UserError(str(error)) from error
             raise UserError(told_by(error, f"{group}={node['name']}: cannot be built")) from error
     node.update(given)
     check_limits(node, group)

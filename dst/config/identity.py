@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+_ALWAYS = ("model", "dataset", "recipe", "seed", "precision", "deterministic", "procedure", "lr_schedule")
+_MASKS = (*_ALWAYS, "density", "distribution")
 _GROUPS = {
-    "dense": ("model", "dataset", "recipe", "seed", "precision", "deterministic"),
-    "static": ("density", "distribution"),
-    "dst": ("criterion", "growth", "prune_fraction", "update_period", "sparsity"),
+    "dense": _ALWAYS,
+    "static": _MASKS,
+    "dst": (*_MASKS, "criterion", "growth", "prune_fraction", "update_period", "sparsity"),
+    "gradual": (*_MASKS, "criterion", "update_period", "sparsity"),
 }
-"""The groups and keys that decide the result of a run of each method, besides those of the methods before it."""
+"""The groups and keys that decide the result of a run of each method."""
+
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "procedure": {"_target_": "dst.procedures.SinglePhase", "name": "dst"},
+    "lr_schedule": {"_target_": "dst.training.lr_schedule.Step", "name": "step", "warmup": 0.0},
+}
+"""Groups that came later: where one is at its default it enters no identity, so that ids of earlier runs hold."""
 
 _WITHOUT_EFFECT = {
     "model": ("_target_",),
@@ -21,6 +30,8 @@ _WITHOUT_EFFECT = {
     "criterion": ("_target_", "label", "color"),
     "growth": ("_target_", "label", "color"),
     "prune_fraction": ("_target_",),
+    "procedure": ("_target_",),
+    "lr_schedule": ("_target_",),
 }
 """Keys of those groups that decide nothing: where things lie, how fast they are read, what they are called."""
 
@@ -29,23 +40,24 @@ _ONE_KEY = {"density": "value", "update_period": "steps", "distribution": "name"
 
 
 def method_of(resolved: Mapping[str, Any]) -> str:
-    """Returns ``dense`` (no masks), ``static`` (masks that never change) or ``dst``."""
+    """Returns how the masks come about: ``dense`` (none), ``static`` (they never change), ``dst`` or ``gradual``."""
     if (resolved.get("density") or {}).get("value") is None:
         return "dense"
-    return "static" if (resolved.get("update_period") or {}).get("steps") is None else "dst"
+    if (resolved.get("update_period") or {}).get("steps") is None:
+        return "static"
+    return "gradual" if (resolved.get("procedure") or {}).get("name") == "gradual" else "dst"
 
 
 def groups_of(method: str) -> tuple[str, ...]:
     """Returns the groups and keys of a config that decide the result of a run of the method."""
-    methods = list(_GROUPS)
-    return tuple(group for name in methods[: methods.index(method) + 1] for group in _GROUPS[name])
+    return _GROUPS[method]
 
 
 def decides(group: str, key: str | None = None) -> bool:
     """Whether ``group.key``, or the key ``group`` of no group, decides the result of a run of some method."""
     if group in _ONE_KEY and key is not None:
         return key == _ONE_KEY[group]
-    return group in groups_of("dst") and key not in _WITHOUT_EFFECT.get(group, ())
+    return group in _GROUPS["dst"] and key not in _WITHOUT_EFFECT.get(group, ())
 
 
 def deciding(resolved: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,12 +69,30 @@ def deciding(resolved: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         resolved: a checked config as plain containers, ``dataclasses.asdict(checked(cfg))``.
     """
-    return {
+    found = {
         group: {key: value for key, value in resolved[group].items() if decides(group, str(key))}
         if isinstance(resolved[group], Mapping)
         else resolved[group]
         for group in groups_of(method_of(resolved))
+        if group in resolved or group not in DEFAULTS
     }
+    for key in _without_effect_now(resolved):
+        found["recipe"].pop(key, None)
+    return {group: node for group, node in found.items() if node != _default(group)}
+
+
+def _without_effect_now(resolved: Mapping[str, Any]) -> Iterator[str]:
+    """Yields the keys of the recipe that its procedure or learning-rate schedule does not look at."""
+    if (resolved.get("procedure") or {}).get("budget") is not None:
+        yield "epochs"
+    schedule = resolved.get("lr_schedule") or DEFAULTS["lr_schedule"]
+    ours = str(schedule.get("_target_")).startswith("dst.")
+    if ours and schedule.get("name") != "step":
+        yield from ("lr_milestones", "lr_decay")
+
+
+def _default(group: str) -> dict[str, Any] | None:
+    return {key: value for key, value in DEFAULTS[group].items() if decides(group, key)} if group in DEFAULTS else None
 
 
 def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:

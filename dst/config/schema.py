@@ -9,7 +9,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from dst.config.identity import method_of
+from dst.config.identity import DEFAULTS, method_of
 from dst.config.limits import BOOLEAN, Boolean, key_of, limited, one_of
 
 
@@ -168,6 +168,8 @@ class Config:
     prune_fraction: dict[str, Any] = MISSING
     distribution: DistributionConfig = MISSING
     recipe: RecipeConfig = MISSING
+    procedure: dict[str, Any] = field(default_factory=lambda: dict(DEFAULTS["procedure"]))
+    lr_schedule: dict[str, Any] = field(default_factory=lambda: dict(DEFAULTS["lr_schedule"]))
     tracker: TrackerConfig = MISSING
     sparsity: SparsityConfig = field(default_factory=SparsityConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
@@ -187,8 +189,9 @@ class Config:
 
     @property
     def method(self) -> str:
-        """``dense``, ``static`` or ``dst``, see :func:`dst.config.identity.method_of`."""
-        return method_of({"density": vars(self.density), "update_period": vars(self.update_period)})
+        """``dense``, ``static``, ``dst`` or ``gradual``, see :func:`dst.config.identity.method_of`."""
+        groups = {"density": vars(self.density), "update_period": vars(self.update_period)}
+        return method_of({**groups, "procedure": self.procedure})
 
 
 ConfigStore.instance().store(name="schema", node=Config)

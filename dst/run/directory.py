@@ -30,6 +30,7 @@ from dst.run.layout import (
     CONFIG,
     MASKS,
     METRICS,
+    PHASES,
     PREVIOUS_CHECKPOINT,
     SUMMARY,
     TOPOLOGY,
@@ -39,7 +40,7 @@ from dst.run.outcome import read_summary
 
 log = logging.getLogger("dst")
 
-LOGS = (METRICS, TOPOLOGY)
+LOGS = (METRICS, TOPOLOGY, PHASES)
 
 
 class RunDirectory:
@@ -131,7 +132,7 @@ class RunDirectory:
             epoch, step: how far the checkpoint is.
             sums: checksums of the lines of each log up to there, None for a checkpoint that does not say.
         """
-        parts = {METRICS: ("epoch", epoch), TOPOLOGY: ("step", step)}
+        parts = {METRICS: ("epoch", epoch), TOPOLOGY: ("step", step), PHASES: ("epoch", epoch)}
         kept = {}
         for name, (key, last) in parts.items():
             lines = _lines(self.path / name)

@@ -7,6 +7,7 @@ from pathlib import Path
 CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
 TOPOLOGY = "topology.jsonl"
+PHASES = "phases.jsonl"
 MASKS = "masks.pt"
 CHECKPOINT = "checkpoint.pt"
 PREVIOUS_CHECKPOINT = "checkpoint.previous.pt"

@@ -4,6 +4,7 @@ from dst.sparsity.criteria import MEST, SET, SNIP, Criterion, Magnitude, Random,
 from dst.sparsity.dense import DenseModel
 from dst.sparsity.distribution import DISTRIBUTIONS, draw_mask, layer_densities
 from dst.sparsity.dynamic import DynamicSparsity
+from dst.sparsity.gradual import GradualPruning
 from dst.sparsity.growth import GradientGrowth, Growth, MomentumGrowth, RandomGrowth
 from dst.sparsity.masked import MaskedModel
 from dst.sparsity.registry import make_criterion, make_growth, make_schedule
@@ -22,6 +23,7 @@ __all__ = [
     "DenseModel",
     "DynamicSparsity",
     "GradientGrowth",
+    "GradualPruning",
     "Growth",
     "Linear",
     "Magnitude",

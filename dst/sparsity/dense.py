@@ -37,6 +37,9 @@ class DenseModel:
     def count_step(self) -> None:
         """Nothing depends on how many steps were taken."""
 
+    def continue_from(self, previous: Any) -> None:
+        """Has nothing to take over from what kept the model sparse before."""
+
     def itop_ratio(self) -> float:
         """Returns 1: every weight has been active."""
         return 1.0

@@ -124,14 +124,14 @@ class DynamicSparsity(MaskedModel):
     @property
     def update_due(self) -> bool:
         """Whether the coming :meth:`step` updates the topology."""
-        step = self.steps + 1
+        step = self.steps + 1 - self.first_step
         return bool(self.update_period) and step % (self.update_period or 1) == 0 and step < (self.stop_step or 0)
 
     @torch.no_grad()
     def update(self) -> None:
         """Prunes and grows now, at the current weights and gradients."""
         self._follow()
-        fraction = self.schedule(self.steps, self.stop_step or math.inf)
+        fraction = self.schedule(self.steps - self.first_step, self.stop_step or math.inf)
         self._generator.manual_seed(stream_seed(self.seed, "growth", self.steps))
         layers = [layer for layer in self.layers if layer.parameter.grad is not None]
         if not layers:
@@ -146,7 +146,8 @@ class DynamicSparsity(MaskedModel):
         """ρ_t at the latest step, 0 once the updates have ended; None where none ever comes."""
         if not self.update_period or not self.stop_step:
             return None
-        return 0.0 if self.steps >= self.stop_step else self.schedule(self.steps, self.stop_step)
+        step = self.steps - self.first_step
+        return 0.0 if step >= self.stop_step else self.schedule(step, self.stop_step)
 
     @property
     def dense_gradients(self) -> str:

@@ -71,7 +71,7 @@ class MaskedModel:
         self.dense_parameters = sum(weight.numel() for weight in dense.values())
         if dense:
             log.warning(describe_dense(model, dense))
-        self.steps = 0
+        self.steps = self.first_step = 0
 
     def step(self, take: Callable[[], object] | None = None) -> None:
         """Takes one optimizer step on the active weights, after a topology update if one is due; call after backward.
@@ -143,6 +143,17 @@ class MaskedModel:
         explored = torch.stack([layer.explored.sum() for layer in self.layers]).sum().item()
         return explored / sum(layer.weight.numel() for layer in self.layers)
 
+    def continue_from(self, previous: MaskedModel) -> None:
+        """Takes over the masks and the step count of another training stretch of the same model.
+
+        Random streams go by the step count, so they go on; update periods and schedules count from here.
+
+        Args:
+            previous: what kept the model sparse until now.
+        """
+        self.load_state_dict(previous.state_dict())
+        self.first_step = self.steps
+
     @property
     def dense_gradients(self) -> str:
         """When gradients of inactive weights are needed: ``never``, at ``updates`` or at ``every`` step."""
@@ -156,6 +167,7 @@ class MaskedModel:
         """What a checkpoint needs to continue: masks, explored weights, step count."""
         return {
             "steps": self.steps,
+            "first_step": self.first_step,
             "masks": self.masks,
             "explored": self._whole("explored"),
         }
@@ -174,6 +186,6 @@ class MaskedModel:
         if theirs != ours:
             different = sorted(set(theirs.items()) ^ set(ours.items()))[0][0]
             raise ValueError(f"these masks are of another model: {different} does not match")
-        self.steps = state["steps"]
+        self.steps, self.first_step = state["steps"], state.get("first_step", 0)
         for layer in self.layers:
             layer.restore(state["masks"][layer.parameter_name], state["explored"][layer.parameter_name])

@@ -17,10 +17,11 @@ from dst.data import Data
 from dst.errors import UserError
 from dst.models import build_model
 from dst.seeds import stream_seed
-from dst.sparsity import DenseModel, DynamicSparsity, MaskedModel, layer_densities, sparsifiable_weights
+from dst.sparsity import DenseModel, DynamicSparsity, GradualPruning, MaskedModel, layer_densities, sparsifiable_weights
 from dst.training.device import make_scaler, place, prepare_device
 from dst.training.loop import Sparsity, Training
 from dst.training.optimizer import make_optimizer
+from dst.training.phase import Phase
 from dst.training.recorded_step import RecordedStep
 from dst.training.step_graph import CudaRecorder
 
@@ -63,13 +64,20 @@ def build_training(config: Config, model: nn.Module, data: Data, device: torch.d
         UserError: for a density that the model cannot have.
     """
     model = place(model, device, config.precision)
-    optimizer = make_optimizer(model, config.recipe, device)
+    phases = build("procedure", config.procedure).phases(config.recipe.epochs)
+
+    def make_parts(number: int) -> tuple[torch.optim.Optimizer, Sparsity]:
+        optimizer = make_optimizer(model, config.recipe, device)
+        steps = phases[number].epochs * len(data.train)
+        return optimizer, build_sparsity(config, phases[number], model, optimizer, total_steps=steps)
+
     training = Training(
         model,
         data,
-        optimizer,
-        build_sparsity(config, model, optimizer, total_steps=config.recipe.epochs * len(data.train)),
+        phases,
+        make_parts,
         recipe=config.recipe,
+        lr_schedule=build("lr_schedule", config.lr_schedule),
         scaler=make_scaler(config.precision, device),
         precision=config.precision,
         device=device,
@@ -80,14 +88,17 @@ def build_training(config: Config, model: nn.Module, data: Data, device: torch.d
     return training
 
 
-def build_sparsity(config: Config, model: nn.Module, optimizer: torch.optim.Optimizer, *, total_steps: int) -> Sparsity:
-    """Returns what keeps the model sparse: nothing for a dense run, masks for a static one, updates besides for DST.
+def build_sparsity(
+    config: Config, phase: Phase, model: nn.Module, optimizer: torch.optim.Optimizer, *, total_steps: int
+) -> Sparsity:
+    """Returns what keeps the model sparse: nothing for a dense run, masks for a static one, updates besides for others.
 
     Args:
         config: checked.
+        phase: that it is for.
         model: on its final device.
         optimizer: over the model's parameters.
-        total_steps: of the whole training.
+        total_steps: of the phase.
 
     Raises:
         UserError: for a density that the model cannot have.
@@ -97,25 +108,25 @@ def build_sparsity(config: Config, model: nn.Module, optimizer: torch.optim.Opti
         return DenseModel(optimizer)
     check_density(config.model["name"], model, density, config.distribution.name)
     shared: dict[str, Any] = {
-        "density": density,
+        "density": 1.0 if phase.starts_dense and phase.updates != "gradual" else density,
         "distribution": config.distribution.name,
         "momentum": config.sparsity.momentum,
         "seed": config.seed,
     }
     try:
-        if config.method == "static":
+        if config.update_period.steps is None or phase.updates == "none":
             return MaskedModel(model, optimizer, **shared)
-        return DynamicSparsity(
-            model,
-            optimizer,
-            **shared,
-            criterion=build("criterion", config.criterion),
-            growth=build("growth", config.growth),
-            update_period=config.update_period.steps,
-            prune_fraction=build("prune_fraction", config.prune_fraction),
-            total_steps=total_steps or 1,  # recipe.epochs=0 takes no step
-            scope=config.sparsity.scope,
-        )
+        updates: dict[str, Any] = {
+            "criterion": build("criterion", config.criterion),
+            "update_period": config.update_period.steps,
+            "total_steps": total_steps or 1,  # recipe.epochs=0 takes no step
+            "scope": config.sparsity.scope,
+        }
+        if phase.updates == "gradual":
+            start, stop = phase.prune_span
+            return GradualPruning(model, optimizer, **shared, **updates, start=start, stop=stop)
+        growth, schedule = build("growth", config.growth), build("prune_fraction", config.prune_fraction)
+        return DynamicSparsity(model, optimizer, **shared, **updates, growth=growth, prune_fraction=schedule)
     except ValueError as error:  # a model or a distribution that does not go with the density
         raise UserError(f"model={config.model['name']}, density.value={density}: {error}") from error
 

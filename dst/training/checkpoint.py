@@ -21,6 +21,7 @@ def training_state(training: Training, *, only_weights: bool = False) -> dict[st
     """
     device = training.device
     return {
+        "phase": training.phase,
         "epoch": training.epoch,
         "step": training.step,
         "model": training.model.state_dict(),
@@ -45,6 +46,9 @@ def load_training_state(training: Training, state: dict[str, Any]) -> None:
     Raises:
         Exception: of any kind for a state that is none, or of another config; ``training`` is then of no further use.
     """
+    phase = state.get("phase", 0)  # of earlier versions, whose runs had one phase
+    if phase != training.phase:
+        training.begin_phase(phase)
     training.epoch, training.step = state["epoch"], state["step"]
     training.model.load_state_dict(state["model"])
     if state["optimizer"] is not None:

@@ -30,6 +30,7 @@ def prepare_device(name: str, precision: str, *, deterministic: bool) -> torch.d
     set_numerics(precision, deterministic)
     if device.type == "cuda":
         torch.cuda.set_device(device)  # or torch would begin to use the first one too
+        torch.cuda.reset_peak_memory_stats(device)
     if device.type == "cpu":
         keep_freed_memory()
     return device
@@ -91,6 +92,11 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type} ({platform.processor() or platform.machine()})"
+
+
+def peak_memory_mb(device: torch.device) -> float | None:
+    """Returns the most memory that tensors had on a GPU so far, in MiB; None on other devices."""
+    return torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else None
 
 
 def set_numerics(precision: str, deterministic: bool) -> None:

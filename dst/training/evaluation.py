@@ -60,13 +60,14 @@ def run_epoch(training: Training, after_step: Callable[[], None] = lambda: None)
         The epoch's line of ``metrics.jsonl``.
     """
     began = time.perf_counter()
-    lr = training.lr
+    lr = training.lr_at(training.epoch * len(training.data.train))
     train_loss, train_acc = training.train_epoch(after_step)
     val_loss, val_acc = evaluate(training, training.data.val)
     if val_acc > training.best.val_acc:
         training.best = Best(training.epoch, val_acc, copy.deepcopy(training.model.state_dict()))
     training.last = {
         "epoch": training.epoch,
+        "phase": training.phase + 1,
         "step": training.step,
         "lr": lr,
         "train_loss": train_loss,

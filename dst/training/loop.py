@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,17 +12,21 @@ from torch.optim import Optimizer
 
 from dst.config import RecipeConfig
 from dst.data import Data
-from dst.sparsity import DenseModel, DynamicSparsity, MaskedModel
+from dst.sparsity import DenseModel, MaskedModel
 from dst.training.device import autocast
 from dst.training.evaluation import Best
-from dst.training.lr_schedule import learning_rate, set_learning_rate
+from dst.training.lr_schedule import LRSchedule, Span, set_learning_rate
 from dst.training.metrics import RunningMetrics, loss_of
+from dst.training.phase import Phase
 
 if TYPE_CHECKING:
     from dst.training.recorded_step import RecordedStep
 
-Sparsity = DenseModel | MaskedModel | DynamicSparsity
+Sparsity = DenseModel | MaskedModel
 """What keeps the model sparse, or does nothing."""
+
+PhaseParts = Callable[[int], tuple[Optimizer, Sparsity]]
+"""Makes what a phase, given by its number, starts anew."""
 
 
 class Training:
@@ -31,8 +35,10 @@ class Training:
     :func:`dst.training.build.build_training` puts one together from a config.
 
     Attributes:
-        epoch: epochs finished.
-        step: optimizer steps taken.
+        phases: what the training consists of.
+        phase: the number of the phase under way, from 0.
+        epoch: epochs finished, in all phases.
+        step: optimizer steps taken, in all phases.
         best: the best validation epoch so far.
         last: the line of ``metrics.jsonl`` of the last finished epoch.
         recorded: replays the step as a CUDA graph; None where every step is computed kernel by kernel.
@@ -42,37 +48,64 @@ class Training:
         self,
         model: nn.Module,
         data: Data,
-        optimizer: Optimizer,
-        sparsity: Sparsity,
+        phases: Sequence[Phase],
+        make_parts: PhaseParts,
         *,
         recipe: RecipeConfig,
+        lr_schedule: LRSchedule,
         scaler: GradScaler,
         precision: str,
         device: torch.device,
     ) -> None:
-        self.model, self.data, self.optimizer, self.sparsity = model, data, optimizer, sparsity
-        self.recipe, self.scaler, self.precision, self.device = recipe, scaler, precision, device
+        self.model, self.data, self.phases, self._make_parts = model, data, phases, make_parts
+        self.recipe, self.lr_schedule = recipe, lr_schedule
+        self.scaler, self.precision, self.device = scaler, precision, device
         self.metrics = RunningMetrics(device)
         self.epoch = self.step = 0
+        self._enter(0)
         self.best = Best()
         self.last: dict[str, Any] = {}
         self.recorded: RecordedStep | None = None
 
-    @property
-    def lr(self) -> float:
-        """The learning rate of the epoch under way."""
-        return learning_rate(self.recipe, self.epoch)
+    def lr_at(self, step: int) -> float:
+        """Returns the learning rate of a step of the phase under way; ``step`` counts the steps before it."""
+        return self.lr_schedule(step - self._first_step, self._span, self.recipe)
 
     @property
     def step_in_epoch(self) -> int:
         """Steps taken of the epoch under way."""
         return self.step - self.epoch * len(self.data.train)
 
+    @property
+    def phase_is_over(self) -> bool:
+        """Whether the phase under way has no epoch left."""
+        return self.epoch >= self._epochs_before(self.phase + 1)
+
+    def begin_phase(self, number: int) -> None:
+        """Starts a phase with a new optimizer; the weights and masks of the phase under way go on."""
+        previous = self.sparsity
+        self._enter(number)
+        self.sparsity.continue_from(previous)  # type: ignore[arg-type]  # both are dense, or neither
+        if self.recorded:
+            self.recorded.forget()
+
+    def _enter(self, number: int) -> None:
+        self.phase = number
+        self.optimizer, self.sparsity = self._make_parts(number)
+        per_epoch = len(self.data.train)
+        self._first_step = self._epochs_before(number) * per_epoch
+        self._span = Span(self.phases[number].epochs * per_epoch, per_epoch)
+
+    def _epochs_before(self, number: int) -> int:
+        return sum(phase.epochs for phase in self.phases[:number])
+
     def train_epoch(self, after_step: Callable[[], None] = lambda: None) -> tuple[float, float]:
         """Trains to the end of the epoch, from its start or where it was stopped; returns mean loss and accuracy."""
-        set_learning_rate(self.optimizer, self.lr)
         self.model.train()
+        current = None
         for raw, y in self.data.train.raw_batches(self.epoch, start=self.step_in_epoch):
+            if (lr := self.lr_at(self.step)) != current:
+                set_learning_rate(self.optimizer, current := lr)
             if self.recorded is None or not self.recorded.replay(self, raw, y):
                 self.take_step(raw, y, self.sparsity.step)
             self.step += 1

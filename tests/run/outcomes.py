@@ -22,6 +22,7 @@ def run_outcome(folder: Path) -> dict[str, Any]:
         "summary": {key: value for key, value in summary.items() if key not in ("duration_s", "steps_per_s")},
         "epochs": [{key: value for key, value in epoch.items() if key != "epoch_s"} for epoch in epochs],
         "topology": topology.read_text() if topology.exists() else "",
+        "phases": (folder / "phases.jsonl").read_text(),
         "masks": (folder / "masks.pt").read_bytes(),
         "weights": {
             name: weight.tolist()

@@ -30,6 +30,8 @@ METHODS = {
     "random growth": ["criterion=set", "growth=random"],
     "convolutions": ["criterion=rsensitivity", "growth=gradient", "model=small_cnn"],
     "gradient growth": ["criterion=snip", "growth=gradient", "model=large_mlp_dropout"],
+    "cyclic": ["procedure=cyclic", "procedure.cycles=4", "procedure.budget=30", "lr_schedule=cosine"],
+    "gradual": ["procedure=gradual", "criterion=mest", "sparsity.scope=global", "lr_schedule.warmup=2"],
 }
 LONG = ["recipe.epochs=30", "checkpoint.minutes=0"]
 
@@ -246,7 +248,7 @@ def test_what_killed_processes_left_is_gone_after_the_next_start(overrides: Over
     (folder / "claim.3").write_bytes(b"{}")
     os.utime(folder / "claim.3", (0, 0))
     run(cfg)
-    finished = {"config.yaml", "masks.pt", "metrics.jsonl", "summary.json", "topology.jsonl"}
+    finished = {"config.yaml", "masks.pt", "metrics.jsonl", "phases.jsonl", "summary.json", "topology.jsonl"}
     assert {path.name for path in folder.iterdir()} == finished
     for name in ("checkpoint.pt", "checkpoint.previous.pt"):  # as if it had been killed right after the summary
         shutil.copy(tmp_path / "stopped run" / name, folder)

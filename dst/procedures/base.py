@@ -1,0 +1,52 @@
+"""The interface of a procedure, and the phases that a config leads to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dst.config.components import build
+from dst.config.identity import DEFAULTS
+from dst.training.phase import Phase
+
+if TYPE_CHECKING:
+    from dst.training.loop import Training
+
+
+@dataclass(frozen=True)
+class Procedure:
+    """The phases of a run and what happens between them.
+
+    A procedure is a frozen dataclass: its fields are the keys of its YAML file. It writes no files and does not ask
+    which model or dataset it trains.
+    """
+
+    def phases(self, epochs: int) -> list[Phase]:
+        """Returns the phases in order; depends on nothing but ``epochs`` and the fields.
+
+        Args:
+            epochs: ``recipe.epochs``, the length of one phase.
+
+        Raises:
+            ValueError: for fields that cannot be together; the message names the field and what would be valid.
+        """
+        raise NotImplementedError
+
+    def between(self, training: Training, following: Phase) -> None:
+        """Changes the model between two phases: prunes it, or takes weights back. By default nothing.
+
+        Args:
+            training: at the end of a phase; its masks and weights go on into the next one.
+            following: the phase that comes next.
+        """
+
+
+def planned_phases(config: Mapping[str, Any]) -> list[Phase]:
+    """Returns the phases of a run, without loading torch.
+
+    Args:
+        config: a checked config as plain containers; one from before there were procedures has a single phase.
+    """
+    procedure: Procedure = build("procedure", config.get("procedure") or DEFAULTS["procedure"], Procedure)
+    return procedure.phases(config["recipe"]["epochs"])
