@@ -11,14 +11,15 @@ _ALWAYS = ("model", "dataset", "recipe", "seed", "precision", "deterministic", "
 _MASKS = (*_ALWAYS, "density", "distribution")
 _GROUPS = {
     "dense": _ALWAYS,
-    "static": _MASKS,
-    "dst": (*_MASKS, "criterion", "growth", "prune_fraction", "update_period", "sparsity"),
+    "static": (*_MASKS, "initial_mask"),
+    "dst": (*_MASKS, "initial_mask", "criterion", "growth", "prune_fraction", "update_period", "sparsity"),
     "gradual": (*_MASKS, "criterion", "update_period", "sparsity"),
 }
 """The groups and keys that decide the result of a run of each method."""
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     "procedure": {"_target_": "dst.procedures.SinglePhase", "name": "dst"},
+    "initial_mask": {"name": "random"},
     "lr_schedule": {"_target_": "dst.training.lr_schedule.Step", "name": "step", "warmup": 0.0},
 }
 """Groups that came later: where one is at its default it enters no identity, so that ids of earlier runs hold."""
@@ -76,19 +77,26 @@ def deciding(resolved: Mapping[str, Any]) -> dict[str, Any]:
         for group in groups_of(method_of(resolved))
         if group in resolved or group not in DEFAULTS
     }
-    for key in _without_effect_now(resolved):
-        found["recipe"].pop(key, None)
-    return {group: node for group, node in found.items() if node != _default(group)}
+    for group, key in _without_effect_now(resolved):
+        if group in found:
+            found[group] = {name: value for name, value in found[group].items() if name != key}
+    return {group: node for group, node in found.items() if node not in (_default(group), {})}
 
 
-def _without_effect_now(resolved: Mapping[str, Any]) -> Iterator[str]:
-    """Yields the keys of the recipe that its procedure or learning-rate schedule does not look at."""
+def _without_effect_now(resolved: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yields groups and keys that other choices of this config leave without effect."""
     if (resolved.get("procedure") or {}).get("budget") is not None:
-        yield "epochs"
+        yield "recipe", "epochs"
+    mask = (resolved.get("initial_mask") or DEFAULTS["initial_mask"]).get("name")
+    if mask not in ("snip", "grasp"):
+        yield "initial_mask", "batches"
+    if mask != "random" and method_of(resolved) in ("static", "dst"):
+        yield "distribution", "name"
     schedule = resolved.get("lr_schedule") or DEFAULTS["lr_schedule"]
     ours = str(schedule.get("_target_")).startswith("dst.")
     if ours and schedule.get("name") != "step":
-        yield from ("lr_milestones", "lr_decay")
+        yield "recipe", "lr_milestones"
+        yield "recipe", "lr_decay"
 
 
 def _default(group: str) -> dict[str, Any] | None:

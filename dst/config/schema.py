@@ -62,6 +62,20 @@ class RecipeConfig:
 
 
 @dataclass
+class InitialMaskConfig:
+    """Group ``initial_mask``: how the masks are chosen before training.
+
+    Attributes:
+        name: ``random``: drawn, with the layer densities of ``distribution``; else see
+            :func:`dst.sparsity.initial_masks`.
+        batches: of the training split, of ``recipe.batch_size`` samples each, that ``snip`` and ``grasp`` score by.
+    """
+
+    name: str = field(default="random", metadata=one_of("random", "magnitude", "snip", "grasp", "synflow"))
+    batches: int = field(default=10, metadata=limited(lambda value: value >= 1, "must be 1 or more"))
+
+
+@dataclass
 class TrackerConfig:
     """Group ``tracker``: where a run reports to, and under which headings there (None: see ``conf/tracker``)."""
 
@@ -169,6 +183,7 @@ class Config:
     distribution: DistributionConfig = MISSING
     recipe: RecipeConfig = MISSING
     procedure: dict[str, Any] = field(default_factory=lambda: dict(DEFAULTS["procedure"]))
+    initial_mask: InitialMaskConfig = field(default_factory=InitialMaskConfig)
     lr_schedule: dict[str, Any] = field(default_factory=lambda: dict(DEFAULTS["lr_schedule"]))
     tracker: TrackerConfig = MISSING
     sparsity: SparsityConfig = field(default_factory=SparsityConfig)

@@ -6,6 +6,7 @@ from dst.sparsity.distribution import DISTRIBUTIONS, draw_mask, layer_densities
 from dst.sparsity.dynamic import DynamicSparsity
 from dst.sparsity.gradual import GradualPruning
 from dst.sparsity.growth import GradientGrowth, Growth, MomentumGrowth, RandomGrowth
+from dst.sparsity.initial_masks import disconnected_layers, initial_masks
 from dst.sparsity.masked import MaskedModel
 from dst.sparsity.registry import make_criterion, make_growth, make_schedule
 from dst.sparsity.schedule import Constant, Cosine, Linear, Schedule
@@ -35,8 +36,10 @@ __all__ = [
     "Schedule",
     "Sensitivity",
     "dense_weights",
+    "disconnected_layers",
     "draw_mask",
     "grow_mask",
+    "initial_masks",
     "layer_densities",
     "make_criterion",
     "make_growth",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -142,6 +142,16 @@ class MaskedModel:
         """The share of the sparsifiable weights ever active so far (Liu et al., 2021); reads from the device."""
         explored = torch.stack([layer.explored.sum() for layer in self.layers]).sum().item()
         return explored / sum(layer.weight.numel() for layer in self.layers)
+
+    @torch.no_grad()
+    def set_masks(self, masks: Mapping[str, Tensor]) -> None:
+        """Makes ``masks`` the active weights, the only ones ever active so far; the values of active weights stay.
+
+        Args:
+            masks: bool, by parameter name, of the parameters' shapes.
+        """
+        for layer in self.layers:
+            layer.restore(masks[layer.parameter_name], masks[layer.parameter_name])
 
     def continue_from(self, previous: MaskedModel) -> None:
         """Takes over the masks and the step count of another training stretch of the same model.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import dst.data
 from dst.config import Config
@@ -17,13 +19,28 @@ from dst.data import Data
 from dst.errors import UserError
 from dst.models import build_model
 from dst.seeds import stream_seed
-from dst.sparsity import DenseModel, DynamicSparsity, GradualPruning, MaskedModel, layer_densities, sparsifiable_weights
+from dst.sparsity import (
+    DenseModel,
+    DynamicSparsity,
+    GradualPruning,
+    MaskedModel,
+    disconnected_layers,
+    initial_masks,
+    layer_densities,
+    sparsifiable_weights,
+)
 from dst.training.device import make_scaler, place, prepare_device
 from dst.training.loop import Sparsity, Training
+from dst.training.metrics import loss_of
 from dst.training.optimizer import make_optimizer
 from dst.training.phase import Phase
 from dst.training.recorded_step import RecordedStep
 from dst.training.step_graph import CudaRecorder
+
+log = logging.getLogger("dst")
+
+_SCORED_EPOCH = -1
+"""Its batches score the weights; no training sees them in this order."""
 
 
 def training_factory(config: Config) -> Callable[[], Training]:
@@ -66,10 +83,13 @@ def build_training(config: Config, model: nn.Module, data: Data, device: torch.d
     model = place(model, device, config.precision)
     phases = build("procedure", config.procedure).phases(config.recipe.epochs)
 
-    def make_parts(number: int) -> tuple[torch.optim.Optimizer, Sparsity]:
+    first_masks = None if phases[0].starts_dense else scored_masks(config, model, data)
+
+    def make_parts(number: int, masks: Mapping[str, Tensor] | None) -> tuple[torch.optim.Optimizer, Sparsity]:
+        masks = masks or first_masks
         optimizer = make_optimizer(model, config.recipe, device)
         steps = phases[number].epochs * len(data.train)
-        return optimizer, build_sparsity(config, phases[number], model, optimizer, total_steps=steps)
+        return optimizer, build_sparsity(config, phases[number], model, optimizer, total_steps=steps, masks=masks)
 
     training = Training(
         model,
@@ -84,12 +104,25 @@ def build_training(config: Config, model: nn.Module, data: Data, device: torch.d
     )
     if config.cuda_graph and device.type == "cuda":
         training.recorded = RecordedStep(CudaRecorder(device), deterministic=config.deterministic)
+    if first_masks:
+        training.dead_layers = disconnected_layers(model, first_masks, data.shape)
+        if training.dead_layers:
+            log.warning(
+                "initial_mask=%s: no active weight of %s lies on a path from input to output",
+                *(config.initial_mask.name, ", ".join(training.dead_layers)),
+            )
     torch.manual_seed(stream_seed(config.seed, "dropout"))  # the one stream that has to be torch's global one
     return training
 
 
 def build_sparsity(
-    config: Config, phase: Phase, model: nn.Module, optimizer: torch.optim.Optimizer, *, total_steps: int
+    config: Config,
+    phase: Phase,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    *,
+    total_steps: int,
+    masks: Mapping[str, Tensor] | None = None,
 ) -> Sparsity:
     """Returns what keeps the model sparse: nothing for a dense run, masks for a static one, updates besides for others.
 
@@ -99,6 +132,7 @@ def build_sparsity(
         model: on its final device.
         optimizer: over the model's parameters.
         total_steps: of the phase.
+        masks: to begin with; None: drawn at random, or none where the phase starts dense.
 
     Raises:
         UserError: for a density that the model cannot have.
@@ -106,29 +140,66 @@ def build_sparsity(
     density = config.density.value
     if density is None:
         return DenseModel(optimizer)
-    check_density(config.model["name"], model, density, config.distribution.name)
+    check_density(config.model["name"], model, density, "uniform" if masks else config.distribution.name)
     shared: dict[str, Any] = {
-        "density": 1.0 if phase.starts_dense and phase.updates != "gradual" else density,
+        "density": 1.0 if masks or (phase.starts_dense and phase.updates != "gradual") else density,
         "distribution": config.distribution.name,
         "momentum": config.sparsity.momentum,
         "seed": config.seed,
     }
     try:
-        if config.update_period.steps is None or phase.updates == "none":
-            return MaskedModel(model, optimizer, **shared)
-        updates: dict[str, Any] = {
-            "criterion": build("criterion", config.criterion),
-            "update_period": config.update_period.steps,
-            "total_steps": total_steps or 1,  # recipe.epochs=0 takes no step
-            "scope": config.sparsity.scope,
-        }
-        if phase.updates == "gradual":
-            start, stop = phase.prune_span
-            return GradualPruning(model, optimizer, **shared, **updates, start=start, stop=stop)
-        growth, schedule = build("growth", config.growth), build("prune_fraction", config.prune_fraction)
-        return DynamicSparsity(model, optimizer, **shared, **updates, growth=growth, prune_fraction=schedule)
+        sparsity = _sparsity(config, phase, model, optimizer, total_steps, shared)
     except ValueError as error:  # a model or a distribution that does not go with the density
         raise UserError(f"model={config.model['name']}, density.value={density}: {error}") from error
+    if masks:
+        sparsity.set_masks(masks)
+    return sparsity
+
+
+def _sparsity(
+    config: Config,
+    phase: Phase,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    total_steps: int,
+    shared: dict[str, Any],
+) -> MaskedModel:
+    if config.update_period.steps is None or phase.updates == "none":
+        return MaskedModel(model, optimizer, **shared)
+    updates: dict[str, Any] = {
+        "criterion": build("criterion", config.criterion),
+        "update_period": config.update_period.steps,
+        "total_steps": total_steps or 1,  # recipe.epochs=0 takes no step
+        "scope": config.sparsity.scope,
+    }
+    if phase.updates == "gradual":
+        start, stop = phase.prune_span
+        return GradualPruning(model, optimizer, **shared, **updates, start=start, stop=stop)
+    growth, schedule = build("growth", config.growth), build("prune_fraction", config.prune_fraction)
+    return DynamicSparsity(model, optimizer, **shared, **updates, growth=growth, prune_fraction=schedule)
+
+
+def scored_masks(config: Config, model: nn.Module, data: Data) -> dict[str, Tensor] | None:
+    """Returns the masks that ``initial_mask`` chooses by a score; None for a dense run or where they are drawn.
+
+    Args:
+        config: checked.
+        model: on its final device, at its first step.
+        data: whose training split gives the batches, from a random stream of their own.
+
+    Raises:
+        UserError: for more batches than the training split has.
+    """
+    chosen = config.initial_mask
+    if chosen.name == "random" or config.density.value is None:
+        return None
+    if chosen.batches > len(data.train):
+        raise UserError(
+            f"initial_mask.batches={chosen.batches}: dataset={config.dataset.name} has {len(data.train)} training "
+            f"batches of recipe.batch_size={config.recipe.batch_size}; give {len(data.train)} or fewer"
+        )
+    batches = itertools.islice(data.train.epoch(_SCORED_EPOCH), chosen.batches)
+    return initial_masks(chosen.name, model, batches, config.density.value, loss_of)
 
 
 def check_density(name: str, model: nn.Module, density: float, distribution: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 Sparsity = DenseModel | MaskedModel
 """What keeps the model sparse, or does nothing."""
 
-PhaseParts = Callable[[int], tuple[Optimizer, Sparsity]]
-"""Makes what a phase, given by its number, starts anew."""
+PhaseParts = Callable[[int, Mapping[str, Tensor] | None], tuple[Optimizer, Sparsity]]
+"""Makes what a phase starts anew, from its number and the masks it goes on with, None for the first phase."""
 
 
 class Training:
@@ -41,6 +41,7 @@ class Training:
         step: optimizer steps taken, in all phases.
         best: the best validation epoch so far.
         last: the line of ``metrics.jsonl`` of the last finished epoch.
+        dead_layers: weights that the initial masks cut off from input or output, by parameter name.
         recorded: replays the step as a CUDA graph; None where every step is computed kernel by kernel.
     """
 
@@ -62,10 +63,11 @@ class Training:
         self.scaler, self.precision, self.device = scaler, precision, device
         self.metrics = RunningMetrics(device)
         self.epoch = self.step = 0
-        self._enter(0)
+        self._enter(0, None)
         self.best = Best()
         self.last: dict[str, Any] = {}
         self.recorded: RecordedStep | None = None
+        self.dead_layers: list[str] = []
 
     def lr_at(self, step: int) -> float:
         """Returns the learning rate of a step of the phase under way; ``step`` counts the steps before it."""
@@ -84,14 +86,14 @@ class Training:
     def begin_phase(self, number: int) -> None:
         """Starts a phase with a new optimizer; the weights and masks of the phase under way go on."""
         previous = self.sparsity
-        self._enter(number)
+        self._enter(number, previous.masks)
         self.sparsity.continue_from(previous)  # type: ignore[arg-type]  # both are dense, or neither
         if self.recorded:
             self.recorded.forget()
 
-    def _enter(self, number: int) -> None:
+    def _enter(self, number: int, masks: Mapping[str, Tensor] | None) -> None:
         self.phase = number
-        self.optimizer, self.sparsity = self._make_parts(number)
+        self.optimizer, self.sparsity = self._make_parts(number, masks)
         per_epoch = len(self.data.train)
         self._first_step = self._epochs_before(number) * per_epoch
         self._span = Span(self.phases[number].epochs * per_epoch, per_epoch)

@@ -12,6 +12,8 @@ import torch
 
 from dst.config import checked, compose, run_id
 from dst.procedures import Cyclic, planned_phases
+from dst.training.build import training_factory
+from dst.training.evaluation import run_epoch
 from tests.run.outcomes import run_outcome
 
 Train = Callable[..., dict[str, Any]]
@@ -72,6 +74,22 @@ def test_a_cycle_starts_with_an_optimizer_that_holds_no_momentum(train: Train, t
     momentum = [next(iter(state["optimizer"].values()))["momentum_buffer"] for state in states]
     gradient_scale = momentum[0].norm()  # of the first step, whose momentum is the gradient itself
     assert momentum[1].norm() < 1.5 * gradient_scale  # two steps with momentum 0.9 on one batch would come to 1.9
+
+
+def test_a_phase_goes_on_with_the_weights_and_masks_of_the_one_before(overrides: Overrides) -> None:
+    config = checked(compose(overrides("procedure=cyclic", "procedure.cycles=2", "growth=gradient", "recipe.epochs=8")))
+    training = training_factory(config)()
+    first = {name: mask.clone() for name, mask in training.sparsity.masks.items()}
+    while not training.phase_is_over:
+        run_epoch(training)
+    masks = {name: mask.clone() for name, mask in training.sparsity.masks.items()}
+    weights = {name: weight.detach().clone() for name, weight in training.model.named_parameters()}
+    itop = training.sparsity.itop_ratio()
+    assert any(not torch.equal(masks[name], first[name]) for name in masks)  # updates came
+    training.begin_phase(1)
+    assert all(torch.equal(masks[name], mask) for name, mask in training.sparsity.masks.items())
+    assert all(torch.equal(weights[name], weight) for name, weight in training.model.named_parameters())
+    assert training.sparsity.itop_ratio() == itop
 
 
 @pytest.mark.parametrize(("cycles", "budget"), [(1, 7), (3, 10), (4, 4), (5, 99)])

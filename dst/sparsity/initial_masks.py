@@ -1,0 +1,184 @@
+"""Masks chosen before training by a score of each weight: magnitude, SNIP, GraSP and SynFlow."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dst.sparsity.checks import check_choice, check_share
+from dst.sparsity.weights import sparsifiable_weights
+
+Batches = Sequence[tuple[Tensor, Tensor]]
+Loss = Callable[[Tensor, Tensor], Tensor]
+Scores = dict[str, Tensor]
+Masks = dict[str, Tensor]
+
+_GRASP_TEMPERATURE = 200.0
+_SYNFLOW_ROUNDS = 100
+
+
+def initial_masks(
+    method: str,
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    density: float,
+    loss: Loss = F.cross_entropy,
+) -> Masks:
+    """Returns the mask of each sparsifiable weight, by parameter name: the highest scores of all layers together.
+
+    Of N weights N − ⌊(1 − D)·N⌋ are kept. Scores are computed on a copy of the model in evaluation mode, so the model
+    stays as it is.
+
+    Args:
+        method: ``magnitude`` |θ|; ``snip`` |θ·g| (Lee et al., 2019), where g is the gradient summed over the batches;
+            ``grasp`` θ·Hg (Wang et al., 2020), with the logits divided by 200 and H the Hessian; ``synflow`` |θ·∂R/∂θ|
+            (Tanaka et al., 2020), where R is the sum of the outputs for an all-ones sample through absolute parameters,
+            pruned in 100 rounds to D^(k/100) after round k.
+        model: on any device.
+        batches: of ``(x, y)`` on the model's device; ``magnitude`` needs none and ``synflow`` only their shape.
+        density: overall density D in (0, 1].
+        loss: of logits and labels, a mean over the batch.
+
+    Raises:
+        ValueError: for another method or density, no batches where some are needed, or a model without such weights.
+    """
+    check_choice("method", method, INITIAL_MASKS)
+    check_share("density", density, above_zero=True)
+    given = list(batches)
+    if not given and method != "magnitude":
+        raise ValueError(f"method={method!r}: needs a batch or more to score the weights with")
+    found = sparsifiable_weights(model)
+    if not found:
+        raise ValueError(f"{type(model).__name__} has no weights that could be sparse")
+    scored = copy.deepcopy(model).eval()
+    if method != "synflow":
+        return _highest(_SCORES[method](scored, given, loss), density)
+    _make_absolute(scored)
+    masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in found.items()}
+    for number in range(1, _SYNFLOW_ROUNDS + 1):
+        masks = _highest(_flow(scored, given[0][0].shape[1:], masks), density ** (number / _SYNFLOW_ROUNDS))
+    return masks
+
+
+def disconnected_layers(model: nn.Module, masks: Mapping[str, Tensor], input_shape: Sequence[int]) -> list[str]:
+    """Returns the sparse weights through which nothing flows: without an active one on a path from input to output.
+
+    Args:
+        model: on any device; stays as it is.
+        masks: the active weights by parameter name.
+        input_shape: of one sample.
+    """
+    copied = copy.deepcopy(model).eval()
+    _make_absolute(copied)
+    return [name for name, scores in _flow(copied, input_shape, masks).items() if not bool(scores.any())]
+
+
+def _magnitude(model: nn.Module, batches: Batches, loss: Loss) -> Scores:
+    return {name: weight.detach().abs() for name, weight in sparsifiable_weights(model).items()}
+
+
+def _snip(model: nn.Module, batches: Batches, loss: Loss) -> Scores:
+    weights = sparsifiable_weights(model)
+    gradients = _gradients(model, list(weights.values()), batches, loss)
+    return {
+        name: (weight.detach() * gradient).abs()
+        for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
+    }
+
+
+def _grasp(model: nn.Module, batches: Batches, loss: Loss) -> Scores:
+    weights = sparsifiable_weights(model)
+    parameters = list(weights.values())
+
+    def warm_loss(logits: Tensor, y: Tensor) -> Tensor:
+        return loss(logits / _GRASP_TEMPERATURE, y)
+
+    gradients = _gradients(model, parameters, batches, warm_loss)
+    products = [torch.zeros_like(weight) for weight in parameters]
+    for x, y in batches:
+        again = torch.autograd.grad(warm_loss(model(x), y), parameters, create_graph=True, allow_unused=True)
+        used = [number for number, gradient in enumerate(again) if gradient is not None]
+        projection = torch.stack([(gradients[number] * _present(again[number])).sum() for number in used]).sum()
+        rows = torch.autograd.grad(projection, parameters, allow_unused=True)
+        for product, row in zip(products, rows, strict=True):
+            if row is not None:
+                product += row
+    return {name: weight.detach() * product for (name, weight), product in zip(weights.items(), products, strict=True)}
+
+
+_SCORES: dict[str, Callable[[nn.Module, Batches, Loss], Scores]] = {
+    "magnitude": _magnitude,
+    "snip": _snip,
+    "grasp": _grasp,
+}
+
+INITIAL_MASKS = (*_SCORES, "synflow")
+"""The methods of :func:`initial_masks`."""
+
+
+def _gradients(model: nn.Module, parameters: list[nn.Parameter], batches: Batches, loss: Loss) -> list[Tensor]:
+    """Returns the gradients of the batches' mean losses, summed; zeros for a parameter without effect."""
+    sums = [torch.zeros_like(parameter) for parameter in parameters]
+    for x, y in batches:
+        found = torch.autograd.grad(loss(model(x), y), parameters, allow_unused=True)
+        for total, gradient in zip(sums, found, strict=True):
+            if gradient is not None:
+                total += gradient
+    return sums
+
+
+def _present(gradient: Tensor | None) -> Tensor:
+    assert gradient is not None
+    return gradient
+
+
+@torch.no_grad()
+def _make_absolute(model: nn.Module) -> None:
+    """Makes the model float64, as its products over many layers leave the range of float32, and all its numbers ≥ 0."""
+    model.double()
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.abs_()
+
+
+def _flow(model: nn.Module, input_shape: Sequence[int], masks: Mapping[str, Tensor]) -> Scores:
+    """Returns θ·∂R/∂θ of each masked weight of a model whose parameters are all positive."""
+    weights = sparsifiable_weights(model)
+    parameters = list(weights.values())
+    ones = torch.ones(1, *input_shape, dtype=torch.float64, device=parameters[0].device)
+    with _masked(weights, masks):
+        gradients = torch.autograd.grad(model(ones).sum(), parameters, allow_unused=True)
+        return {
+            name: torch.zeros_like(weight) if gradient is None else (weight.detach() * gradient).abs()
+            for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
+        }
+
+
+@contextmanager
+def _masked(weights: Mapping[str, nn.Parameter], masks: Mapping[str, Tensor]) -> Iterator[None]:
+    """Zeroes the inactive weights within the block."""
+    kept = {name: weight.detach().clone() for name, weight in weights.items()}
+    with torch.no_grad():
+        for name, weight in weights.items():
+            weight.mul_(masks[name])
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, weight in weights.items():
+                weight.copy_(kept[name])
+
+
+def _highest(scores: Mapping[str, Tensor], density: float) -> Masks:
+    """Returns the masks of the N − ⌊(1 − D)·N⌋ highest scores; the earlier one wins a tie, NaN comes last."""
+    flat = torch.cat([score.flatten() for score in scores.values()]).nan_to_num(nan=-math.inf)
+    n_kept = len(flat) - math.floor((1 - density) * len(flat))
+    mask = torch.zeros(len(flat), dtype=torch.bool, device=flat.device)
+    mask[flat.sort(descending=True, stable=True).indices[:n_kept]] = True
+    parts = mask.split([score.numel() for score in scores.values()])
+    return {name: part.view(score.shape) for (name, score), part in zip(scores.items(), parts, strict=True)}
