@@ -1,4 +1,4 @@
-"""Errors that are no defect of the program: a user's mistake, and a machine or folder that cannot do it now."""
+"""Errors that are not bugs: user mistakes, and environment faults such as a full disk or a missing GPU."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import errno
 from collections.abc import Iterable, Iterator
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_OF_PLACE = NO_SPACE | {
+_ENVIRONMENT_ERRNOS = NO_SPACE | {
     getattr(errno, name)
     for name in (
         "EROFS EACCES EPERM EIO ESTALE ENODEV ENXIO ENOTCONN ETIMEDOUT EHOSTDOWN EHOSTUNREACH EREMOTEIO ENFILE EMFILE"
@@ -18,21 +18,26 @@ _OF_PLACE = NO_SPACE | {
 
 
 class UserError(Exception):
-    """A mistake the user can mend: one line that says what was given, what is valid, what to type instead.
+    """A mistake the user can fix; the message is one line: what was given, what is valid, what to type instead.
 
-    Entry points print it after ``error:`` and exit with status 2; it never shows as a traceback.
+    Commands print it after ``error:``, without a traceback, and exit with status 2.
     """
 
 
 class PlaceError(UserError):
-    """This machine or folder cannot do it now (disk full, not mounted, data missing, no such device).
+    """A fault of the machine or a folder, not of the run: disk full, not mounted, data missing, no such device.
 
-    Nothing is wrong with the run: once the cause is gone, the same command goes on.
+    Once the cause is fixed, the same command continues.
     """
 
 
 def unknown(name: str, valid: Iterable[str]) -> str:
-    """Says that ``name`` is not among ``valid``, and which of those comes close."""
+    """Returns a message that a name is unknown, with the closest valid one and all valid ones.
+
+    Args:
+        name: that was given.
+        valid: all valid names.
+    """
     names = list(valid)
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {close[0]}? " if close else ""
@@ -40,9 +45,9 @@ def unknown(name: str, valid: Iterable[str]) -> str:
 
 
 def is_of_place(error: BaseException | None) -> bool:
-    """Whether ``error``, or what it was raised from, is a fault of the place and not of what was to be done there."""
+    """Whether ``error`` or one of its causes is a :class:`PlaceError` or an OSError of the environment."""
     while error is not None:
-        if isinstance(error, PlaceError) or (isinstance(error, OSError) and error.errno in _OF_PLACE):
+        if isinstance(error, PlaceError) or (isinstance(error, OSError) and error.errno in _ENVIRONMENT_ERRNOS):
             return True
         error = error.__cause__
     return False
@@ -50,7 +55,7 @@ def is_of_place(error: BaseException | None) -> bool:
 
 @contextlib.contextmanager
 def place_faults_told() -> Iterator[None]:
-    """Turns whatever :func:`is_of_place` into a :class:`PlaceError` of one line."""
+    """Converts exceptions that :func:`is_of_place` accepts to a :class:`PlaceError` with a one-line message."""
     try:
         yield
     except PlaceError:
@@ -58,10 +63,10 @@ def place_faults_told() -> Iterator[None]:
     except Exception as error:
         if not is_of_place(error):
             raise
-        raise PlaceError(_line(error)) from error
+        raise PlaceError(_one_line(error)) from error
 
 
-def _line(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         told = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
         return f"{told}; give the same command again to continue once that is mended"

@@ -1,7 +1,7 @@
 """Separate random streams, each derived from the run's seed and the stream's name.
 
-Runs of one seed share initial weights, masks, batches and augmentation whatever else differs between them, and
-because a stream is named by the epoch or step it is for, no generator state has to survive a restart.
+Runs with the same seed share initial weights, masks, batches and augmentation, whatever else differs. Streams are
+named by epoch or step, so checkpoints need no generator state.
 """
 
 from __future__ import annotations
@@ -12,11 +12,22 @@ import torch
 
 
 def stream_seed(seed: int, *names: str | int) -> int:
-    """Returns a 63-bit seed for the stream ``names`` of a run with ``seed``: equal arguments, equal streams."""
+    """Returns the 63-bit seed of a random stream, a hash of the arguments.
+
+    Args:
+        seed: of the run.
+        names: of the stream, such as ``"growth", step``.
+    """
     digest = hashlib.sha256(repr((int(seed), *names)).encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1
 
 
 def generator(seed: int, *names: str | int, device: torch.device | str = "cpu") -> torch.Generator:
-    """Returns a fresh generator on ``device`` at the start of the stream ``names``."""
+    """Returns a new generator seeded with :func:`stream_seed`.
+
+    Args:
+        seed: of the run.
+        names: of the stream, such as ``"growth", step``.
+        device: of the generator.
+    """
     return torch.Generator(device=device).manual_seed(stream_seed(seed, *names))

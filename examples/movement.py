@@ -1,4 +1,4 @@
-"""A criterion of one's own, compared with magnitude pruning in the sweep ``movement.yaml`` beside this file.
+"""A custom criterion, compared with magnitude pruning in the sweep ``movement.yaml`` in this folder.
 
 .venv/bin/python -m launch submit sweep=examples/movement.yaml cluster=local
 .venv/bin/python -m analysis overview sweep=movement
@@ -15,7 +15,7 @@ from dst.sparsity import Criterion
 
 @dataclass(frozen=True)
 class Movement(Criterion):
-    """θ·∇L, signed: prune what moves towards zero (Sanh et al., 2020)."""
+    """θ·∇L, signed: weights that move towards zero are pruned (Sanh et al., 2020)."""
 
     def score(self, weight: Tensor, grad: Tensor) -> Tensor:
         """Returns the importance of each weight; the lowest are pruned."""

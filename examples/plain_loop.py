@@ -2,7 +2,7 @@
 
     .venv/bin/python examples/plain_loop.py
 
-Trains a small network on handwritten digits at 10 % density, RigL's way, and prints its test accuracy.
+Trains a small network on handwritten digits at 10 % density with RigL and prints its test accuracy.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ EPOCHS = 20
 
 
 def main() -> float:
-    """Trains, prints what came out and returns the test accuracy, a fraction of 1."""
+    """Trains, prints and returns the test accuracy, a fraction of 1."""
     torch.manual_seed(0)
     digits = load_digits()
     images, labels = torch.tensor(digits.data, dtype=torch.float32) / 16, torch.tensor(digits.target)

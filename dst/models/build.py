@@ -1,4 +1,4 @@
-"""From a config node to a network that fits the data."""
+"""Builds the network of a config node for the shape of the data."""
 
 from __future__ import annotations
 
@@ -17,30 +17,35 @@ from dst.seeds import stream_seed
 def build_model(
     node: Mapping[str, Any], *, input_shape: tuple[int, ...], num_classes: int, seed: int, dataset: str = "the data"
 ) -> nn.Module:
-    """Returns the network of the config node ``model`` on the CPU, its weights drawn from the stream ``weights``.
+    """Builds the network of a config node on the CPU.
 
-    Two classes make one logit (for the binary cross-entropy), more make as many.
+    Args:
+        node: the config group ``model``: ``_target_``, ``name`` and the network's own parameters.
+        input_shape: of one sample, without the batch dimension.
+        num_classes: 2 give one logit (for binary cross-entropy), more give one logit per class.
+        seed: of the run; the initial weights come from its stream ``weights``.
+        dataset: name for the error message.
 
     Raises:
-        UserError: if the node is wrong or the network cannot take ``input_shape``; found before any work is done.
+        UserError: if the node is invalid or the network does not accept ``input_shape``.
     """
     outputs = 1 if num_classes == 2 else num_classes
     shape = "×".join(map(str, input_shape))
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Initializing zero-element tensors")  # refused below
+        warnings.filterwarnings("ignore", "Initializing zero-element tensors")  # rejected below
         torch.manual_seed(stream_seed(seed, "weights"))
         try:
             model: nn.Module = build("model", node, nn.Module, input_shape=input_shape, outputs=outputs)
-            _try(model, input_shape, outputs)
-        except Exception as error:  # what a user's network may do
+            _check_forward(model, input_shape, outputs)
+        except Exception as error:  # a user's network may raise anything
             line = f"model={node.get('name')}: cannot be built for {dataset}'s {shape} inputs"
             raise UserError(told_by(error, line)) from error
     return model
 
 
 @torch.no_grad()
-def _try(model: nn.Module, input_shape: tuple[int, ...], outputs: int) -> None:
-    """One forward pass of one blank sample, which fails if the network cannot take the shape."""
+def _check_forward(model: nn.Module, input_shape: tuple[int, ...], outputs: int) -> None:
+    """Runs a forward pass of one all-zero sample and checks the shape of the logits."""
     sizes = [parameter.numel() for parameter in model.parameters()]
     if not sizes or 0 in sizes:
         raise ValueError("a layer has no weights" if sizes else "it has no parameters")

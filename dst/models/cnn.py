@@ -7,7 +7,13 @@ from torch import Tensor, nn
 
 
 class SmallCNN(nn.Module):
-    """3×3 convolutions with ReLU, max-pooling between them, global average pooling, one Linear layer (Table 2)."""
+    """3×3 convolutions with ReLU and max-pooling between them, global average pooling, one Linear layer (Table 2).
+
+    Args:
+        input_shape: of one image, ``(channels, height, width)``.
+        outputs: number of logits.
+        widths: output channels of the convolutions.
+    """
 
     def __init__(self, *, input_shape: tuple[int, ...], outputs: int, widths: list[int]) -> None:
         super().__init__()
@@ -19,7 +25,7 @@ class SmallCNN(nn.Module):
         self.classifier = nn.Linear(widths[-1], outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(batch, channels, height, width)`` to logits ``(batch, outputs)``."""
+        """Maps ``(batch, channels, height, width)`` to logits ``(batch, outputs)``."""
         logits: Tensor = self.classifier(self.features(x).mean(dim=(2, 3)))
         return logits
 
@@ -42,7 +48,7 @@ class LeNet5Caffe(nn.Module):
         self.classifier = nn.Sequential(nn.Linear(size, 500), nn.ReLU(), nn.Linear(500, outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(batch, channels, height, width)`` to logits ``(batch, outputs)``."""
+        """Maps ``(batch, channels, height, width)`` to logits ``(batch, outputs)``."""
         logits: Tensor = self.classifier(self.features(x))
         return logits
 
@@ -69,6 +75,6 @@ class VGG16(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(batch, channels, height, width)`` to logits ``(batch, outputs)``."""
+        """Maps ``(batch, channels, height, width)`` to logits ``(batch, outputs)``."""
         logits: Tensor = self.classifier(self.features(x).mean(dim=(2, 3)))
         return logits

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class MLP(nn.Module):
-    """Linear layers with ReLU between, on the flattened input (Table 2; LeNet-300-100: LeCun et al., 1998).
+    """Linear layers with ReLU between them, on the flattened input (Table 2; LeNet-300-100: LeCun et al., 1998).
 
     Args:
         input_shape: of one sample.
@@ -29,6 +29,6 @@ class MLP(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(batch, *input_shape)`` to logits ``(batch, outputs)``."""
+        """Maps ``(batch, *input_shape)`` to logits ``(batch, outputs)``."""
         logits: Tensor = self.layers(x)
         return logits

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 
 class Block(nn.Module):
-    """Two 3×3 convolutions around an identity, or a 1×1 convolution where the shape changes."""
+    """Two 3×3 convolutions with an identity shortcut, or a 1×1 convolution where the shape changes."""
 
     def __init__(self, fan_in: int, fan_out: int, stride: int) -> None:
         super().__init__()
@@ -20,7 +20,7 @@ class Block(nn.Module):
             self.shortcut = nn.Sequential(nn.Conv2d(fan_in, fan_out, 1, stride, bias=False), nn.BatchNorm2d(fan_out))
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(batch, fan_in, height, width)`` to ``(batch, fan_out, height/stride, width/stride)``."""
+        """Maps ``(batch, fan_in, height, width)`` to ``(batch, fan_out, height/stride, width/stride)``."""
         y = F.relu(self.norm1(self.conv1(x)))
         return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
 
@@ -53,7 +53,7 @@ class CifarResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(batch, channels, height, width)`` to logits ``(batch, outputs)``."""
+        """Maps ``(batch, channels, height, width)`` to logits ``(batch, outputs)``."""
         x = self.stages(F.relu(self.norm(self.conv(x))))
         logits: Tensor = self.classifier(x.mean(dim=(2, 3)))
         return logits

@@ -1,4 +1,4 @@
-"""torchvision's classifiers by name, untrained."""
+"""Untrained torchvision classifiers by name."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ from dst.errors import unknown
 
 
 def from_torchvision(*, name: str, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
-    """Returns torchvision's classifier ``name`` with random weights and ``outputs`` logits, those alone.
+    """Returns a torchvision classifier with random weights and without auxiliary heads.
+
+    Args:
+        name: as in ``torchvision.models.list_models``.
+        input_shape: not used; the network adapts to the image size.
+        outputs: number of logits.
 
     Raises:
-        ValueError: for a name torchvision has no classifier for.
+        ValueError: if torchvision has no classifier of that name.
     """
-    import torchvision.models  # slow to import, and most models do without
+    import torchvision.models  # imported here: slow, and most models do not need it
 
     if name not in torchvision.models.list_models(module=torchvision.models):
         raise ValueError(f"name={name}: {unknown(name, torchvision.models.list_models(module=torchvision.models))}")
-    # GoogLeNet and Inception would return the logits of auxiliary heads beside their own while training
+    # in training mode, GoogLeNet and Inception would return the logits of their auxiliary heads too
     auxiliary = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
     model: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=outputs, **auxiliary)
     return model

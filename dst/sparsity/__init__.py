@@ -1,4 +1,4 @@
-"""Dynamic sparse training in anybody's loop: criteria, growth, schedules, distributions and the topology update."""
+"""Dynamic sparse training for any PyTorch training loop: criteria, growth, schedules, distributions, updates."""
 
 from dst.sparsity.criteria import MEST, SET, SNIP, Criterion, Magnitude, Random, RSensitivity, Sensitivity
 from dst.sparsity.dense import DenseModel

@@ -1,8 +1,8 @@
-"""Pruning criteria: how important is each active weight?
+"""Pruning criteria: scores for the importance of active weights.
 
 A criterion is a frozen dataclass with one formula, ``score``; the weights with the lowest scores are pruned. To add
-one, write such a class anywhere and name it in one YAML file of the config group ``criterion``. Scores are computed
-elementwise here, so a leading dimension that stacks several layers or runs needs no special care.
+one, write such a class anywhere and name it in a YAML file of the config group ``criterion``. The scores here are
+elementwise, so they also work on tensors that stack several layers or runs along a leading dimension.
 """
 
 from __future__ import annotations
@@ -16,20 +16,25 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Criterion:
-    """The importance of weights; subclasses give :meth:`score`."""
+    """Base class of the criteria; subclasses implement :meth:`score`."""
 
     by_sign: ClassVar[bool] = False
     """Prune as many positive as negative weights (see :class:`SET`)."""
 
     def score(self, weight: Tensor, grad: Tensor) -> Tensor:
-        """Returns the importance of each weight, shaped like ``weight`` (float32 or wider); the lowest are pruned.
+        """Returns the importance of each weight, in the shape of ``weight``; the lowest scores are pruned.
 
-        ``grad`` is the batch's gradient of the loss at ``weight``. NaN (such as 0/0) counts as the least important.
+        Args:
+            weight: one layer's weights, or several layers' stacked.
+            grad: the gradient of the batch's loss, in the shape of ``weight``.
+
+        Returns:
+            Scores, compared in float32 or float64. NaN (such as 0/0) counts as the lowest.
         """
         raise NotImplementedError
 
     def __call__(self, weight: Tensor, grad: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """:meth:`score`, for those who also hold the random stream; only :class:`Random` draws from it."""
+        """Returns :meth:`score`; ``generator`` is for criteria that draw random numbers, such as :class:`Random`."""
         return self.score(weight, grad)
 
 
@@ -45,8 +50,8 @@ class Magnitude(Criterion):
 class SET(Magnitude):
     """|θ|, with as many positive as negative weights pruned (Mocanu et al., 2018).
 
-    Of n weights ⌈n/2⌉ are positive and ⌊n/2⌋ negative; what one sign lacks, the other gives. An active zero counts
-    as positive.
+    To prune n weights, it prunes ⌈n/2⌉ positive and ⌊n/2⌋ negative ones; if one sign has too few, the rest come from
+    the other. An active zero counts as positive.
     """
 
     by_sign: ClassVar[bool] = True
@@ -64,7 +69,7 @@ class MEST(Criterion):
 
 @dataclass(frozen=True)
 class SNIP(Criterion):
-    """|θ|·|∇L|: the first-order change of the loss if the weight went (Lee et al., 2019)."""
+    """|θ|·|∇L|: the first-order change of the loss when the weight is removed (Lee et al., 2019)."""
 
     def score(self, weight: Tensor, grad: Tensor) -> Tensor:
         return weight.abs() * grad.abs()
@@ -80,7 +85,7 @@ class Sensitivity(Criterion):
 
 @dataclass(frozen=True)
 class RSensitivity(Criterion):
-    """|θ|/|∇L|: the reciprocal sensitivity; large weights at rest matter most (the paper, Section 3.2)."""
+    """|θ|/|∇L|: the reciprocal sensitivity; large weights with small gradients matter most (the paper, Section 3.2)."""
 
     def score(self, weight: Tensor, grad: Tensor) -> Tensor:
         return weight.abs() / grad.abs()
@@ -88,7 +93,7 @@ class RSensitivity(Criterion):
 
 @dataclass(frozen=True)
 class Random(Criterion):
-    """Uniform random scores: the reference every criterion should beat."""
+    """Uniform random scores: the baseline every criterion should beat."""
 
     def __call__(self, weight: Tensor, grad: Tensor, generator: torch.Generator | None = None) -> Tensor:
         return torch.rand(weight.shape, generator=generator, device=weight.device)

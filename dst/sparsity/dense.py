@@ -1,4 +1,4 @@
-"""A dense model behind the interface of a sparse one, so that a training loop need not ask which it has."""
+"""A dense model with the interface of :class:`~dst.sparsity.MaskedModel`, so that one loop trains both."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dst.sparsity.layer import SparseLayer
 
 
 class DenseModel:
-    """No masks: every weight is active and no topology update ever comes.
+    """No masks and no topology updates: every weight is active.
 
     Args:
         optimizer: over the model's parameters.
@@ -28,24 +28,24 @@ class DenseModel:
         self.layers: list[SparseLayer] = []
         self.masks: dict[str, Tensor] = {}
 
-    def step(self, take: Callable[[], object] | None = None) -> None:
-        """Takes one optimizer step: ``take``, or ``optimizer.step`` by default."""
-        (take or self.optimizer.step)()
+    def step(self, optimizer_step: Callable[[], object] | None = None) -> None:
+        """Calls ``optimizer_step``, by default ``optimizer.step``."""
+        (optimizer_step or self.optimizer.step)()
 
     masked_step = step
 
     def count_step(self) -> None:
-        """Nothing depends on how many steps were taken."""
+        """Does nothing: no behavior depends on the step count."""
 
     def continue_from(self, previous: Any) -> None:
         """Has nothing to take over from what kept the model sparse before."""
 
     def itop_ratio(self) -> float:
-        """Returns 1: every weight has been active."""
+        """Returns 1: every weight has been active at least once."""
         return 1.0
 
     def pop_updates(self) -> list[dict[str, Any]]:
-        """Returns no records."""
+        """Returns no records of topology updates."""
         return []
 
     def state_dict(self) -> dict[str, Any]:

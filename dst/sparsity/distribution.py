@@ -1,4 +1,4 @@
-"""How an overall density is spread over the layers, and the masks drawn from it."""
+"""Distributes an overall density over the layers and draws random masks."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from dst.sparsity.checks import check_share
+from dst.sparsity.checks import check_fraction
 
 Shape = Sequence[int]
 
 
 def layer_densities(shapes: Sequence[Shape], density: float, distribution: str = "erk") -> list[float]:
-    """Returns the density of each layer so that the share of all weights that is active is ``density``.
+    """Returns the density of each layer such that the overall density is ``density``.
 
     Args:
         shapes: the layers' weight shapes, in the order of the model's parameters: ``(out, in)`` or
             ``(out, in, *kernel)``.
         density: overall density D in (0, 1].
         distribution: ``erk`` (Evci et al., 2020), ``er`` (Mocanu et al., 2018), ``uniform``, or ``uniform_plus``
-            (Gale et al., 2019: a convolution that comes first stays dense, the last layer keeps 20 % at least).
+            (Gale et al., 2019: a convolution as first layer stays dense, the last layer keeps at least 20 %).
 
     Raises:
-        ValueError: for a density outside (0, 1], a shape without weights or with less than two dimensions, an unknown
-            distribution or one that the density cannot pay for.
+        ValueError: if ``density`` is outside (0, 1] or too low for ``uniform_plus``, a shape is empty or has fewer
+            than two dimensions, or the distribution is unknown.
     """
-    check_share("density", density, above_zero=True)
+    check_fraction("density", density, above_zero=True)
     if distribution not in DISTRIBUTIONS:
         raise ValueError(f"distribution={distribution!r}: choose one of {', '.join(DISTRIBUTIONS)}")
     if not shapes:
@@ -88,7 +88,13 @@ DISTRIBUTIONS: dict[str, Callable[[Sequence[Shape], list[int], float], list[floa
 
 
 def draw_mask(shape: Shape, density: float, generator: torch.Generator) -> Tensor:
-    """Draws a bool mask on the CPU with exactly ``round(density · size)`` active weights, one at least."""
+    """Draws a random bool mask on the CPU with exactly ``max(1, round(density · size))`` active weights.
+
+    Args:
+        shape: of the mask.
+        density: share of active weights in (0, 1].
+        generator: CPU random stream to draw from.
+    """
     size = math.prod(shape)
     n_active = max(1, round(density * size))
     mask = torch.zeros(size, dtype=torch.bool)

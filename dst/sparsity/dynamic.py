@@ -12,24 +12,24 @@ import torch
 from torch import Tensor, nn
 
 from dst.seeds import stream_seed
-from dst.sparsity.batches import batches, joined, rows
-from dst.sparsity.checks import check_choice, check_share, check_whole
+from dst.sparsity.checks import check_choice, check_fraction, check_integer
 from dst.sparsity.criteria import Criterion
 from dst.sparsity.growth import Growth
 from dst.sparsity.layer import SparseLayer
 from dst.sparsity.masked import MaskedModel
-from dst.sparsity.registry import named_or_given
+from dst.sparsity.registry import resolve
 from dst.sparsity.schedule import Cosine, Schedule
+from dst.sparsity.stacking import concatenate, group_by_size, stack_rows
 from dst.sparsity.topology import grow_highest, prune_lowest
 
 log = logging.getLogger("dst")
 
 _Counts = dict[str, dict[str, Any]]
-"""Per layer: how many weights are active, were pruned and were grown."""
+"""Per layer: the number of active, pruned and grown weights; a tensor if only the device knows it."""
 
 
 class DynamicSparsity(MaskedModel):
-    """Keeps a model sparse while it trains: draws its masks, holds them, and updates the topology when it is due.
+    """Trains a model sparsely: draws its masks, applies them after every step and updates the topology periodically.
 
         sparsity = DynamicSparsity(model, optimizer, density=0.1, total_steps=epochs * len(loader))
         for x, y in loader:
@@ -37,32 +37,34 @@ class DynamicSparsity(MaskedModel):
             loss_fn(model(x), y).backward()
             sparsity.step()  # in place of optimizer.step()
 
-    An inactive weight is exactly 0 after every step. Updates come at steps Δt, 2Δt, … before T, between backward and
-    the optimizer's step: ⌈ρ_t · active⌉ weights with the lowest criterion are pruned, as many grown among all inactive
-    ones, the just-pruned included. A weight pruned and regrown in one update keeps its value; a newly grown one starts
-    at 0. Nothing in here waits for the device.
+    Every inactive weight is exactly 0 after each step. Topology updates happen at steps Δt, 2Δt, … before T, between
+    backward and the optimizer step: the ⌈ρ_t · active⌉ active weights with the lowest scores are pruned, then equally
+    many inactive weights are grown, possibly some just pruned. A weight pruned and regrown in one update keeps its
+    value; a newly grown one starts at 0. Nothing synchronizes with the device, except a global
+    update where some layers have no gradient.
 
     Args:
-        model: on its final device; the weights of linear layers, convolutions and attention become sparse (see
-            :func:`~dst.sparsity.sparsifiable_weights`), never biases or norms. What else of two or more dimensions
-            stays dense is named in one line of the log.
+        model: on its final device. The weights of linear layers, convolutions and attention become sparse (see
+            :func:`~dst.sparsity.sparsifiable_weights`), never biases or norms. One log line names the other parameters
+            with two or more dimensions, which stay dense.
         optimizer: any torch optimizer over the model's parameters.
         density: overall density D in (0, 1].
-        distribution: how D is spread over the layers, see :func:`~dst.sparsity.layer_densities`.
-        criterion, growth: what to prune and what to grow: an object or its name in the config group.
-        update_period: Δt in optimizer steps; None keeps the masks as they were drawn (static sparse training).
-        prune_fraction: ρ_t: a schedule, its name, or the initial ρ of the cosine one.
-        total_steps: optimizer steps of the whole training; needed unless ``update_period`` is None.
-        stop_at: T as a share of ``total_steps``; None: that of the schedule.
-        scope: ``local``, scores compete within a layer, or ``global``, across all of them.
-        momentum: ``masked``, inactive weights have no optimizer state, or ``dense``, it goes on for them.
-        seed: of the masks and of the random growth.
-        tied_embeddings: whether a linear layer's weight that is an embedding's too becomes sparse.
+        distribution: of D over the layers, see :func:`~dst.sparsity.layer_densities`.
+        criterion: scores the weights to prune; an object or its name in the config group ``criterion``.
+        growth: scores the weights to grow; an object or its name in the config group ``growth``.
+        update_period: Δt in optimizer steps; None never changes the masks (static sparse training).
+        prune_fraction: ρ_t: a schedule, its name, or the initial ρ of a cosine schedule.
+        total_steps: optimizer steps of the whole run; required unless ``update_period`` is None.
+        stop_at: T as a share of ``total_steps``; None: the schedule's.
+        scope: ``local``: scores are compared within a layer; ``global``: across all layers.
+        momentum: ``masked``: optimizer state of inactive weights is 0; ``dense``: it is updated for all weights.
+        seed: of the masks and the random growth.
+        tied_embeddings: whether weights that a linear layer shares with an embedding become sparse.
 
     Raises:
-        ValueError: for values outside these, a model without a layer whose weights could be sparse, an optimizer of
-            another model or one whose step needs a closure (LBFGS).
-        TypeError: for a criterion, growth, schedule or optimizer that is none.
+        ValueError: if an argument is out of range, the model has no sparsifiable weights, or the optimizer holds none
+            of them or needs a closure (LBFGS).
+        TypeError: if the criterion, growth, schedule or optimizer is of another type.
     """
 
     def __init__(
@@ -83,16 +85,16 @@ class DynamicSparsity(MaskedModel):
         seed: int = 0,
         tied_embeddings: bool = False,
     ) -> None:
-        self.criterion = named_or_given("criterion", Criterion, criterion)
-        self.growth = named_or_given("growth", Growth, growth)
+        self.criterion = resolve("criterion", Criterion, criterion)
+        self.growth = resolve("growth", Growth, growth)
         if isinstance(prune_fraction, (int, float)):
             prune_fraction = Cosine(float(prune_fraction))
-        schedule = named_or_given("prune_fraction", Schedule, prune_fraction)
+        schedule = resolve("prune_fraction", Schedule, prune_fraction)
         if stop_at is not None:
-            check_share("stop_at", stop_at)
+            check_fraction("stop_at", stop_at)
             schedule = dataclasses.replace(schedule, stop_at=stop_at)
         self.schedule, self.update_period, self.scope = schedule, update_period, scope
-        self._check(total_steps, momentum)
+        self._check_arguments(total_steps, momentum)
         self.stop_step = schedule.stop_step(total_steps) if total_steps is not None else None
         super().__init__(
             model,
@@ -103,19 +105,19 @@ class DynamicSparsity(MaskedModel):
             seed=seed,
             tied_embeddings=tied_embeddings,
         )
-        self._unused: set[str] = set()
+        self._without_gradient: set[str] = set()
         self.updates: list[dict[str, Any]] = []
         self._generator = torch.Generator(self.layers[0].weight.device)
 
-    def _check(self, total_steps: int | None, momentum: str) -> None:
+    def _check_arguments(self, total_steps: int | None, momentum: str) -> None:
         check_choice("scope", self.scope, ("local", "global"))
-        check_share("prune_fraction", self.schedule.initial)
-        check_share("stop_at", self.schedule.stop_at)
+        check_fraction("prune_fraction", self.schedule.initial)
+        check_fraction("stop_at", self.schedule.stop_at)
         if total_steps is not None:
-            check_whole("total_steps", total_steps, 1, "1 step or more")
+            check_integer("total_steps", total_steps, 1, "1 step or more")
         if self.update_period is None:
             return
-        check_whole("update_period", self.update_period, 1, "1 step or more, or None")
+        check_integer("update_period", self.update_period, 1, "1 step or more, or None")
         if total_steps is None:
             raise ValueError("total_steps is needed to know when the topology updates end; or set update_period=None")
         if self.growth.signal == "momentum" and momentum != "dense":
@@ -123,27 +125,27 @@ class DynamicSparsity(MaskedModel):
 
     @property
     def update_due(self) -> bool:
-        """Whether the coming :meth:`step` updates the topology."""
+        """Whether the next :meth:`step` updates the topology."""
         step = self.steps + 1 - self.first_step
         return bool(self.update_period) and step % (self.update_period or 1) == 0 and step < (self.stop_step or 0)
 
     @torch.no_grad()
     def update(self) -> None:
-        """Prunes and grows now, at the current weights and gradients."""
-        self._follow()
+        """Prunes and grows now, based on the current weights and gradients."""
+        self._match_model()
         fraction = self.schedule(self.steps - self.first_step, self.stop_step or math.inf)
         self._generator.manual_seed(stream_seed(self.seed, "growth", self.steps))
         layers = [layer for layer in self.layers if layer.parameter.grad is not None]
         if not layers:
             raise ValueError(f"{self.layers[0].name} has no gradient: call step() after backward()")
         update = self._update_global if self.scope == "global" else self._update_local
-        counts = update(layers, fraction) | self._left_out()
+        counts = update(layers, fraction) | self._counts_without_gradient()
         counts = {layer.name: counts[layer.name] for layer in self.layers}
         self.updates.append({"step": self.steps, "prune_fraction": fraction, "layers": counts})
 
     @property
     def prune_fraction(self) -> float | None:  # type: ignore[override]
-        """ρ_t at the latest step, 0 once the updates have ended; None where none ever comes."""
+        """ρ_t at the current step, 0 from step T on; None if the topology is never updated."""
         if not self.update_period or not self.stop_step:
             return None
         step = self.steps - self.first_step
@@ -155,45 +157,47 @@ class DynamicSparsity(MaskedModel):
         at_updates = self.growth.signal == "gradient"
         return "updates" if at_updates and super().dense_gradients == "never" else super().dense_gradients
 
-    def _follow(self) -> None:
-        super()._follow()
+    def _match_model(self) -> None:
+        super()._match_model()
         if self._generator.device != self.layers[0].mask.device:
             self._generator = torch.Generator(self.layers[0].mask.device)
 
-    def _left_out(self) -> _Counts:
-        """The layers that the loss does not depend on: they keep their masks; each is named once."""
+    def _counts_without_gradient(self) -> _Counts:
+        """Returns the counts of layers without gradient, which keep their masks; logs each such layer once."""
         layers = [layer for layer in self.layers if layer.parameter.grad is None]
-        if new := [layer.name for layer in layers if layer.name not in self._unused]:
+        if new := [layer.name for layer in layers if layer.name not in self._without_gradient]:
             log.warning("no gradient reaches %s: topology updates leave the masks there as they are", ", ".join(new))
-            self._unused.update(new)
+            self._without_gradient.update(new)
         return {layer.name: {"active": layer.mask.sum(), "pruned": 0, "grown": 0} for layer in layers}
 
-    def _update_local(self, competing: list[SparseLayer], fraction: float) -> _Counts:
-        """Every layer by itself; small layers of one size are selected from at once, as rows of one tensor."""
+    def _update_local(self, layers: list[SparseLayer], fraction: float) -> _Counts:
+        """Updates each layer separately; small layers of equal size are the rows of one tensor."""
         counts: _Counts = {}
-        for layers in batches(competing):
-            n = [math.ceil(fraction * layer.n_active) for layer in layers]
-            mask, weight = rows(layer.mask for layer in layers), rows(layer.weight for layer in layers)
-            kept = prune_lowest(rows(self._criterion_scores(layers)), weight, mask, n, by_sign=self.criterion.by_sign)
-            grown = grow_highest(rows(self._growth_scores(layers)), kept, n)
-            for layer, row, changed in zip(layers, grown, n, strict=True):
+        for group in group_by_size(layers):
+            n = [math.ceil(fraction * layer.n_active) for layer in group]
+            mask, weight = stack_rows(layer.mask for layer in group), stack_rows(layer.weight for layer in group)
+            scores = stack_rows(self._criterion_scores(group))
+            kept = prune_lowest(scores, weight, mask, n, by_sign=self.criterion.by_sign)
+            grown = grow_highest(stack_rows(self._growth_scores(group)), kept, n)
+            for layer, row, changed in zip(group, grown, n, strict=True):
                 self._set_mask(layer, row.view(layer.mask.shape))
                 counts[layer.name] = {"active": layer.n_active, "pruned": changed, "grown": changed}
         return counts
 
     def _update_global(self, layers: list[SparseLayer], fraction: float) -> _Counts:
-        """All layers as one; how many weights each gains or loses is then known to the device alone."""
-        mask, weight = joined(layer.mask for layer in layers), joined(layer.weight for layer in layers)
+        """Updates all layers as one; only the device knows how many weights each layer gains or loses."""
+        mask, weight = concatenate(layer.mask for layer in layers), concatenate(layer.weight for layer in layers)
         active = sum(layer.n_active for layer in layers)
-        if len(layers) < len(self.layers):  # of some of the layers only the device knows the count
+        if len(layers) < len(self.layers):  # only the total over all layers is known to the host
             active = int(mask.sum())
         n = math.ceil(fraction * active)
-        kept = prune_lowest(joined(self._criterion_scores(layers)), weight, mask, n, by_sign=self.criterion.by_sign)
-        grown = grow_highest(joined(self._growth_scores(layers)), kept, n)
+        scores = concatenate(self._criterion_scores(layers))
+        kept = prune_lowest(scores, weight, mask, n, by_sign=self.criterion.by_sign)
+        grown = grow_highest(concatenate(self._growth_scores(layers)), kept, n)
         counts: _Counts = {}
         sizes = [layer.weight.numel() for layer in layers]
-        parts = zip(layers, mask.split(sizes), kept.split(sizes), grown.split(sizes), strict=True)
-        for layer, before, between, after in parts:
+        masks = zip(layers, mask.split(sizes), kept.split(sizes), grown.split(sizes), strict=True)
+        for layer, before, between, after in masks:
             self._set_mask(layer, after.view(layer.mask.shape))
             counts[layer.name] = {
                 "active": after.sum(),
@@ -206,20 +210,20 @@ class DynamicSparsity(MaskedModel):
         return (self.criterion(layer.weight, layer.gradient, self._generator) for layer in layers)
 
     def _growth_scores(self, layers: list[SparseLayer]) -> Iterator[Tensor]:
-        return (self.growth(layer.weight, self._signal(layer), self._generator) for layer in layers)
+        return (self.growth(layer.weight, self._growth_signal(layer), self._generator) for layer in layers)
 
-    def _signal(self, layer: SparseLayer) -> Tensor:
+    def _growth_signal(self, layer: SparseLayer) -> Tensor:
         if self.growth.signal == "momentum":
             state = self.optimizer.state.get(layer.parameter, {})
             for key in ("momentum_buffer", "exp_avg"):
                 if state.get(key) is not None:
-                    return layer.own(state[key])
+                    return layer.slice_of(state[key])
         return layer.gradient
 
     def pop_updates(self) -> list[dict[str, Any]]:
-        """Returns and forgets the records of the updates since the last call; reads from the device.
+        """Returns and clears the records of topology updates; synchronizes with the device.
 
-        Each is ``{"step", "prune_fraction", "layers": {name: {"active", "pruned", "grown"}}}``, counts of weights.
+        Each is ``{"step", "prune_fraction", "layers": {name: {"active", "pruned", "grown"}}}`` with numbers of weights.
         """
         updates, self.updates = self.updates, []
         for update in updates:

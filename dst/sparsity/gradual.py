@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from dst.seeds import stream_seed
-from dst.sparsity.batches import joined
-from dst.sparsity.checks import check_choice, check_share, check_whole
+from dst.sparsity.checks import check_choice, check_fraction, check_integer
 from dst.sparsity.criteria import Criterion
 from dst.sparsity.distribution import layer_densities
 from dst.sparsity.layer import SparseLayer
 from dst.sparsity.masked import MaskedModel
-from dst.sparsity.registry import named_or_given
+from dst.sparsity.registry import resolve
+from dst.sparsity.stacking import concatenate
 from dst.sparsity.topology import prune_lowest
 
 
@@ -62,13 +62,13 @@ class GradualPruning(MaskedModel):
         momentum: str = "masked",
         seed: int = 0,
     ) -> None:
-        self.criterion = named_or_given("criterion", Criterion, criterion)
+        self.criterion = resolve("criterion", Criterion, criterion)
         check_choice("scope", scope, ("local", "global"))
-        check_share("density", density, above_zero=True)
-        check_share("start", start)
-        check_share("stop", stop)
-        check_whole("total_steps", total_steps, 1, "1 step or more")
-        check_whole("update_period", update_period, 1, "1 step or more")
+        check_fraction("density", density, above_zero=True)
+        check_fraction("start", start)
+        check_fraction("stop", stop)
+        check_integer("total_steps", total_steps, 1, "1 step or more")
+        check_integer("update_period", update_period, 1, "1 step or more")
         if not start < stop:
             raise ValueError(f"start={start!r}: must be below stop={stop!r}")
         super().__init__(model, optimizer, density=1.0, distribution="uniform", momentum=momentum, seed=seed)
@@ -97,7 +97,7 @@ class GradualPruning(MaskedModel):
     @torch.no_grad()
     def update(self) -> None:
         """Prunes now, at the current weights and gradients."""
-        self._follow()
+        self._match_model()
         self._generator.manual_seed(stream_seed(self.seed, "growth", self.steps))
         left = self.density_left(self.steps - self.first_step)
         groups = [self.layers] if self.scope == "global" else [[layer] for layer in self.layers]
@@ -113,8 +113,8 @@ class GradualPruning(MaskedModel):
     def _prune(self, layers: list[SparseLayer], count: int, counts: dict[str, dict[str, Any]]) -> None:
         """Prunes ``count`` weights of the layers together; the host then reads how many are left in each."""
         scores = [self.criterion(layer.weight, layer.gradient, self._generator) for layer in layers]
-        weight, mask = joined(layer.weight for layer in layers), joined(layer.mask for layer in layers)
-        kept = prune_lowest(joined(scores), weight, mask, count, by_sign=self.criterion.by_sign)
+        weight, mask = concatenate(layer.weight for layer in layers), concatenate(layer.mask for layer in layers)
+        kept = prune_lowest(concatenate(scores), weight, mask, count, by_sign=self.criterion.by_sign)
         sizes = [layer.weight.numel() for layer in layers]
         for layer, left in zip(layers, kept.split(sizes), strict=True):
             before = layer.n_active

@@ -1,6 +1,6 @@
-"""Growth rules: which inactive weights should come (back) to life?
+"""Growth rules: regrowth scores for inactive weights.
 
-The mirror of :mod:`dst.sparsity.criteria`: a frozen dataclass with one formula; the highest scores are grown.
+As in :mod:`dst.sparsity.criteria`, a rule is a frozen dataclass with one formula; here the highest scores are grown.
 """
 
 from __future__ import annotations
@@ -14,23 +14,31 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Growth:
-    """The promise of inactive weights; subclasses give :meth:`score`."""
+    """Base class of the growth rules; subclasses implement :meth:`score`."""
 
     signal: ClassVar[str] = "gradient"
-    """What ``score`` reads as ``grad``: the batch's ``gradient``, the optimizer's ``momentum``, or ``none`` of them."""
+    """What ``score`` uses as ``grad``: the batch's ``gradient``, the optimizer's ``momentum``, or ``none`` (unused)."""
 
     def score(self, weight: Tensor, grad: Tensor) -> Tensor:
-        """Returns the promise of each weight, shaped like ``weight``; the highest inactive ones are grown."""
+        """Returns the regrowth score of each weight; the inactive weights with the highest scores are grown.
+
+        Args:
+            weight: one layer's weights, or several layers' stacked.
+            grad: the tensor that :attr:`signal` names, in the shape of ``weight``.
+
+        Returns:
+            Scores in the shape of ``weight``, compared in float32 or float64. NaN is grown first.
+        """
         raise NotImplementedError
 
     def __call__(self, weight: Tensor, grad: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """:meth:`score`, for those who also hold the random stream; only :class:`RandomGrowth` draws from it."""
+        """Returns :meth:`score`; ``generator`` is for rules that draw random numbers, such as :class:`RandomGrowth`."""
         return self.score(weight, grad)
 
 
 @dataclass(frozen=True)
 class RandomGrowth(Growth):
-    """Any inactive weight, uniformly (SET: Mocanu et al., 2018)."""
+    """Uniform random scores (SET: Mocanu et al., 2018)."""
 
     signal: ClassVar[str] = "none"
 
@@ -43,7 +51,7 @@ class RandomGrowth(Growth):
 
 @dataclass(frozen=True)
 class GradientGrowth(Growth):
-    """|∇L|: where the loss would fall fastest (RigL: Evci et al., 2020)."""
+    """|∇L|: the weights whose change lowers the loss fastest (RigL: Evci et al., 2020)."""
 
     def score(self, weight: Tensor, grad: Tensor) -> Tensor:
         return grad.abs()
@@ -51,7 +59,7 @@ class GradientGrowth(Growth):
 
 @dataclass(frozen=True)
 class MomentumGrowth(Growth):
-    """|m|: where the loss has been falling (Dettmers & Zettlemoyer, 2019); needs momentum of inactive weights."""
+    """|m|: the running mean of the gradients (Dettmers & Zettlemoyer, 2019); needs ``momentum="dense"``."""
 
     signal: ClassVar[str] = "momentum"
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dst.sparsity.checks import check_choice, check_share
+from dst.sparsity.checks import check_choice, check_fraction
 from dst.sparsity.weights import sparsifiable_weights
 
 Batches = Sequence[tuple[Tensor, Tensor]]
@@ -49,7 +49,7 @@ def initial_masks(
         ValueError: for another method or density, no batches where some are needed, or a model without such weights.
     """
     check_choice("method", method, INITIAL_MASKS)
-    check_share("density", density, above_zero=True)
+    check_fraction("density", density, above_zero=True)
     given = list(batches)
     if not given and method != "magnitude":
         raise ValueError(f"method={method!r}: needs a batch or more to score the weights with")

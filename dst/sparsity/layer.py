@@ -1,4 +1,4 @@
-"""One sparse layer: its weight, its mask, and the mask in the form that is fast to apply."""
+"""One sparse layer: its weight and its mask, also stored in a form that is fast to apply."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from dst.sparsity.distribution import draw_mask, layer_densities
-from dst.sparsity.weights import Part
+from dst.sparsity.weights import PackedWeight
 
-_INTEGER = {
+_INTEGER_DTYPE = {
     torch.float64: torch.int64,
     torch.float32: torch.int32,
     torch.bfloat16: torch.int16,
@@ -19,104 +19,121 @@ _INTEGER = {
 
 
 class SparseLayer:
-    """A weight with its mask; the weight is masked at once.
+    """A weight with its mask; construction applies the mask.
 
-    The mask is kept twice: as bool, to read, and as integers of the weight's width, all ones or all zeros, to apply:
-    a bitwise and is as fast as a multiplication and turns NaN and infinity into 0 too.
+    The mask is stored twice: as bool to read, and as integers of the weight's bit width (all bits 1 or all 0) to
+    apply. A bitwise AND is as fast as a multiplication and also sets NaN and infinity to 0.
+
+    Args:
+        name: of the parameter.
+        parameter: a weight, or several packed weights.
+        mask: bool, the active weights, on the CPU.
+        packed: the packed weight that is this layer's; None: the whole parameter.
 
     Attributes:
-        name: of the layer: the parameter's, followed by the part's in brackets.
-        parameter: the parameter, which may pack the weights of several layers.
-        mask: bool, the active weights, of the shape of ``weight``.
+        name: of the parameter, followed by that of the packed weight in brackets.
+        parameter: holds the layer's weight, and possibly those of other layers.
+        mask: bool, the active weights, in the shape of ``weight``.
         explored: bool, the weights active at least once.
-        n_active: how many are active; known to the host.
+        n_active: number of active weights, a host integer.
     """
 
     @torch.no_grad()
-    def __init__(self, name: str, parameter: nn.Parameter, mask: Tensor, part: Part | None = None) -> None:
-        self.parameter_name, self.parameter, self._part = name, parameter, part
-        self.name = f"{name}[{part.name}]" if part else name
-        self._bits = torch.empty_like(self.weight, dtype=self._integer(parameter))
-        self.n_active = int(mask.sum())  # the mask is on the host still
+    def __init__(self, name: str, parameter: nn.Parameter, mask: Tensor, packed: PackedWeight | None = None) -> None:
+        self.parameter_name, self.parameter, self._packed = name, parameter, packed
+        self.name = f"{name}[{packed.name}]" if packed else name
+        self._bits = torch.empty_like(self.weight, dtype=self._integer_dtype(parameter))
+        self.n_active = int(mask.sum())  # still on the CPU: no synchronization
         self.mask = torch.zeros_like(self.weight, dtype=torch.bool)
         self.explored = torch.zeros_like(self.mask)
         self.set_mask(mask.to(parameter.device))
 
-    def _integer(self, values: Tensor) -> torch.dtype:
-        """Returns the integers of the width of ``values``."""
-        if values.dtype not in _INTEGER:
+    def _integer_dtype(self, values: Tensor) -> torch.dtype:
+        """Returns the integer dtype with the bit width of ``values``."""
+        if values.dtype not in _INTEGER_DTYPE:
             raise ValueError(
                 f"{self.name}: weights of {values.dtype} cannot be masked; use float32, bfloat16 or float16"
             )
-        return _INTEGER[values.dtype]
+        return _INTEGER_DTYPE[values.dtype]
 
-    def follow(self) -> None:
-        """Takes the mask to where the parameter is now and to its width: the model may have been converted."""
-        device, integer = self.parameter.device, self._integer(self.parameter)
-        if self._bits.dtype != integer or self._bits.device != device:
-            self._bits = self._bits.to(device, integer)
+    def match_parameter(self) -> None:
+        """Moves the mask to the parameter's current device and bit width, in case the model was converted."""
+        device, dtype = self.parameter.device, self._integer_dtype(self.parameter)
+        if self._bits.dtype != dtype or self._bits.device != device:
+            self._bits = self._bits.to(device, dtype)
             self.mask, self.explored = self.mask.to(device), self.explored.to(device)
 
-    def own(self, values: Tensor) -> Tensor:
-        """Returns of ``values`` of the parameter's shape those of this layer, a view."""
-        return values.detach()[self._part.rows] if self._part else values
+    def slice_of(self, values: Tensor) -> Tensor:
+        """Returns this layer's rows of ``values``, which have the parameter's shape; a view."""
+        return values.detach()[self._packed.rows] if self._packed else values
 
     @property
     def weight(self) -> Tensor:
-        """The layer's weight: the parameter, or a view of its part of it."""
-        return self.own(self.parameter)
+        """The layer's weight: the parameter, or a view of its rows."""
+        return self.slice_of(self.parameter)
 
     @property
     def gradient(self) -> Tensor:
-        """The gradient of the loss, of the weight's shape."""
+        """The gradient of the loss, in the shape of ``weight``."""
         assert self.parameter.grad is not None
-        return self.own(self.parameter.grad)
+        return self.slice_of(self.parameter.grad)
 
     def set_mask(self, mask: Tensor) -> None:
-        """Makes ``mask`` the active weights and zeroes the others."""
+        """Sets the mask and zeroes the inactive weights."""
         self.mask.copy_(mask)
         self.explored.logical_or_(mask)
         self._bits.copy_(mask).neg_()
         self.mask_weight()
 
     def restore(self, mask: Tensor, explored: Tensor) -> None:
-        """Takes the parameter's mask and explored weights from a checkpoint, on whatever device they are."""
-        mask = self.own(mask)
+        """Sets the mask and the explored weights from a checkpoint.
+
+        Args:
+            mask: bool, in the shape of the parameter, on any device.
+            explored: likewise.
+        """
+        mask = self.slice_of(mask)
         self.n_active = int(mask.sum())
-        self.explored.copy_(self.own(explored))
+        self.explored.copy_(self.slice_of(explored))
         self.set_mask(mask.to(self.mask.device))
 
     @torch.no_grad()
     def apply_mask(self, values: Tensor) -> None:
-        """Zeroes ``values`` of the weight's shape in place where the weight is inactive."""
-        integer = self._integer(values)  # optimizer state may have another width than the weight
-        values.view(integer).bitwise_and_(self._bits.to(integer))
+        """Zeroes ``values``, in the shape of ``weight``, in place at the inactive positions."""
+        dtype = self._integer_dtype(values)  # optimizer state may differ from the weight in bit width
+        values.view(dtype).bitwise_and_(self._bits.to(dtype))
 
     def mask_weight(self) -> None:
         """Zeroes the inactive weights."""
         self.apply_mask(self.weight)
 
     def mask_gradient(self) -> None:
-        """Zeroes the gradient of the inactive weights, if there is a gradient."""
+        """Zeroes the gradient of the inactive weights, if the parameter has a gradient."""
         if self.parameter.grad is not None:
             self.apply_mask(self.gradient)
 
 
-def draw_layers(
-    maps: Iterable[tuple[str, nn.Parameter, tuple[Part, ...]]],
+def make_sparse_layers(
+    weights: Iterable[tuple[str, nn.Parameter, tuple[PackedWeight, ...]]],
     density: float,
     distribution: str,
-    draws: torch.Generator,
+    generator: torch.Generator,
 ) -> list[SparseLayer]:
-    """Returns a layer for each weight that :func:`~dst.sparsity.weights.linear_maps` yields, or for each of its parts.
+    """Returns a layer with a random mask for each weight, and for each packed weight.
+
+    Args:
+        weights: as :func:`~dst.sparsity.weights.linear_weights` yields them.
+        density: overall density D in (0, 1].
+        distribution: see :func:`~dst.sparsity.layer_densities`.
+        generator: CPU random stream for the masks.
 
     Raises:
-        ValueError: as :func:`~dst.sparsity.layer_densities`, or for a weight whose type cannot be masked.
+        ValueError: see :func:`~dst.sparsity.layer_densities`; or if the dtype of a weight cannot be masked.
     """
-    layers = [(name, weight, part) for name, weight, parts in maps for part in parts or (None,)]
-    shapes = [weight[part.rows].shape if part else weight.shape for _, weight, part in layers]
+    layers = [(name, parameter, packed) for name, parameter, several in weights for packed in several or (None,)]
+    shapes = [parameter[packed.rows].shape if packed else parameter.shape for _, parameter, packed in layers]
     densities = layer_densities(shapes, density, distribution)
     return [
-        SparseLayer(name, weight, draw_mask(shape, share, draws), part)
-        for (name, weight, part), shape, share in zip(layers, shapes, densities, strict=True)
+        SparseLayer(name, parameter, draw_mask(shape, layer_density, generator), packed)
+        for (name, parameter, packed), shape, layer_density in zip(layers, shapes, densities, strict=True)
     ]

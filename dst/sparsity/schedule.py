@@ -1,4 +1,4 @@
-"""Prune-fraction schedules: what share ρ_t of the active weights an update at step t prunes."""
+"""Prune-fraction schedules: the share ρ_t of the active weights that the update at step t prunes."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Schedule:
-    """A map from the optimizer step to the prune fraction.
+    """Maps the optimizer step to the prune fraction.
 
     Attributes:
-        initial: ρ, the prune fraction that the schedule starts from.
-        stop_at: T as a share of all optimizer steps; no update comes at step T or later.
+        initial: ρ, the initial prune fraction.
+        stop_at: T as a share of all optimizer steps; updates stop before step T.
     """
 
     initial: float = 0.5
     stop_at: float = field(default=1.0, kw_only=True)
 
     def stop_step(self, total_steps: int) -> float:
-        """Returns T for a training of ``total_steps`` optimizer steps."""
-        return round(self.stop_at * total_steps, 6)  # 0.55 · 100 is 55.00000000000001, before which step 55 would come
+        """Returns T for a run of ``total_steps`` optimizer steps."""
+        return round(self.stop_at * total_steps, 6)  # 0.55 · 100 is 55.00000000000001: step 55 would still update
 
     def __call__(self, step: int, stop_step: float) -> float:
-        """Returns ρ_t at ``step`` (counted from 1) of updates that end before ``stop_step`` (the T of the paper)."""
+        """Returns ρ_t at ``step`` (counted from 1); ``stop_step`` is T, before which the updates stop."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Cosine(Schedule):
-    """½ρ(1 + cos(πt/T)), the paper's default (its Section 3.1)."""
+    """½ρ(1 + cos(πt/T)), the paper's default (Section 3.1)."""
 
     def __call__(self, step: int, stop_step: float) -> float:
         return 0.5 * self.initial * (1 + math.cos(math.pi * step / stop_step))
@@ -37,7 +37,7 @@ class Cosine(Schedule):
 
 @dataclass(frozen=True)
 class Linear(Schedule):
-    """ρ times ``factor`` after every ``every`` steps, which the paper calls linear (its Appendix J)."""
+    """ρ · factor^⌊t/every⌋; exponential, though the paper calls it linear (Appendix J)."""
 
     factor: float = 0.99
     every: int = 600
@@ -52,7 +52,7 @@ class Linear(Schedule):
 
 @dataclass(frozen=True)
 class Constant(Schedule):
-    """ρ throughout."""
+    """ρ at every step."""
 
     def __call__(self, step: int, stop_step: float) -> float:
         return self.initial
