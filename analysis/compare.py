@@ -20,6 +20,9 @@ AXES = ("setup", "model", "dataset", "method", "criterion", "growth", "density",
 CELL = ["setup", "growth", "line", "density", "update_period"]
 """What runs of one cell, which differ in their seeds only, have in common."""
 
+REFERENCE_LINES = ("dense", "static")
+"""Lines that are not criteria."""
+
 _NO_EFFECT = ""
 """Stands for the value of a choice that a run does not depend on, in :func:`_values`."""
 
@@ -52,7 +55,7 @@ def comparable(runs: pd.DataFrame) -> Comparable:
     Choices that change together count as one. A criterion's own parameters (MEST's ``λ``) make lines of their own.
     """
     kept = done(runs).reset_index(drop=True)
-    kept = kept.assign(line=kept["criterion"].where(kept["method"] == "dst", kept["method"]))
+    kept = kept.assign(line=line_names(kept))
     names = _further(kept)
     parameters = [name for name in names if name.startswith("criterion_")]
     kept = kept.assign(line=_lines(kept, parameters))
@@ -65,6 +68,16 @@ def comparable(runs: pd.DataFrame) -> Comparable:
     return Comparable(pd.concat(parts, ignore_index=True) if parts else kept, tuple(notes))
 
 
+def line_names(runs: pd.DataFrame) -> pd.Series:
+    """Returns the line of a table or figure that each run belongs to: its criterion, ``static`` or ``dense``."""
+    return runs["criterion"].where(runs["method"] == "dst", runs["method"])
+
+
+def dynamic(cells: pd.DataFrame) -> pd.DataFrame:
+    """Returns the rows whose ``line`` is a criterion, not ``static`` or ``dense``."""
+    return cells[~cells["line"].isin(REFERENCE_LINES)]
+
+
 def setup_of(panel: str) -> str:
     """Returns the setup, ``model/dataset``, of a value of the column ``setup`` of a :class:`Comparable`'s runs."""
     return panel.partition(", ")[0]
@@ -75,10 +88,10 @@ def at_one_period(chosen: Comparable) -> Comparable:
 
     Several such periods are an axis: a panel a period.
     """
-    dynamic = chosen.runs[chosen.runs["method"] == "dst"]
-    if dynamic.empty:
+    trained = chosen.runs[chosen.runs["method"] == "dst"]
+    if trained.empty:
         return chosen
-    densities = dynamic.groupby(["setup", "update_period"])["density"].nunique()
+    densities = trained.groupby(["setup", "update_period"])["density"].nunique()
     most = densities[densities == densities.groupby("setup").transform("max")].reset_index()
     parts = []
     for setup, here in chosen.runs.groupby("setup", sort=False):
@@ -149,7 +162,7 @@ def _by_setting(here: pd.DataFrame, names: list[str]) -> tuple[pd.DataFrame, lis
         return here[~affected], [_choose(str(here["setup"].iloc[0]), int(affected.sum()), values)]
     labels = [", ".join(f"{key_of(name)}={setting[name]}" for name in axes) for _, setting in settings.iterrows()]
     alone = set(here.loc[affected, "line"])
-    if len(alone) == 1 and not alone & {"dense", "static"}:
+    if len(alone) == 1 and alone.isdisjoint(REFERENCE_LINES):
         lines = here["line"].copy()
         for fit, label in zip(fits, labels, strict=True):
             lines[fit & affected] += f", {label}"

@@ -10,6 +10,7 @@ from typing import Any
 import wandb_workspaces.reports.v2 as wr
 
 from analysis.collect import collect
+from analysis.compare import REFERENCE_LINES
 from analysis.results_folder import Results
 from analysis.source import Source
 from analysis.style import growth_title, setup_title
@@ -24,7 +25,7 @@ _COLUMNS = (
     *(f"config:{key}" for key in (_CRITERION, "growth.value", _DENSITY, _PERIOD, "seed.value")),
     *("summary:test_acc", "summary:test_acc_best_val", "summary:val_acc", "summary:itop_ratio", "summary:duration_s"),
 )
-_REFERENCE = "['dense', 'static']"
+_REFERENCE = str(list(REFERENCE_LINES))
 
 Panels = list[tuple[str, str]]
 """Pairs of setup and growth."""

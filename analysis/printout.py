@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from analysis.collect import problems
+from analysis.compare import line_names
 from analysis.source import Source
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def _missing_lines(collection: Collection, source: Source) -> list[str]:
     counts = missing["status"].value_counts()
     what = ", ".join(f"{count} {status}" for status, count in counts.items())
     lines = [f"missing {len(missing)} of {collection.planned} planned runs: {what}"]
-    groups = missing.assign(line=missing["criterion"].fillna(missing["method"])).groupby(["setup", "line"]).size()
+    groups = missing.assign(line=line_names(missing)).groupby(["setup", "line"]).size()
     lines += [f"  {setup} {line}: {count}" for (setup, line), count in groups.head(_SHOWN).items()]
     lines += [f"  … and {len(groups) - _SHOWN} more setups and criteria"] if len(groups) > _SHOWN else []
     listed = collection.results.folder / "missing.csv"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.compare import at_one_period, cells, comparable, setup_of
+from analysis.compare import at_one_period, cells, comparable, dynamic, setup_of
 from analysis.figures.canvas import (
     Drawing,
     Grid,
@@ -106,7 +106,7 @@ def _panel(grid: Grid, axes: Axes, here: pd.DataFrame, metric: str) -> None:
 
 def _limits(cells_of_setup: pd.DataFrame, metric: str) -> tuple[float, float] | None:
     """Returns the y axis on which the criteria can be told apart, None if static's points leave room enough."""
-    criteria = cells_of_setup[~cells_of_setup["line"].isin(["static", "dense"])]
+    criteria = dynamic(cells_of_setup)
     if criteria.empty:
         return None
     shown = cells_of_setup[cells_of_setup["line"] != "static"]

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
+from analysis.compare import line_names
 from analysis.style import colours, label, marker
 
 STYLE = {
@@ -157,7 +158,7 @@ def missing_note(missing: pd.DataFrame, setups: Iterable[str]) -> list[str]:
     here = missing[missing["setup"].isin(list(setups))]
     if here.empty:
         return []
-    lines = here["criterion"].fillna(here["method"]).value_counts()
+    lines = line_names(here).value_counts()
     return [f"Missing: {len(here)} planned runs ({', '.join(f'{n} {label(name)}' for name, n in lines.items())})."]
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 from plotly.offline import get_plotlyjs
 
 from analysis.code import package_note
-from analysis.compare import at_one_period, cells, comparable, varying
+from analysis.compare import at_one_period, cells, comparable, line_names, varying
 from analysis.figures.canvas import STYLE, notes_text
 from analysis.figures.critical_distance import diagrams, in_words
 from analysis.figures.periods import varied_cells
@@ -43,7 +43,7 @@ _SYMBOLS = {
 
 def write_report(collection: Collection) -> Path:
     """Writes ``report.html`` into the results and returns where."""
-    runs = _with_lines(collection.runs)
+    runs = collection.runs.assign(line=line_names(collection.runs))
     parts = {
         "title": "Where to prune: dynamic sparse training, compared",
         "data": _script_safe(json.dumps(_data(collection, runs), ensure_ascii=False, allow_nan=False)),
@@ -86,10 +86,6 @@ def _data(collection: Collection, runs: pd.DataFrame) -> dict[str, Any]:
         "runs": columnar(runs[[column["name"] for column in columns]]),
         "curves": {"names": CURVES, "points": POINTS},
     }
-
-
-def _with_lines(runs: pd.DataFrame) -> pd.DataFrame:
-    return runs.assign(line=runs["criterion"].where(runs["method"] == "dst", runs["method"]))
 
 
 def _tiles(collection: Collection, runs: pd.DataFrame) -> list[tuple[str, str]]:

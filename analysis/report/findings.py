@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import pandas as pd
 
-from analysis.compare import cells
+from analysis.compare import cells, dynamic
 from analysis.figures.critical_distance import too_few
 from analysis.stats import ALPHA, Ranking
 from analysis.style import growth_title, label, setup_title
@@ -62,8 +62,7 @@ def _significance(rankings: Mapping[str, Ranking | None]) -> Iterator[str]:
 
 
 def _winners(summary: pd.DataFrame) -> Iterator[str]:
-    dynamic = summary[~summary["line"].isin(["dense", "static"])]
-    for (setup, growth), here in dynamic.groupby(["setup", "growth"]):
+    for (setup, growth), here in dynamic(summary).groupby(["setup", "growth"]):
         contested = here[here.groupby("density")["line"].transform("size") > 1]
         if contested.empty:
             continue
@@ -76,8 +75,9 @@ def _winners(summary: pd.DataFrame) -> Iterator[str]:
 
 
 def _spread(summary: pd.DataFrame) -> Iterator[str]:
-    dynamic = summary[~summary["line"].isin(["dense", "static"])]
-    means = dynamic.groupby(["setup", "growth", "density"])["test_acc"].agg(["max", "min", "size"]).reset_index()
+    means = (
+        dynamic(summary).groupby(["setup", "growth", "density"])["test_acc"].agg(["max", "min", "size"]).reset_index()
+    )
     means = means[means["size"] > 1]
     gap = 100 * (means["max"] - means["min"])
     low, high = gap[means["density"] <= 0.2], gap[means["density"] > 0.2]
@@ -92,21 +92,21 @@ def _spread(summary: pd.DataFrame) -> Iterator[str]:
 
 def _against_static(summary: pd.DataFrame) -> Iterator[str]:
     static = summary[summary["line"] == "static"].set_index(["setup", "density"])["test_acc"].rename("static")
-    dynamic = summary[~summary["line"].isin(["dense", "static"])].join(static, on=["setup", "density"], how="inner")
-    if dynamic.empty:
+    pairs = dynamic(summary).join(static, on=["setup", "density"], how="inner")
+    if pairs.empty:
         return
-    better = int((dynamic["test_acc"] > dynamic["static"]).sum())
-    gain = 100 * (dynamic["test_acc"] - dynamic["static"]).mean()
+    better = int((pairs["test_acc"] > pairs["static"]).sum())
+    gain = 100 * (pairs["test_acc"] - pairs["static"]).mean()
     yield (
-        f"Dynamic sparse training has a higher mean than static in {better} of {len(dynamic)} cells of setup, growth, "
+        f"Dynamic sparse training has a higher mean than static in {better} of {len(pairs)} cells of setup, growth, "
         f"criterion and density ({gain:+.2f} percentage points on average)."
     )
 
 
 def _against_dense(summary: pd.DataFrame) -> Iterator[str]:
     dense = summary[summary["line"] == "dense"].set_index("setup")["test_acc"].rename("dense")
-    dynamic = summary[~summary["line"].isin(["dense", "static"])].join(dense, on="setup", how="inner")
-    for setup, here in dynamic.groupby("setup"):
+    pairs = dynamic(summary).join(dense, on="setup", how="inner")
+    for setup, here in pairs.groupby("setup"):
         reached = here[here["test_acc"] >= here["dense"]]
         if reached.empty:
             nearest = here.loc[here["test_acc"].idxmax()]
@@ -123,8 +123,7 @@ def _against_dense(summary: pd.DataFrame) -> Iterator[str]:
 
 
 def _growths(summary: pd.DataFrame) -> Iterator[str]:
-    dynamic = summary[~summary["line"].isin(["dense", "static"])]
-    wide = dynamic.pivot_table(index=["setup", "line", "density"], columns="growth", values="test_acc")
+    wide = dynamic(summary).pivot_table(index=["setup", "line", "density"], columns="growth", values="test_acc")
     if {"gradient", "random"} <= set(wide.columns):
         difference = 100 * (wide["gradient"] - wide["random"]).dropna()
         if len(difference):
@@ -136,8 +135,7 @@ def _growths(summary: pd.DataFrame) -> Iterator[str]:
 
 
 def _periods(varied: pd.DataFrame) -> Iterator[str]:
-    dynamic = varied[varied["line"] != "static"] if len(varied) else varied
-    for (setup, growth), here in dynamic.groupby(["setup", "growth"]) if len(dynamic) else ():
+    for (setup, growth), here in dynamic(varied).groupby(["setup", "growth"]):
         means = here.groupby("update_period")["val_acc"].mean()
         best, worst = means.idxmax(), means.idxmin()
         yield (
