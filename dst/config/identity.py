@@ -55,7 +55,12 @@ def groups_of(method: str) -> tuple[str, ...]:
 
 
 def decides(group: str, key: str | None = None) -> bool:
-    """Whether ``group.key``, or the key ``group`` of no group, decides the result of a run of some method."""
+    """Returns whether a key decides the result of a run of some method.
+
+    Args:
+        group: a group, or a key of no group such as ``seed``.
+        key: a key of the group; None for a key of no group.
+    """
     if group in _ONE_KEY and key is not None:
         return key == _ONE_KEY[group]
     return group in _GROUPS["dst"] and key not in _WITHOUT_EFFECT.get(group, ())

@@ -203,7 +203,17 @@ def scored_masks(config: Config, model: nn.Module, data: Data) -> dict[str, Tens
 
 
 def check_density(name: str, model: nn.Module, density: float, distribution: str) -> None:
-    """Raises UserError if the model, called ``name``, cannot have that density, spread in that way."""
+    """Checks that a model can have a density.
+
+    Args:
+        name: what the error calls the model.
+        model: whose sparsifiable weights count.
+        density: overall density D.
+        distribution: see :func:`dst.sparsity.layer_densities`.
+
+    Raises:
+        UserError: if it cannot.
+    """
     shapes = [weight.shape for weight in sparsifiable_weights(model).values()]
     weights = sum(map(math.prod, shapes))
     if weights and density * weights < 1:

@@ -19,10 +19,15 @@ _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def prepare_device(name: str, precision: str, *, deterministic: bool) -> torch.device:
-    """Returns the device ``name`` once this process computes on it in ``precision``.
+    """Returns a device after setting this process up to compute on it.
+
+    Args:
+        name: see :func:`choose_device`.
+        precision: ``fp32``, ``tf32``, ``bf16`` or ``fp16``.
+        deterministic: whether equal runs must give equal bits.
 
     Raises:
-        UserError: for a name that is none of a device, or a precision that it has not.
+        UserError: for an invalid name, or a precision that the device does not support.
         PlaceError: see :func:`choose_device`.
     """
     device = choose_device(name)
@@ -40,8 +45,8 @@ def choose_device(name: str) -> torch.device:
     """Returns the device ``name``, a GPU with its index; ``auto`` is cuda if there is one, then mps, then cpu.
 
     Raises:
-        UserError: for a name that is none of a device.
-        PlaceError: for a device that is not there, or a GPU the installed torch has no kernels for.
+        UserError: for an invalid name.
+        PlaceError: for a device that is not there, or a GPU that the installed torch has no kernels for.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -82,7 +87,15 @@ def _check_cuda(device: torch.device) -> None:
 
 
 def check_precision(device: torch.device, precision: str) -> None:
-    """Raises UserError where the device would compute otherwise than ``precision`` says, or many times slower."""
+    """Checks that the device supports a precision in hardware.
+
+    Args:
+        device: any.
+        precision: ``fp32``, ``tf32``, ``bf16`` or ``fp16``.
+
+    Raises:
+        UserError: if it does not.
+    """
     if device.type == "cuda" and precision in ("tf32", "bf16") and torch.cuda.get_device_capability(device) < (8, 0):
         raise UserError(f"precision={precision}: {torch.cuda.get_device_name(device)} has none; choose fp32 or fp16")
 
@@ -100,7 +113,12 @@ def peak_memory_mb(device: torch.device) -> float | None:
 
 
 def set_numerics(precision: str, deterministic: bool) -> None:
-    """Makes torch compute in ``precision`` (``fp32`` is never lowered to TF32) and, if so wished, reproducibly."""
+    """Sets torch's global flags for precision and determinism.
+
+    Args:
+        precision: only ``tf32`` allows TF32.
+        deterministic: requires deterministic algorithms; torch warns where there is none.
+    """
     tf32 = precision == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.allow_tf32 = tf32
@@ -113,10 +131,15 @@ def set_numerics(precision: str, deterministic: bool) -> None:
 
 
 def place(model: nn.Module, device: torch.device, precision: str) -> nn.Module:
-    """Moves a model to the device, its convolutions to the memory format they are fastest in.
+    """Moves a model to the device; its convolutions to channels-last where that is faster: CPUs and tensor cores.
 
-    That is channels-last on the CPU (a quarter less time for the study's models) and on tensor cores, which ``fp32``
-    does not use.
+    Args:
+        model: moved in place.
+        device: to compute on.
+        precision: ``fp32`` uses no tensor cores.
+
+    Returns:
+        The model.
     """
     fast = device.type == "cpu" or (device.type == "cuda" and precision != "fp32")
     planar = all(parameter.dim() < 5 for parameter in model.parameters())  # channels-last is for images, not volumes
@@ -134,14 +157,25 @@ def keep_freed_memory() -> None:
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """Returns the context of a forward pass: autocast for ``bf16`` and ``fp16``, nothing otherwise."""
+    """Returns the context of a forward pass: ``torch.autocast`` for ``bf16`` and ``fp16``, a null context otherwise.
+
+    Args:
+        precision: ``fp32``, ``tf32``, ``bf16`` or ``fp16``.
+        device: to compute on.
+    """
     if precision in _HALF:
         return torch.autocast(device.type, dtype=_HALF[precision])
     return contextlib.nullcontext()
 
 
 def make_scaler(precision: str, device: torch.device, state: dict[str, Any] | None = None) -> GradScaler:
-    """Returns the loss scaler, at ``state`` if that is given; it does nothing in other precisions than ``fp16``."""
+    """Returns a loss scaler; disabled unless ``precision`` is ``fp16``.
+
+    Args:
+        precision: ``fp32``, ``tf32``, ``bf16`` or ``fp16``.
+        device: to compute on.
+        state: from ``GradScaler.state_dict()`` to continue from.
+    """
     scaler = GradScaler(device.type, enabled=precision == "fp16")
     if state is not None:
         scaler.load_state_dict(state)

@@ -39,7 +39,12 @@ class Best:
 
 @torch.no_grad()
 def evaluate(training: Training, batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, float]:
-    """Returns the model's mean loss and its accuracy on ``batches`` of ``(x, y)``, in evaluation mode."""
+    """Returns the model's mean loss and its accuracy, a fraction of 1, in evaluation mode.
+
+    Args:
+        training: whose model is evaluated.
+        batches: of ``(x, y)``.
+    """
     metrics = RunningMetrics(training.device)
     training.model.eval()
     with autocast(training.precision, training.device):

@@ -1,7 +1,7 @@
 """Floating-point operations of a network and of its training, counted as Evci et al. (2020, Appendix H) do.
 
-Forward passes are counted by torch's FLOP counter (a multiplication with an addition is two operations; what is no
-matrix product or convolution does not count), each sparse layer at its density. A backward pass takes twice a forward
+Forward passes are counted by torch's FLOP counter (a multiply-add is two operations; only
+matrix products and convolutions count), each sparse layer at its density. A backward pass takes twice a forward
 pass: once for the gradients of the activations, once for those of the weights. The latter are dense where a growth rule
 needs the gradients of inactive weights.
 """
@@ -35,20 +35,20 @@ class ForwardFlops:
 
     def at(self, densities: Mapping[str, float]) -> float:
         """Returns the operations when the weights named have these densities; the others are dense."""
-        return self.total - sum(self.weights[name] * (1 - density) for name, density in densities.items())
+        return float(self.total) - sum(self.weights[name] * (1 - density) for name, density in densities.items())
 
 
 def count_forward(model: nn.Module, input_shape: Sequence[int]) -> ForwardFlops:
     """Counts the forward pass of one blank sample, in evaluation mode.
 
     Args:
-        model: on any device; is as it was afterwards.
+        model: on any device; unchanged afterwards.
         input_shape: of one sample, without the batch dimension.
     """
     training = model.training
     weight = next(model.parameters())
     sample = torch.zeros(1, *input_shape, device=weight.device, dtype=weight.dtype)
-    # attention as matrix products, which are counted on every device: not fused, as it is also without gradients
+    # unfused attention: its matrix products are counted alike on every device
     with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), _Counter(dict(model.named_parameters())) as counter:
         model.eval()(sample)
     model.train(training)

@@ -60,13 +60,19 @@ class LRSchedule:
         return self.factor(step - warmup, Span(span.steps - warmup, span.steps_per_epoch), recipe)
 
     def factor(self, step: int, span: Span, recipe: RecipeConfig) -> float:
-        """Returns the multiple of ``recipe.lr`` at a step after the warm-up; the arguments are those of a call."""
+        """Returns the multiple of ``recipe.lr`` at a step after the warm-up.
+
+        Args:
+            step: counted from 0 at the end of the warm-up.
+            span: the steps that follow the warm-up.
+            recipe: of the run.
+        """
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Step(LRSchedule):
-    """Decays by ``recipe.lr_decay`` once each of ``recipe.lr_milestones``, shares of the epochs, is over."""
+    """Decays by ``recipe.lr_decay`` at each of ``recipe.lr_milestones``, given as shares of the epochs."""
 
     def factor(self, step: int, span: Span, recipe: RecipeConfig) -> float:
         epoch, epochs = step // span.steps_per_epoch, span.steps // span.steps_per_epoch

@@ -11,7 +11,12 @@ from torch.nn import functional as F
 
 
 def loss_of(logits: Tensor, y: Tensor) -> Tensor:
-    """Mean cross-entropy; the binary one for a single logit."""
+    """Returns the mean cross-entropy; the binary one for a single logit.
+
+    Args:
+        logits: ``(batch, outputs)``.
+        y: int64 labels ``(batch,)``.
+    """
     if logits.shape[1] == 1:
         return F.binary_cross_entropy_with_logits(logits[:, 0], y.to(logits.dtype))
     return F.cross_entropy(logits, y)
@@ -19,7 +24,7 @@ def loss_of(logits: Tensor, y: Tensor) -> Tensor:
 
 @dataclass
 class RunningMetrics:
-    """Loss and correct predictions summed on the device; only reading them makes the host wait for it."""
+    """Loss and correct predictions, summed on the device; only :meth:`means` synchronises with the host."""
 
     device: torch.device
     samples: Tensor = field(init=False)
@@ -31,7 +36,13 @@ class RunningMetrics:
         self.samples, self.correct = (torch.zeros((), dtype=torch.int64, device=self.device) for _ in range(2))
 
     def add(self, loss: Tensor, logits: Tensor, y: Tensor) -> None:
-        """Adds a batch: its mean loss, its logits ``(batch, outputs)`` and labels ``(batch,)``."""
+        """Adds a batch.
+
+        Args:
+            loss: its mean loss, a scalar.
+            logits: ``(batch, outputs)``.
+            y: int64 labels ``(batch,)``.
+        """
         self.samples.add_(len(y))
         self.loss.add_(loss.detach(), alpha=len(y))
         predicted = (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(dim=1)
@@ -45,7 +56,7 @@ class RunningMetrics:
         return self.loss.item() / samples, self.correct.item() / samples
 
     def pop_means(self) -> tuple[float, float]:
-        """Returns :meth:`means` and begins anew, in the same memory."""
+        """Returns :meth:`means` and resets the sums, in place."""
         means = self.means()
         for total in self.state_dict().values():
             total.zero_()

@@ -36,9 +36,12 @@ class _AdamW(_Eager, torch.optim.AdamW):
 
 
 def make_optimizer(model: nn.Module, recipe: RecipeConfig, device: torch.device) -> Optimizer:
-    """Returns the recipe's optimizer, fused into one pass over the weights where torch can.
+    """Returns the recipe's optimizer, fused where torch can; its learning rate is then a tensor on the device.
 
-    Its learning rate then is a tensor, so that a recorded step follows its changes.
+    Args:
+        model: on ``device``.
+        recipe: names the optimizer and gives its parameters.
+        device: of the model.
     """
     fused = device.type in ("cpu", "cuda")
     lr = torch.tensor(recipe.lr, device=device) if fused else recipe.lr
@@ -46,7 +49,7 @@ def make_optimizer(model: nn.Module, recipe: RecipeConfig, device: torch.device)
     if recipe.optimizer == "sgd":
         nesterov = recipe.nesterov and recipe.momentum > 0
         sgd = _SGD(model.parameters(), momentum=recipe.momentum, nesterov=nesterov, **common)
-        if recipe.momentum > 0:  # torch would take memory as it finds it, and fill none in a step that overflows
+        if recipe.momentum > 0:  # allocated now: SGD allocates lazily, and a skipped fp16 step never does
             for weight in model.parameters():
                 sgd.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
         return sgd
@@ -57,7 +60,12 @@ def make_optimizer(model: nn.Module, recipe: RecipeConfig, device: torch.device)
 
 
 def load_optimizer_state(optimizer: Optimizer, state: dict[int, dict[str, Any]]) -> None:
-    """Continues from a state, that of ``optimizer.state_dict()``, in the memory format that the weights have here."""
+    """Loads the state of an optimizer, in the memory format that the weights have here.
+
+    Args:
+        optimizer: over the same parameters.
+        state: the entry ``state`` of ``optimizer.state_dict()``.
+    """
     optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
     for weight, values in optimizer.state.items():
         for key, value in values.items():

@@ -1,7 +1,7 @@
-"""A training step recorded once as a CUDA graph and replayed: one launch in place of hundreds.
+"""A training step captured once as a CUDA graph and replayed: one launch instead of hundreds.
 
-The step of a small model is a hundred kernels of a few microseconds each, which the host launches more slowly than the
-GPU computes them.
+A step of a small model is about a hundred kernels of a few microseconds each; launching them takes the host longer than
+computing them takes the GPU.
 """
 
 from __future__ import annotations
@@ -19,43 +19,42 @@ from torch import Tensor
 log = logging.getLogger("dst")
 
 WARM_UP = 3
-"""Ordinary steps on equal shapes before one is recorded: they allocate and choose what is allocated and chosen once."""
+"""Eager steps on equal shapes before the capture: they make one-time allocations and algorithm choices."""
 
 _TOLERANCE = 1e-2
-"""By what share of its change a tensor may come out different, in a run that is not deterministic."""
+"""Largest accepted difference of a replayed tensor, as a share of its change; for runs that are not deterministic."""
 
 Step = Callable[..., None]
 State = Callable[[], list[Tensor]]
 
 
 class Recorder(Protocol):
-    """What can record work on a device."""
+    """Captures work on a device."""
 
     def check(self) -> None:
-        """Raises RuntimeError where there is no room for a recording."""
+        """Raises RuntimeError if memory does not suffice for a capture."""
 
     def rehearsal(self) -> AbstractContextManager[object]:
-        """In here work is done where it will be recorded; raises RuntimeError for what cannot be."""
+        """Runs the block on the capture stream; raises RuntimeError for work that cannot be captured."""
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Returns what does ``work`` again, on the same memory; raises RuntimeError where that is not possible."""
+        """Captures ``work``; returns a replay callable. Raises RuntimeError if it cannot be captured."""
 
     def random_state(self) -> Tensor:
-        """Returns the state of the random numbers that work draws."""
+        """Returns the state of the device's random number generator."""
 
     def set_random_state(self, state: Tensor) -> None:
-        """Takes the random numbers back to a state."""
+        """Restores the state of the device's random number generator."""
 
 
 class StepGraph:
-    """Takes training steps by replaying a recorded one.
+    """Takes training steps by replaying a captured one.
 
-    The recording is made after a few ordinary steps and believed once it led to the same numbers as an ordinary step
-    from the same state, bit for bit in a deterministic run. Whatever stands in its way, the steps are taken one kernel
-    at a time and the log says why.
+    The capture is made after a few eager steps and used only if it leads to the same numbers as an eager step from the
+    same state, bit for bit in a deterministic run. If anything prevents it, steps stay eager and the log says why.
 
     Args:
-        recorder: of the device that takes the steps.
+        recorder: captures work on the device that takes the steps.
         deterministic: whether equal steps lead to equal bits.
     """
 
@@ -64,7 +63,7 @@ class StepGraph:
         self.forget()
 
     def forget(self) -> None:
-        """Drops the recording, as one must where a tensor of the state has moved; another one will be made."""
+        """Drops the capture, which is necessary when a tensor of the state has moved; a new one is made later."""
         self._inputs: list[Tensor] = []
         self._replay: Callable[[], None] | None = None
         self._shape, self._warmth = torch.Size(), 0
@@ -76,7 +75,7 @@ class StepGraph:
         return self._replay is not None
 
     def take(self, step: Step, state: State, *inputs: Tensor) -> bool:
-        """Takes a step and returns True; False where it has to be taken the ordinary way.
+        """Takes a step and returns True; returns False if the caller has to take it eagerly.
 
         Args:
             step: takes a step on ``inputs``, for its effect on ``state`` alone.
@@ -97,7 +96,7 @@ class StepGraph:
         return self._record(step, state, inputs)
 
     def _record(self, step: Step, state: State, inputs: tuple[Tensor, ...]) -> bool:
-        """Takes an ordinary step, takes it back, and takes it again by replay; returns whether the step is taken."""
+        """Takes an eager step, undoes it, and takes it again by replay; returns whether the step is taken."""
         before = after = None
         try:
             self._recorder.check()
@@ -142,7 +141,7 @@ class StepGraph:
 
 
 class CudaRecorder:
-    """Records work on a GPU.
+    """Captures work on a GPU.
 
     Args:
         device: the GPU.
@@ -155,7 +154,7 @@ class CudaRecorder:
         torch.cuda.reset_peak_memory_stats(device)
 
     def check(self) -> None:
-        """A recording keeps the memory of one step for itself, beside that of the ordinary steps and of validation."""
+        """A capture keeps the memory of one step for itself, besides that of eager steps and of validation."""
         needed = 2 * torch.cuda.max_memory_allocated(self._device)
         kept_free = torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(self._device)
         free = torch.cuda.mem_get_info(self._device)[0] + kept_free
@@ -164,7 +163,7 @@ class CudaRecorder:
 
     @contextmanager
     def rehearsal(self) -> Iterator[None]:
-        """In here work is launched on the stream that will be recorded, and must not wait for the GPU."""
+        """Runs the block on the capture stream; host–device synchronisation raises."""
         current, mode = torch.cuda.current_stream(self._device), torch.cuda.get_sync_debug_mode()
         self._stream.wait_stream(current)
         with warnings.catch_warnings():
@@ -178,7 +177,7 @@ class CudaRecorder:
             current.wait_stream(self._stream)
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Returns what launches ``work`` again; raises RuntimeError where that is not possible."""
+        """Captures ``work``; returns a replay callable. Raises RuntimeError if it cannot be captured."""
         torch.cuda.synchronize(self._device)
         graph = torch.cuda.CUDAGraph()
         generator = torch.cuda.default_generators[self._index]
@@ -186,32 +185,32 @@ class CudaRecorder:
         generator.graphsafe_set_state(generator.clone_state())
         try:
             with (
-                torch.cuda.stream(torch.cuda.current_stream(self._device)),  # to be back on it if recording fails
+                torch.cuda.stream(torch.cuda.current_stream(self._device)),  # restored if the capture fails
                 torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"),
             ):
                 work()
         except RuntimeError:
-            generator.graphsafe_set_state(untouched)  # the other one would think for ever that it is being recorded
+            generator.graphsafe_set_state(untouched)  # the other one would stay in capture mode
             raise
         return graph.replay
 
     def random_state(self) -> Tensor:
-        """Returns the state of the GPU's random numbers."""
+        """Returns the state of the GPU's random number generator."""
         return torch.cuda.get_rng_state(self._device)
 
     def set_random_state(self, state: Tensor) -> None:
-        """Takes the GPU's random numbers back to a state."""
+        """Restores the state of the GPU's random number generator."""
         torch.cuda.set_rng_state(state, self._device)
 
 
 @cache
 def _recording_stream(index: int) -> torch.cuda.Stream:
-    """Returns the stream on which steps are recorded, one a GPU, as cuBLAS keeps memory for every stream it met."""
+    """Returns the capture stream of a GPU; a single one, as cuBLAS keeps a workspace for every stream it has seen."""
     return torch.cuda.Stream(index)
 
 
 def _cause(error: BaseException) -> str:
-    """Returns the first line of what came first; what follows it says only that something did."""
+    """Returns the first line of the original error of a chain."""
     while error.__context__ is not None:
         error = error.__context__
     return (str(error).strip() or type(error).__name__).splitlines()[0]
