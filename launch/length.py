@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from dst.config.identity import method_of
+from dst.procedures import planned_phases
 from dst.run.plan import PlannedRun
 
 
@@ -31,11 +33,11 @@ def warning(runs: Iterable[PlannedRun]) -> str:
 
 
 def _never_updates(config: Mapping[str, Any], epochs: _StepsPerEpoch) -> bool:
-    period, count = config["update_period"]["steps"], config["recipe"]["epochs"]
-    if config["density"]["value"] is None or period is None or not count:
+    period, longest = config["update_period"]["steps"], max(phase.epochs for phase in planned_phases(config))
+    if method_of(config) != "dst" or not longest:
         return False
     steps = epochs(config)
-    return steps is not None and period >= round(config["prune_fraction"]["stop_at"] * count * steps, 6)
+    return steps is not None and period >= round(config["prune_fraction"]["stop_at"] * longest * steps, 6)
 
 
 class _StepsPerEpoch:

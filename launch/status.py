@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from dst.files.records import INTEGER, NUMBER, Damaged, parse_object
+from dst.procedures import planned_epochs
 from dst.run.layout import METRICS
 from dst.run.plan import PlannedRun
 from launch.plan import Plan
@@ -94,7 +95,7 @@ def plan_text(plan: Plan, state: Mapping[str, RunState], timing: Timing) -> str:
 
 def _row(plan: Plan, run: PlannedRun, state: RunState) -> dict[str, Any]:
     """What the status says of a run: epochs done, those it has, and seconds an epoch where they are known."""
-    epochs, done, epoch_s = int(run.config["recipe"]["epochs"]), 0, None
+    epochs, done, epoch_s = planned_epochs(run.config), 0, None
     if state.state in ("finished", "diverged"):
         done, trained, seconds = epochs, state.detail.get("epochs"), state.detail.get("duration_s")
         epoch_s = seconds / trained if trained and seconds else None

@@ -16,6 +16,7 @@ import yaml
 from dst.config.tree import CONF_DIR
 from dst.files.atomic import atomic_file
 from dst.files.records import NUMBER, Damaged, keep_aside, read_yaml, shown
+from dst.procedures import planned_epochs
 from dst.run.plan import PlannedRun
 
 log = logging.getLogger("dst")
@@ -43,15 +44,13 @@ class Timing:
         """Returns what the run takes alone on a GPU; None if nobody has timed its setup."""
         entry = self.table.get(run.setup)
         return (
-            None
-            if entry is None or "epoch_s" not in entry
-            else entry["epoch_s"] * max(1, run.config["recipe"]["epochs"])
+            None if entry is None or "epoch_s" not in entry else entry["epoch_s"] * max(1, planned_epochs(run.config))
         )
 
     def seconds_or_guess(self, run: PlannedRun) -> float:
         """Returns :meth:`seconds`, or a guess to pack by."""
         known = self.seconds(run)
-        return _DEFAULT_EPOCH_S * max(1, run.config["recipe"]["epochs"]) if known is None else known
+        return _DEFAULT_EPOCH_S * max(1, planned_epochs(run.config)) if known is None else known
 
     def runs_per_gpu(self, setup: str) -> int:
         """Returns how many trainings of the setup share a GPU; 1 if nobody has said."""

@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "training": ("errors", "seeds", "config", "sparsity", "models", "data"),
     "procedures": ("errors", "config", "sparsity", "training"),
     "run": ("errors", "config", "files"),
-    "terminal": ("errors", "config", "run", "training"),
+    "terminal": ("errors", "config", "procedures", "run", "training"),
     "summary": ("config", "sparsity", "training"),
     "attempt": ("errors", "config", "sparsity", "training", "procedures", "run", "summary"),
     "train": ("errors", "config", "files", "training", "run", "terminal", "attempt"),

@@ -1,8 +1,8 @@
 """What a run consists of: the phases of its training and what happens between them."""
 
-from dst.procedures.base import Procedure, planned_phases
+from dst.procedures.base import Procedure, planned_epochs, planned_phases
 from dst.procedures.cyclic import Cyclic
 from dst.procedures.gradual import Gradual
 from dst.procedures.single import SinglePhase
 
-__all__ = ["Cyclic", "Gradual", "Procedure", "SinglePhase", "planned_phases"]
+__all__ = ["Cyclic", "Gradual", "Procedure", "SinglePhase", "planned_epochs", "planned_phases"]

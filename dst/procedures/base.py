@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from dst.config.components import build
@@ -48,5 +50,17 @@ def planned_phases(config: Mapping[str, Any]) -> list[Phase]:
     Args:
         config: a checked config as plain containers; one from before there were procedures has a single phase.
     """
-    procedure: Procedure = build("procedure", config.get("procedure") or DEFAULTS["procedure"], Procedure)
-    return procedure.phases(config["recipe"]["epochs"])
+    node = config.get("procedure") or DEFAULTS["procedure"]
+    return list(_phases(json.dumps(node, sort_keys=True), config["recipe"]["epochs"]))
+
+
+def planned_epochs(config: Mapping[str, Any]) -> int:
+    """Returns the epochs of all phases of a run, see :func:`planned_phases`."""
+    return sum(phase.epochs for phase in planned_phases(config))
+
+
+@cache
+def _phases(node: str, epochs: int) -> tuple[Phase, ...]:
+    """Returns the phases of a procedure's node as JSON; cached, as thousands of runs of a plan share a procedure."""
+    procedure: Procedure = build("procedure", json.loads(node), Procedure)
+    return tuple(procedure.phases(epochs))

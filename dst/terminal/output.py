@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from dst.config import Config, run_id
+from dst.procedures import planned_phases
 from dst.run.layout import run_dir
 from dst.training.device import choose_device
 
@@ -21,10 +23,11 @@ def announce(config: Config) -> None:
         log.addHandler(handler)
         log.setLevel(logging.INFO)
         log.propagate = False
-    recipe = config.recipe
+    recipe, phases = config.recipe, planned_phases(asdict(config))
+    epochs = f"{sum(phase.epochs for phase in phases)} epochs{f' in {len(phases)} phases' if len(phases) > 1 else ''}"
     print(f"run {run_id(config)}: {describe(config)}")
     print(
-        f"{recipe.epochs} epochs of batches of {recipe.batch_size}, {recipe.optimizer} with lr {recipe.lr:g}, "
+        f"{epochs} of batches of {recipe.batch_size}, {recipe.optimizer} with lr {recipe.lr:g}, "
         f"{config.precision} on {choose_device(config.device)}",
         flush=True,
     )
@@ -32,15 +35,17 @@ def announce(config: Config) -> None:
 
 def describe(config: Config) -> str:
     """Returns the run in words: model, dataset, method, density, seed."""
-    if config.method == "dense":
-        method = "dense"
-    elif config.method == "static":
-        method = f"static, density {config.density.value:g}"
-    else:
-        method = (
-            f"{config.criterion['name']} pruning, {config.growth['name']} growth, density {config.density.value:g}, "
-            f"Δt {config.update_period.steps}"
-        )
+    density, period = config.density.value, config.update_period.steps
+    method = {
+        "dense": "dense",
+        "static": f"static, density {density}",
+        "dst": f"{config.criterion['name']} pruning, {config.growth['name']} growth, density {density}, Δt {period}",
+        "gradual": f"gradual {config.criterion['name']} pruning to density {density}, Δt {period}",
+    }[config.method]
+    if config.procedure["name"] not in ("dst", "gradual"):
+        method = f"{config.procedure['name']}, {method}"
+    if config.initial_mask.name != "random" and config.method in ("static", "dst"):
+        method += f", initial mask {config.initial_mask.name}"
     return f"{config.model['name']} on {config.dataset.name}, {method}, seed {config.seed}"
 
 
