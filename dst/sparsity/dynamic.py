@@ -39,9 +39,9 @@ class DynamicSparsity(MaskedModel):
 
     Every inactive weight is exactly 0 after each step. Topology updates happen at steps Δt, 2Δt, … before T, between
     backward and the optimizer step: the ⌈ρ_t · active⌉ active weights with the lowest scores are pruned, then equally
-    many inactive weights are grown, possibly some just pruned. A weight pruned and regrown in one update keeps its
-    value; a newly grown one starts at 0. Nothing synchronizes with the device, except a global
-    update where some layers have no gradient.
+    many of all inactive weights, including those just pruned, are grown. A weight pruned and regrown in one update
+    keeps its value; a newly grown one starts at 0. Steps and updates do not synchronize with the device, except an
+    update with ``scope="global"`` in which some layers have no gradient.
 
     Args:
         model: on its final device. The weights of linear layers, convolutions and attention become sparse (see

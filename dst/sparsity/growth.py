@@ -59,7 +59,7 @@ class GradientGrowth(Growth):
 
 @dataclass(frozen=True)
 class MomentumGrowth(Growth):
-    """|m|: the running mean of the gradients (Dettmers & Zettlemoyer, 2019); needs ``momentum="dense"``."""
+    """|m|: the optimizer's momentum (Dettmers & Zettlemoyer, 2019); needs ``momentum="dense"``."""
 
     signal: ClassVar[str] = "momentum"
 

@@ -1,4 +1,4 @@
-"""A GPU's memory while training, computed from the tensors that a step keeps, and that half precision trains."""
+"""GPU memory of training, computed from the tensors saved for backward, and training in half precision."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from tests.benchmarks.steps import activations_mb
 V100_MB = 16 * 1024
 
 
-def test_resnet50_fits_a_v100_at_its_batch_size_in_half_precision_alone() -> None:
+def test_resnet50_fits_a_v100_at_its_batch_size_only_in_half_precision() -> None:
     setup = next(setup for setup in SETUPS if setup.model == "resnet50")
     assert setup.config().recipe.batch_size == 256
     fp32 = activations_mb(setup)
     weights_mb = 25.6e6 / 2**20
     state = weights_mb * (4 + 4 + 4 + 4 + 1 + 1)  # weight, gradient, momentum, mask to apply, mask, explored
-    assert fp32 > V100_MB  # which is why there is precision=fp16
+    assert fp32 > V100_MB  # hence precision=fp16
     assert 0.5 * fp32 + state < 0.7 * V100_MB  # the rest is for cuDNN's workspaces and the context
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
-def test_a_network_trains_in_half_precision_as_well_as_in_full(
+def test_half_precision_reaches_the_accuracy_of_full_precision(
     overrides: Callable[..., list[str]], precision: str
 ) -> None:
     learns = ("recipe.epochs=10", "recipe.lr=0.2", "growth=gradient", "density=d0.5")
@@ -42,7 +42,7 @@ def test_a_network_trains_in_half_precision_as_well_as_in_full(
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("fp16", torch.float16), ("bf16", torch.bfloat16)])
-def test_what_a_step_keeps_in_half_precision_is_half_as_large(precision: str, dtype: torch.dtype) -> None:
+def test_half_precision_halves_the_memory_saved_for_backward(precision: str, dtype: torch.dtype) -> None:
     kept = {name: activations(name) for name in ("fp32", precision)}
     assert {tensor.dtype for tensor in kept[precision]} >= {dtype}
     sizes = {name: sum(tensor.nbytes for tensor in tensors) for name, tensors in kept.items()}
@@ -50,7 +50,7 @@ def test_what_a_step_keeps_in_half_precision_is_half_as_large(precision: str, dt
 
 
 def activations(precision: str) -> list[Tensor]:
-    """The tensors that a step of ResNet-56 keeps for its backward pass, each storage once; without the weights."""
+    """Returns the tensors that ResNet-56 saves for backward, each storage once, without the weights."""
     node = checked(compose(["model=resnet56"])).model
     model = build_model(node, input_shape=(3, 32, 32), num_classes=10, seed=1, dataset="cifar10")
     weights = {weight.data_ptr() for weight in model.parameters()}

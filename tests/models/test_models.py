@@ -1,4 +1,4 @@
-"""The paper's networks: their published sizes, their weights' seed, and what they say to data they cannot take."""
+"""The paper's networks: published sizes, seeded initial weights, and errors for unsupported input shapes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PUBLISHED: dict[str, tuple[tuple[int, ...], int, int, int]] = {  # input shape, 
     "large_mlp_dropout": ((3, 32, 32), 10, 3_676_682, 3_675_136),
     "lenet300_100": ((1, 28, 28), 10, 266_610, 266_200),
 }
-LIGHT = [name for name in PUBLISHED if name not in ("vgg16", "efficientnet_b0", "resnet50")]
+SMALL = [name for name in PUBLISHED if name not in ("vgg16", "efficientnet_b0", "resnet50")]
 
 
 def node_of(model: str, **changes: Any) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def build(name: str, seed: int = 0, **changes: Any) -> nn.Module:
     return build_model(node_of(name, **changes), input_shape=shape, num_classes=classes, seed=seed)
 
 
-def refusal(node: dict[str, Any], shape: tuple[int, ...], dataset: str = "digits") -> str:
+def error_of(node: dict[str, Any], shape: tuple[int, ...], dataset: str = "digits") -> str:
     with pytest.raises(UserError) as error:
         build_model(node, input_shape=shape, num_classes=10, seed=0, dataset=dataset)
     assert "\n" not in str(error.value)
@@ -55,7 +55,7 @@ def same_weights(first: nn.Module, second: nn.Module) -> bool:
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_parameters_are_as_many_as_published_and_a_batch_gives_its_logits(name: str) -> None:
+def test_parameter_counts_are_the_published_ones_and_logits_have_the_right_shape(name: str) -> None:
     shape, classes, total, sparsifiable = PUBLISHED[name]
     model = build(name)
     assert sum(parameter.numel() for parameter in model.parameters()) == total
@@ -67,8 +67,8 @@ def test_parameters_are_as_many_as_published_and_a_batch_gives_its_logits(name: 
     assert logits.shape == (2, 1 if classes == 2 else classes)
 
 
-@pytest.mark.parametrize("name", LIGHT)
-def test_the_same_seed_gives_the_same_weights_whatever_was_drawn_before(name: str) -> None:
+@pytest.mark.parametrize("name", SMALL)
+def test_the_same_seed_gives_the_same_weights_whatever_the_global_generator_state(name: str) -> None:
     torch.manual_seed(1)
     first = build(name, seed=3)
     torch.manual_seed(2)
@@ -77,7 +77,7 @@ def test_the_same_seed_gives_the_same_weights_whatever_was_drawn_before(name: st
     assert not same_weights(first, build(name, seed=4))
 
 
-def test_building_a_model_leaves_the_global_random_stream_where_it_was() -> None:
+def test_building_a_model_does_not_advance_the_global_generator() -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
@@ -85,7 +85,7 @@ def test_building_a_model_leaves_the_global_random_stream_where_it_was() -> None
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_the_trial_pass_leaves_no_trace_in_the_norms() -> None:
+def test_the_trial_forward_pass_does_not_change_batch_norm_statistics() -> None:
     norms = [module for module in build("resnet56").modules() if isinstance(module, nn.BatchNorm2d)]
     assert len(norms) == 57
     for norm in norms:
@@ -94,13 +94,13 @@ def test_the_trial_pass_leaves_no_trace_in_the_norms() -> None:
 
 
 @pytest.mark.parametrize("name", ["small_mlp", "large_mlp", "lenet300_100"])
-def test_an_mlp_takes_any_shape(name: str) -> None:
+def test_an_mlp_accepts_any_input_shape(name: str) -> None:
     model = build_model(node_of(name), input_shape=(1, 8, 8), num_classes=10, seed=0)
     assert model(torch.randn(4, 1, 8, 8)).shape == (4, 10)
 
 
 @pytest.mark.parametrize("name", ["small_cnn", "resnet56"])
-def test_the_small_image_networks_take_the_digits(name: str) -> None:
+def test_the_small_image_networks_accept_the_digits(name: str) -> None:
     model = build_model(node_of(name), input_shape=(1, 8, 8), num_classes=10, seed=0)
     assert model(torch.randn(4, 1, 8, 8)).shape == (4, 10)
 
@@ -117,12 +117,14 @@ def test_the_small_image_networks_take_the_digits(name: str) -> None:
         ("resnet50", (1, 28, 28)),
     ],
 )
-def test_an_impossible_shape_is_one_line_that_names_model_data_and_shape(name: str, shape: tuple[int, ...]) -> None:
-    line = refusal(node_of(name), shape)
+def test_an_unsupported_shape_is_rejected_in_one_line_with_model_data_and_shape(
+    name: str, shape: tuple[int, ...]
+) -> None:
+    line = error_of(node_of(name), shape)
     assert line.startswith(f"model={name}: cannot be built for digits's {'×'.join(map(str, shape))} inputs (")
 
 
-def test_large_mlp_dropout_is_large_mlp_with_dropout_of_a_twentieth_after_each_hidden_layer() -> None:
+def test_large_mlp_dropout_is_large_mlp_with_dropout_0_05_after_each_hidden_layer() -> None:
     def kinds(name: str) -> list[str]:
         return [type(module).__name__ for module in build(name).modules() if not list(module.children())]
 
@@ -138,18 +140,18 @@ def test_lenet300_100_has_hidden_layers_of_300_and_100() -> None:
     assert shapes == [(300, 784), (100, 300), (10, 100)]
 
 
-def test_resnet56_changes_shape_by_two_1x1_convolutions() -> None:
+def test_resnet56_has_two_1x1_convolutions_in_its_shortcuts() -> None:
     shapes = [tuple(weight.shape) for weight in sparsifiable_weights(build("resnet56")).values()]
     assert [shape for shape in shapes if len(shape) == 4 and shape[2:] == (1, 1)] == [(32, 16, 1, 1), (64, 32, 1, 1)]
     assert len(shapes) == 58
 
 
-def test_resnet_takes_other_depths_and_refuses_impossible_ones() -> None:
+def test_resnet_accepts_other_depths_and_rejects_invalid_ones() -> None:
     assert sum(len(weight.shape) == 4 for weight in sparsifiable_weights(build("resnet56", depth=20)).values()) == 21
-    assert "depth=21: must be 6n + 2" in refusal(node_of("resnet56", depth=21), (3, 32, 32))
+    assert "depth=21: must be 6n + 2" in error_of(node_of("resnet56", depth=21), (3, 32, 32))
 
 
-def test_any_torchvision_classifier_goes_by_its_name() -> None:
+def test_any_torchvision_classifier_can_be_built_by_name() -> None:
     import torchvision
 
     for name in ("resnet18", "squeezenet1_1"):
@@ -159,19 +161,19 @@ def test_any_torchvision_classifier_goes_by_its_name() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_torchvision_s_auxiliary_heads_are_left_out() -> None:
+def test_torchvision_models_have_no_auxiliary_heads() -> None:
     model = build_model(node_of("torchvision", name="googlenet"), input_shape=(3, 32, 32), num_classes=7, seed=0)
     assert model.train()(torch.randn(2, 3, 32, 32)).shape == (2, 7)
 
 
-def test_an_unknown_torchvision_name_is_one_line_with_the_closest() -> None:
-    line = refusal(node_of("torchvision", name="resnt18"), (3, 32, 32))
+def test_an_unknown_torchvision_name_is_rejected_with_the_closest_one() -> None:
+    line = error_of(node_of("torchvision", name="resnt18"), (3, 32, 32))
     assert line.startswith("model=resnt18: ")
     assert "did you mean resnet18?" in line
 
 
-def test_an_unknown_model_or_key_is_one_line_that_says_what_is_valid() -> None:
+def test_an_unknown_model_or_key_is_rejected_in_one_line_with_the_valid_ones() -> None:
     with pytest.raises(UserError, match=r"^model=larg_mlp: unknown; did you mean large_mlp\?[^\n]*small_cnn[^\n]*$"):
         node_of("larg_mlp")
-    assert refusal(node_of("small_mlp", hiden=[3]), (24,)).startswith("model.hiden=[3]: unknown; did you mean hidden?")
-    assert refusal(node_of("small_mlp", hidden="wide"), (24,)).startswith("model.hidden=wide: ")
+    assert error_of(node_of("small_mlp", hiden=[3]), (24,)).startswith("model.hiden=[3]: unknown; did you mean hidden?")
+    assert error_of(node_of("small_mlp", hidden="wide"), (24,)).startswith("model.hidden=wide: ")

@@ -1,4 +1,4 @@
-"""Small models for the tests of DynamicSparsity, and what they look at."""
+"""Small models and assertions for the tests of DynamicSparsity."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 
 
 class Layers(nn.ModuleList):
-    """Linear and Conv layers of any shape, side by side; the tests give their gradients."""
+    """Independent Linear and Conv layers of any shape; tests set their gradients."""
 
     def __init__(self, shapes: list[tuple[int, ...]], dtype: torch.dtype = torch.float32, seed: int = 0) -> None:
         kinds = {2: nn.Linear, 3: nn.Conv1d, 4: nn.Conv2d, 5: nn.Conv3d}
@@ -80,7 +80,7 @@ def assert_inactive_is_exactly_zero(sparsity: DynamicSparsity) -> None:
 
 
 def states(sparsity: DynamicSparsity) -> Iterator[tuple[Tensor, Tensor]]:
-    """Every optimizer state of a sparse weight's shape, with the weight's mask."""
+    """Yields each optimizer state in the shape of a sparse weight, with the weight's mask."""
     for layer in sparsity.layers:
         for value in sparsity.optimizer.state[layer.weight].values():
             if isinstance(value, Tensor) and value.shape == layer.weight.shape:
@@ -88,7 +88,7 @@ def states(sparsity: DynamicSparsity) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 class Net(nn.Module):
-    """A convolution, a norm and two linear layers: a model like a user's."""
+    """A convolution, a norm and two linear layers."""
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class Net(nn.Module):
 
 
 def batch(step: int) -> tuple[Tensor, Tensor]:
-    """Which third of a 4×4 picture is brightest: learnable, and the same for the same step."""
+    """Random 4×4 images; the label is the brightest of the first three rows. Equal steps give equal batches."""
     x = torch.randn(32, 1, 4, 4, generator=torch.Generator().manual_seed(step))
     return x, torch.stack([x[:, 0, 0].sum(1), x[:, 0, 1].sum(1), x[:, 0, 2].sum(1)], dim=1).argmax(dim=1)
 

@@ -1,4 +1,4 @@
-"""The pruning criteria: their formulas, their names, and the paper authors' own masks."""
+"""Pruning criteria: formulas, names, and agreement with the masks of the paper's authors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dst.errors import UserError
 from dst.sparsity import MEST, Criterion, Magnitude, make_criterion, prune_mask
 
 SMALL = Path(__file__).parent / "golden" / "prune_masks.npz"
-"""Six of the sixteen layers below; its masks ``m{i}`` are bit-packed too, its cases are its keys."""
+"""Six of the sixteen layers of ``FULL``; masks ``m{i}`` are bit-packed, and each key ``kept_…`` is a case."""
 FULL = Path(__file__).parents[3] / "shared" / "golden"
 
 WEIGHT = torch.tensor([2.0, -0.5, 0.25, -4.0])
@@ -37,7 +37,7 @@ def unpacked(bits: np.ndarray, shape: torch.Size) -> Tensor:
 
 
 def golden_difference(weight: Tensor, grad: Tensor, mask: Tensor, name: str, fraction: float, bits: np.ndarray) -> int:
-    """How many weights our mask of the kept differs in from the authors', after checking what it keeps."""
+    """Returns in how many weights our mask differs from the authors'; also checks our count."""
     criterion = make_criterion("mest", lam=0.1) if name == "mest_lambda_0.1" else make_criterion(name)
     n_prune = math.ceil(fraction * int(mask.sum()))
     kept = prune_mask(criterion, weight, grad, mask, n_prune)
@@ -46,7 +46,7 @@ def golden_difference(weight: Tensor, grad: Tensor, mask: Tensor, name: str, fra
 
 
 def expected_difference(name: str, fraction: float, n_active: int) -> int:
-    """Of set's odd counts the authors prune one negative weight more; all else agrees bit for bit."""
+    """Returns 1 for odd counts with SET, where the authors prune one more negative weight, otherwise 0."""
     return 1 if name == "set" and math.ceil(fraction * n_active) % 2 else 0
 
 
@@ -82,18 +82,18 @@ def test_score_is_the_published_formula(name: str) -> None:
     assert make_criterion(name).score(WEIGHT, GRAD).tolist() == FORMULAS[name]
 
 
-def test_every_option_of_the_config_group_is_covered_here() -> None:
+def test_every_criterion_tested_here_is_in_the_config_group() -> None:
     assert {*FORMULAS, "random"} <= set(options("criterion"))
 
 
-def test_mest_weighs_the_gradient_by_lambda() -> None:
+def test_mest_weights_the_gradient_by_lambda() -> None:
     assert make_criterion("mest", lam=0.5).score(WEIGHT, GRAD).tolist() == [2.25, 2.5, 0.3125, 4.5]
     assert make_criterion("mest", lam=0).score(WEIGHT, GRAD).tolist() == WEIGHT.abs().tolist()
     assert make_criterion("mest") == MEST(1.0)
 
 
 def set_prunes(weights: list[float], n_prune: int, active: list[int] | None = None) -> list[float]:
-    """The weights that set prunes, in order."""
+    """Returns the weights that SET prunes, sorted."""
     weight = torch.tensor(weights, dtype=torch.float32)
     mask = torch.ones(weight.shape, dtype=torch.bool)
     if active is not None:
@@ -122,7 +122,9 @@ def test_set_prunes_one_positive_more_when_the_number_is_odd() -> None:
         ([1, -1], 2, [-1, 1]),
     ],
 )
-def test_what_one_sign_lacks_the_other_gives(weights: list[float], n_prune: int, pruned: list[float]) -> None:
+def test_set_prunes_more_of_one_sign_if_the_other_has_too_few(
+    weights: list[float], n_prune: int, pruned: list[float]
+) -> None:
     assert set_prunes(weights, n_prune) == pruned
 
 
@@ -134,11 +136,11 @@ def test_set_prunes_an_active_zero_before_positive_weights() -> None:
     assert set_prunes([3, 0, -1, -2], 2) == [-1, 0]
 
 
-def test_random_draws_from_the_given_stream_alone() -> None:
+def test_random_draws_only_from_the_given_generator() -> None:
     weight, mask = torch.randn(40, 50), torch.ones(40, 50, dtype=torch.bool)
 
     def kept(seed: int) -> Tensor:
-        torch.rand(3)  # the global stream moves, which must not matter
+        torch.rand(3)  # advances the global generator, which must not matter
         return prune_mask("random", weight, weight, mask, 1000, torch.Generator().manual_seed(seed))
 
     assert torch.equal(kept(1), kept(1))
@@ -154,7 +156,7 @@ def test_random_prunes_every_active_weight_equally_often() -> None:
     assert float((share - 0.3).abs().max()) < 0.05
 
 
-def test_a_criterion_of_ones_own_is_one_class_with_one_formula() -> None:
+def test_a_custom_criterion_only_needs_a_score_method() -> None:
     @dataclass(frozen=True)
     class Largest(Criterion):
         def score(self, weight: Tensor, grad: Tensor) -> Tensor:
@@ -164,7 +166,7 @@ def test_a_criterion_of_ones_own_is_one_class_with_one_formula() -> None:
     assert kept.tolist() == [False, True, True, False]
 
 
-def test_an_unknown_name_or_parameter_is_one_line_that_says_what_is_valid() -> None:
+def test_an_unknown_name_or_parameter_is_rejected_in_one_line_with_the_valid_ones() -> None:
     with pytest.raises(
         UserError, match=r"^criterion=magnitud: unknown; did you mean magnitude\?.*rsensitivity"
     ) as name:
@@ -176,7 +178,7 @@ def test_an_unknown_name_or_parameter_is_one_line_that_says_what_is_valid() -> N
     assert all("\n" not in str(error.value) for error in (name, parameter, value))
 
 
-def test_a_criterion_can_be_named_or_given() -> None:
+def test_a_criterion_can_be_a_name_or_an_object() -> None:
     mask = torch.tensor([True, True, False, True])
     for criterion in ("magnitude", Magnitude()):
         assert prune_mask(criterion, WEIGHT, GRAD, mask, 1).tolist() == [True, False, False, True]

@@ -1,4 +1,4 @@
-"""How density is spread over layers, and the masks drawn from it."""
+"""Layer densities of each distribution, and random masks."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def overall(shapes: list[tuple[int, ...]], densities: list[float]) -> float:
 
 
 @pytest.mark.parametrize("path", [GOLDEN, FULL], ids=["copy", "shared"])
-def test_erk_densities_are_the_authors_within_a_millionth(path: Path) -> None:
+def test_erk_densities_match_those_of_the_authors_within_a_millionth(path: Path) -> None:
     if not path.exists():
         pytest.skip(f"no {path}; its copy is checked")
     models = json.loads(path.read_text())
@@ -57,7 +57,7 @@ def test_erk_densities_are_the_authors_within_a_millionth(path: Path) -> None:
 
 @law
 @given(shapes=SHAPES, density=DENSITIES, name=st.sampled_from(["erk", "er", "uniform"]))
-def test_the_overall_density_is_the_one_asked_for(shapes: list[tuple[int, ...]], density: float, name: str) -> None:
+def test_the_overall_density_is_the_requested_one(shapes: list[tuple[int, ...]], density: float, name: str) -> None:
     densities = layer_densities(shapes, density, name)
     assert len(densities) == len(shapes)
     assert all(0 < layer <= 1 for layer in densities)
@@ -78,14 +78,14 @@ def test_layers_that_stay_sparse_keep_the_proportions_of_the_formula(
             assert scales[0] * share > 1 - 1e-9
 
 
-def test_er_ignores_the_kernel_which_erk_counts() -> None:
+def test_erk_includes_the_kernel_size_and_er_does_not() -> None:
     shapes = [(16, 8, 3, 3), (100, 50)]
     er_layers, erk_layers = (layer_densities(shapes, 0.05, name) for name in ("er", "erk"))
     assert er_layers[0] / er_layers[1] == pytest.approx((24 / 128) / (150 / 5000))
     assert erk_layers[0] / erk_layers[1] == pytest.approx((30 / 1152) / (150 / 5000))
 
 
-def test_uniform_gives_every_layer_the_same() -> None:
+def test_uniform_gives_every_layer_the_same_density() -> None:
     assert layer_densities([(16, 3, 3, 3), (100, 50), (10, 100)], 0.2, "uniform") == [0.2, 0.2, 0.2]
 
 
@@ -105,20 +105,18 @@ def test_uniform_plus_treats_a_first_linear_layer_like_any_other() -> None:
     assert overall(shapes, densities) == pytest.approx(0.1)
 
 
-def test_uniform_plus_leaves_a_last_layer_denser_than_a_fifth_at_the_overall_density() -> None:
+def test_uniform_plus_uses_the_overall_density_for_the_last_layer_if_above_a_fifth() -> None:
     assert layer_densities([(300, 784), (10, 300)], 0.5, "uniform_plus") == pytest.approx([0.5, 0.5])
 
 
-def test_uniform_plus_refuses_a_density_that_cannot_pay_for_its_dense_layers() -> None:
+def test_uniform_plus_rejects_a_density_too_low_for_its_dense_layers() -> None:
     with pytest.raises(ValueError, match=r"^density=0\.05: distribution='uniform_plus'[^\n]*choose[^\n]*$"):
         layer_densities([(64, 3, 3, 3), (10, 64)], 0.05, "uniform_plus")
 
 
 @law
 @given(shapes=SHAPES, density=DENSITIES)
-def test_uniform_plus_keeps_the_overall_density_or_says_it_cannot(
-    shapes: list[tuple[int, ...]], density: float
-) -> None:
+def test_uniform_plus_keeps_the_overall_density_or_raises(shapes: list[tuple[int, ...]], density: float) -> None:
     sizes = [math.prod(shape) for shape in shapes]
     shares = {len(shapes) - 1: max(density, 0.2)} | ({0: 1.0} if len(shapes[0]) > 2 else {})
     left = density * sum(sizes) - sum(share * sizes[layer] for layer, share in shares.items())
@@ -139,12 +137,12 @@ def test_density_one_makes_every_layer_dense(name: str) -> None:
 
 
 @pytest.mark.parametrize("density", [0, -0.1, 1.0001, math.nan, math.inf])
-def test_a_density_outside_zero_to_one_is_refused(density: float) -> None:
+def test_a_density_outside_zero_to_one_is_rejected(density: float) -> None:
     with pytest.raises(ValueError, match=rf"^density={density}: must lie in \(0, 1\]$"):
         layer_densities([(10, 10)], density)
 
 
-def test_an_unknown_distribution_is_refused_with_the_names_there_are() -> None:
+def test_an_unknown_distribution_is_rejected_with_the_valid_names() -> None:
     with pytest.raises(ValueError, match=r"^distribution='erkk': choose one of erk, er, uniform, uniform_plus$"):
         layer_densities([(10, 10)], 0.1, "erkk")
 
@@ -153,19 +151,19 @@ def test_an_unknown_distribution_is_refused_with_the_names_there_are() -> None:
 @given(
     shape=st.lists(st.integers(1, 9), min_size=2, max_size=5), density=st.floats(1e-6, 1.0), seed=st.integers(0, 2**62)
 )
-def test_masks_have_the_exact_count_and_one_active_weight_at_least(shape: list[int], density: float, seed: int) -> None:
+def test_masks_have_the_exact_count_and_at_least_one_active_weight(shape: list[int], density: float, seed: int) -> None:
     mask = draw_mask(shape, density, torch.Generator().manual_seed(seed))
     assert (mask.shape, mask.dtype) == (torch.Size(shape), torch.bool)
     assert int(mask.sum()) == max(1, round(density * math.prod(shape)))
 
 
-def test_masks_take_every_position_equally_often() -> None:
+def test_every_position_is_active_equally_often() -> None:
     stream = torch.Generator().manual_seed(0)
     share = torch.stack([draw_mask((4, 5), 0.3, stream) for _ in range(3000)]).float().mean(dim=0)
     assert float((share - 0.3).abs().max()) < 0.05
 
 
-def test_equal_streams_draw_equal_masks_and_different_ones_differ() -> None:
+def test_equal_seeds_draw_equal_masks_and_different_seeds_different_ones() -> None:
     first, again, other = (draw_mask((30, 40), 0.5, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)

@@ -1,4 +1,4 @@
-"""On a GPU: no waiting for it, the CPU's masks, the same result every time."""
+"""DynamicSparsity on a GPU: no synchronization, the same masks as on the CPU, deterministic results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.sparsity.networks import BIG, Layers, assert_inactive_is_exactly_zero
 
 
 @contextmanager
-def synchronisation_forbidden() -> Iterator[None]:
+def synchronization_forbidden() -> Iterator[None]:
     torch.cuda.set_sync_debug_mode("error")
     try:
         yield
@@ -26,7 +26,7 @@ def synchronisation_forbidden() -> Iterator[None]:
 @pytest.mark.parametrize("growth", options("growth"))
 @pytest.mark.parametrize("scope", ["local", "global"])
 @pytest.mark.parametrize("optimizer", ["momentum", "adam"])
-def test_neither_update_nor_step_waits_for_the_gpu(growth: str, scope: str, optimizer: str) -> None:
+def test_updates_and_steps_do_not_synchronize_with_the_gpu(growth: str, scope: str, optimizer: str) -> None:
     momentum = "dense" if growth == "momentum" else "masked"
     for criterion in options("criterion"):
         model = Layers(BIG).to("cuda")
@@ -34,8 +34,8 @@ def test_neither_update_nor_step_waits_for_the_gpu(growth: str, scope: str, opti
         total = sum(counts(sparsity.masks).values())
         for parameter in model.parameters():
             parameter.grad = torch.randn_like(parameter)
-        sparsity.step()  # the optimizer makes its state
-        with synchronisation_forbidden():
+        sparsity.step()  # creates the optimizer state
+        with synchronization_forbidden():
             sparsity.update()
             sparsity.step()
         assert sum(counts(sparsity.masks).values()) == total
@@ -43,14 +43,14 @@ def test_neither_update_nor_step_waits_for_the_gpu(growth: str, scope: str, opti
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_the_synchronisation_check_above_would_notice() -> None:
-    with synchronisation_forbidden(), pytest.raises(RuntimeError):
+def test_the_synchronization_check_detects_synchronization() -> None:
+    with synchronization_forbidden(), pytest.raises(RuntimeError):
         torch.ones(1, device="cuda").item()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @pytest.mark.parametrize("growth", ["random", "gradient"])
-def test_a_gpu_draws_the_masks_of_the_cpu_and_repeats_itself(growth: str) -> None:
+def test_a_gpu_draws_the_same_masks_as_the_cpu_and_is_deterministic(growth: str) -> None:
     def trained() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         model = Layers(BIG).to("cuda")
         sparsity = sparse(model, growth=growth, seed=4)

@@ -1,4 +1,4 @@
-"""DynamicSparsity under any shape, type, optimizer and setting: counts, zeros, values and seeds."""
+"""Properties of DynamicSparsity for any shape, dtype, optimizer and setting: counts, zeros, values and seeds."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ NAMES = st.sampled_from(list(OPTIMIZERS))
 
 @law
 @given(shapes=SHAPES, dtype=DTYPES, optimizer=NAMES, options=settings_of(), kind=KINDS)
-def test_after_every_step_counts_are_kept_and_inactive_weights_and_their_state_are_zero(
+def test_every_step_keeps_counts_and_zeroes_inactive_weights_and_their_optimizer_state(
     shapes: list[tuple[int, ...]], dtype: torch.dtype, optimizer: str, options: dict[str, Any], kind: str
 ) -> None:
     model = Layers(shapes, dtype)
@@ -79,7 +79,7 @@ def test_after_every_step_counts_are_kept_and_inactive_weights_and_their_state_a
 
 @law
 @given(shapes=SHAPES, dtype=DTYPES, optimizer=NAMES, options=settings_of("global"), kind=KINDS)
-def test_global_scope_keeps_the_count_of_all_layers_together(
+def test_global_scope_keeps_the_total_count_over_all_layers(
     shapes: list[tuple[int, ...]], dtype: torch.dtype, optimizer: str, options: dict[str, Any], kind: str
 ) -> None:
     model = Layers(shapes, dtype)
@@ -100,7 +100,7 @@ def test_global_scope_keeps_the_count_of_all_layers_together(
 
 @law
 @given(shapes=SHAPES, dtype=DTYPES, options=settings_of(), kind=st.sampled_from(["normal", "zero"]))
-def test_an_update_keeps_regrown_values_starts_new_weights_at_zero_and_prunes_rho_of_the_active(
+def test_an_update_prunes_rho_of_the_active_weights_keeps_regrown_values_and_zeroes_new_ones(
     shapes: list[tuple[int, ...]], dtype: torch.dtype, options: dict[str, Any], kind: str
 ) -> None:
     model = Layers(shapes, dtype)
@@ -130,7 +130,7 @@ def test_equal_seeds_give_equal_masks_and_weights(
         model = Layers(shapes, dtype)
         sparsity = sparse(model, optimizer, **(options | {"scope": scope, "criterion": "random", "growth": "random"}))
         for _ in range(6):
-            torch.rand(1)  # the global stream moves, which must not matter
+            torch.rand(1)  # advances the global generator, which must not matter
             model.draw_gradients()
             sparsity.step()
         return sparsity.masks, dict(model.named_parameters())
@@ -162,7 +162,7 @@ def test_different_seeds_and_different_steps_grow_different_weights_from_equal_m
     assert not equal(grown_with(1, start), first)
 
 
-def test_one_seed_draws_the_same_masks_whatever_the_criterion_growth_or_period() -> None:
+def test_initial_masks_do_not_depend_on_criterion_growth_period_or_prune_fraction() -> None:
     reference = sparse(Layers(BIG), seed=3).masks
     for change in ({"criterion": "snip"}, {"growth": "gradient"}, {"update_period": None}, {"prune_fraction": 0.1}):
         assert equal(sparse(Layers(BIG), seed=3, **change).masks, reference)
@@ -172,7 +172,7 @@ def test_one_seed_draws_the_same_masks_whatever_the_criterion_growth_or_period()
 @given(
     criterion=st.sampled_from(options("criterion")), scope=st.sampled_from(["local", "global"]), seed=st.integers(0, 99)
 )
-def test_the_memory_format_of_convolutions_makes_no_difference(criterion: str, scope: str, seed: int) -> None:
+def test_results_do_not_depend_on_the_memory_format_of_convolutions(criterion: str, scope: str, seed: int) -> None:
     torch.manual_seed(seed)
     planes = torch.nn.Sequential(torch.nn.Conv2d(3, 6, 3), torch.nn.Conv2d(6, 4, (3, 1)))
     models = [planes, copy.deepcopy(planes).to(memory_format=torch.channels_last)]

@@ -1,4 +1,4 @@
-"""Degenerate cases work, and impossible ones are refused in one line."""
+"""Edge cases work; invalid arguments are rejected with a one-line message."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_layer_with_one_active_weight_keeps_one(growth: str) -> None:
 
 
 @pytest.mark.parametrize("criterion", ["magnitude", "set", "mest", "snip", "sensitivity", "rsensitivity", "random"])
-def test_weights_that_became_nan_do_not_change_the_count(criterion: str) -> None:
+def test_nan_weights_do_not_change_the_count(criterion: str) -> None:
     model = Layers([(9, 9)])
     sparsity = sparse(model, criterion=criterion, growth="gradient")
     before = counts(sparsity.masks)
@@ -79,14 +79,14 @@ def test_weights_that_became_nan_do_not_change_the_count(criterion: str) -> None
         ({"prune_fraction": "cosin"}, r"prune_fraction=cosin: unknown; did you mean cosine\? [^\n]*linear"),
     ],
 )
-def test_a_wrong_setting_is_refused_in_one_line_before_the_model_is_touched(wrong: dict[str, Any], line: str) -> None:
+def test_an_invalid_argument_is_rejected_in_one_line_before_the_model_changes(wrong: dict[str, Any], line: str) -> None:
     model, untouched = Net(), Net()
     with pytest.raises(ValueError, match=f"^{line}$"):
         sparse(model, **wrong)
     assert equal(model.state_dict(), untouched.state_dict())
 
 
-def test_a_model_without_sparsifiable_layers_is_refused() -> None:
+def test_a_model_without_sparsifiable_layers_is_rejected() -> None:
     with pytest.raises(ValueError, match=r"^LayerNorm has no Linear or Conv layer"):
         sparse(nn.LayerNorm(4))
 
@@ -99,7 +99,7 @@ def test_a_model_without_sparsifiable_layers_is_refused() -> None:
         ({"prune_fraction": None}, r"prune_fraction=None: give a Schedule or the name of one: [^\n]*cosine[^\n]*"),
     ],
 )
-def test_what_is_no_criterion_growth_or_schedule_is_refused_with_the_names_there_are(
+def test_another_type_for_criterion_growth_or_schedule_is_rejected_with_the_valid_names(
     wrong: dict[str, Any], line: str
 ) -> None:
     with pytest.raises(TypeError, match=f"^{line}$"):
@@ -108,19 +108,19 @@ def test_what_is_no_criterion_growth_or_schedule_is_refused_with_the_names_there
 
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
 @pytest.mark.parametrize("distribution", ["erk", "er", "uniform", "uniform_plus"])
-def test_a_layer_without_weights_is_refused(distribution: str) -> None:
+def test_a_layer_without_weights_is_rejected(distribution: str) -> None:
     model = nn.Sequential(nn.Linear(0, 4), nn.Linear(4, 4))
     with pytest.raises(ValueError, match=r"^a weight of shape \(4, 0\) cannot be sparse[^\n]*$"):
         sparse(model, distribution=distribution)
 
 
-def test_an_optimizer_that_needs_a_closure_is_refused() -> None:
+def test_an_optimizer_that_needs_a_closure_is_rejected() -> None:
     model = Net()
     with pytest.raises(ValueError, match=r"^optimizer=LBFGS: moves the weights several times within a step[^\n]*SGD"):
         DynamicSparsity(model, torch.optim.LBFGS(model.parameters()), update_period=None)
 
 
-def test_the_optimizer_of_another_model_is_refused() -> None:
+def test_the_optimizer_of_another_model_is_rejected() -> None:
     optimizer = torch.optim.SGD(Net().parameters(), lr=0.1)
     with pytest.raises(ValueError, match=r"^optimizer=SGD: holds none of the weights to be sparse[^\n]*$"):
         DynamicSparsity(Net(), optimizer, update_period=None)
@@ -130,7 +130,9 @@ def test_the_optimizer_of_another_model_is_refused() -> None:
 
 @pytest.mark.parametrize(("optimizer", "trained"), [("sgd", 3), ("nesterov", 3), ("rmsprop", 3), ("adamw", 0)])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
-def test_a_model_converted_after_construction_goes_on(optimizer: str, trained: int, dtype: torch.dtype) -> None:
+def test_a_model_converted_to_another_dtype_continues_training(
+    optimizer: str, trained: int, dtype: torch.dtype
+) -> None:
     model = Net()
     sparsity = sparse(model, optimizer, growth="gradient", total_steps=20)
     train(model, sparsity, 1, trained)
@@ -146,6 +148,6 @@ def test_a_model_converted_after_construction_goes_on(optimizer: str, trained: i
     assert all(not state[~mask].any() for state, mask in states(sparsity))
 
 
-def test_an_update_without_gradient_says_what_to_call_first() -> None:
+def test_an_update_without_gradients_is_rejected_with_what_to_call_first() -> None:
     with pytest.raises(ValueError, match=r"^0\.weight has no gradient: call step\(\) after backward\(\)$"):
         sparse(Layers(BIG)).update()

@@ -1,4 +1,4 @@
-"""The optimizer's state under sparsity: masked or dense, at new weights, as a signal to grow by."""
+"""Optimizer state under sparsity: masked or dense, of newly grown weights, as the growth signal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dst.sparsity import DynamicSparsity
 from tests.sparsity.networks import Layers, assert_inactive_is_exactly_zero, sparse, states
 
 
-def test_with_dense_momentum_the_state_of_inactive_weights_is_the_bare_optimizer_s() -> None:
+def test_dense_momentum_updates_the_state_of_inactive_weights_like_the_plain_optimizer() -> None:
     model = Layers([(9, 9)])
     sparsity = sparse(model, "momentum", update_period=None, momentum="dense")
     grads = []
@@ -40,24 +40,24 @@ def test_a_newly_grown_weight_starts_without_momentum() -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["momentum", "adam"])
-def test_momentum_growth_follows_the_momentum_not_the_gradient(optimizer: str) -> None:
+def test_momentum_growth_uses_the_momentum_not_the_gradient(optimizer: str) -> None:
     model = Layers([(12, 12)])
     sparsity = sparse(model, optimizer, growth="momentum", momentum="dense", density=0.2, total_steps=3)
     model.draw_gradients()
     sparsity.step()
     ((momentum, mask),) = list(states(sparsity))[:1]
-    before, promise = mask.clone(), momentum.abs()
+    before, regrowth_score = mask.clone(), momentum.abs()
     model.draw_gradients()
     sparsity.update()
     new = mask & ~before
-    pruned_and_gone = before & ~mask
+    pruned = before & ~mask
     assert new.any()
-    left_out = ~mask & ~pruned_and_gone
-    assert float(promise[new].min()) >= float(promise[left_out].max())
+    not_grown = ~mask & ~pruned
+    assert float(regrowth_score[new].min()) >= float(regrowth_score[not_grown].max())
 
 
 @pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon")
-def test_an_optimizer_that_mixes_weights_leaves_inactive_ones_at_zero_too() -> None:
+def test_inactive_weights_stay_zero_with_an_optimizer_that_mixes_gradients() -> None:
     model = nn.Sequential(nn.Linear(9, 9, bias=False), nn.Linear(9, 9, bias=False))
     sparsity = DynamicSparsity(model, torch.optim.Muon(model.parameters(), lr=0.1), update_period=2, total_steps=8)
     for _ in range(8):

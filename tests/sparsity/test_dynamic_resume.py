@@ -1,4 +1,4 @@
-"""What DynamicSparsity keeps over an interruption, and what it counts."""
+"""Saving and restoring DynamicSparsity, and its in-time over-parametrization ratio."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from tests.sparsity.networks import Layers, Net, copied, counts, equal, sparse, train
 
 
-def test_the_itop_ratio_is_the_share_of_weights_ever_active() -> None:
+def test_the_itop_ratio_is_the_share_of_weights_active_at_least_once() -> None:
     model = Net()
     sparsity = sparse(model, density=0.2, update_period=3, total_steps=30)
     ever = copied(sparsity.masks)
@@ -43,7 +43,7 @@ def saved_and_loaded(state: Any) -> Any:
         ("magnitude", "gradient", "global", "dense"),
     ],
 )
-def test_training_saved_and_continued_in_new_objects_ends_the_same(
+def test_training_restored_into_new_objects_ends_with_the_same_result(
     stop: int, criterion: str, growth: str, scope: str, momentum: str
 ) -> None:
     chosen = {
@@ -79,7 +79,7 @@ def test_training_saved_and_continued_in_new_objects_ends_the_same(
     assert first.pop_updates() + second.pop_updates() == uninterrupted.pop_updates()
 
 
-def test_a_state_of_another_model_is_refused_with_the_layer_named() -> None:
+def test_the_state_of_another_model_is_rejected_with_the_name_of_the_layer() -> None:
     state = sparse(Layers([(4, 5), (6, 4)])).state_dict()
     with pytest.raises(ValueError, match=r"^these masks are of another model: 1\.weight does not match$"):
         sparse(Layers([(4, 5), (7, 4)])).load_state_dict(state)

@@ -1,4 +1,4 @@
-"""When topology updates come and how much they prune."""
+"""When DynamicSparsity updates the topology and how many weights it prunes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.sparsity.networks import BIG, Layers, sparse
         (None, None, 1.0, []),
     ],
 )
-def test_updates_come_at_every_period_before_the_stop(
+def test_updates_happen_every_period_before_the_stop_step(
     period: int | None, total: int | None, stop_at: float, steps: list[int]
 ) -> None:
     model = Layers([(6, 5)])
@@ -38,7 +38,7 @@ def test_updates_come_at_every_period_before_the_stop(
     assert sparsity.pop_updates() == []
 
 
-def test_the_fraction_follows_the_schedule_up_to_the_stop() -> None:
+def test_the_prune_fraction_follows_the_schedule_until_the_stop_step() -> None:
     model = Layers([(20, 20)])
     sparsity = sparse(model, density=0.5, total_steps=20, stop_at=0.5, prune_fraction=0.4)
     for _ in range(20):
@@ -50,6 +50,6 @@ def test_the_fraction_follows_the_schedule_up_to_the_stop() -> None:
     assert [update["layers"]["0.weight"]["pruned"] for update in updates] == [math.ceil(rho * 200) for rho in expected]
 
 
-def test_the_prune_fraction_is_a_number_a_name_or_a_schedule() -> None:
+def test_the_prune_fraction_can_be_a_number_a_name_or_a_schedule() -> None:
     schedules = [sparse(Layers(BIG), prune_fraction=given_).schedule for given_ in (0.3, "constant", Cosine(0.1))]
     assert schedules == [Cosine(0.3), Constant(0.5), Cosine(0.1)]

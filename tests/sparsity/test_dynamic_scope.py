@@ -1,4 +1,4 @@
-"""Which weights compete: those of sparsifiable layers, with each other or across layers."""
+"""Which weights are sparse, and whether scores are compared within a layer or across all layers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_only_linear_and_convolution_weights_are_sparse() -> None:
     assert list(sparsifiable_weights(nn.Linear(3, 2))) == ["weight"]
 
 
-def test_a_weight_shared_by_two_layers_is_one_weight_with_one_mask() -> None:
+def test_a_weight_shared_by_two_layers_has_one_mask() -> None:
     first, second = nn.Linear(8, 8), nn.Linear(8, 8)
     second.weight = first.weight
     model = nn.Sequential(first, second)
@@ -38,7 +38,7 @@ def test_a_weight_shared_by_two_layers_is_one_weight_with_one_mask() -> None:
     assert int((first.weight != 0).sum()) == 32
 
 
-def test_global_scope_prunes_the_lowest_of_all_layers_and_grows_where_gradients_are_largest() -> None:
+def test_global_scope_prunes_the_lowest_scores_and_grows_the_largest_gradients_of_all_layers() -> None:
     model = Layers([(10, 10), (10, 10), (10, 10)])
     with torch.no_grad():
         for factor, module in zip((100, 1, 100), model, strict=True):
@@ -51,7 +51,7 @@ def test_global_scope_prunes_the_lowest_of_all_layers_and_grows_where_gradients_
     sparsity.steps = 1
     sparsity.update()
     (update,) = sparsity.pop_updates()
-    # of 90 active weights 45 go: all 30 of the second layer, then 15 more; 45 come, all to the third
+    # 45 of 90 active weights are pruned, including all 30 of the second layer; all 45 are grown in the third
     second, third = update["layers"]["1.weight"], update["layers"]["2.weight"]
     assert second == {"active": 0, "pruned": 30, "grown": 0}
     assert third["grown"] == 45
@@ -60,7 +60,7 @@ def test_global_scope_prunes_the_lowest_of_all_layers_and_grows_where_gradients_
     assert sum(counts(sparsity.masks).values()) == 90
 
 
-def test_global_set_balances_the_signs_of_all_layers_together() -> None:
+def test_global_set_balances_the_signs_over_all_layers() -> None:
     model = Layers([(10, 10), (10, 10)])
     with torch.no_grad():
         model[0].weight.uniform_(1, 2)
@@ -74,7 +74,7 @@ def test_global_set_balances_the_signs_of_all_layers_together() -> None:
     assert [row["pruned"] for row in update["layers"].values()] == [25, 25]
 
 
-def test_a_frozen_layer_stays_dense_and_is_named(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_frozen_layer_stays_dense_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     model = Net()
     model.hidden.requires_grad_(False)
     before = model.hidden.weight.clone()
@@ -87,40 +87,44 @@ def test_a_frozen_layer_stays_dense_and_is_named(caplog: pytest.LogCaptureFixtur
     assert list(sparsity.masks) == ["conv.weight", "out.weight"]
 
 
-class Detour(Net):
-    """A layer that some batches use and others do not."""
+class OptionalLayer(Net):
+    """A network with a layer that can be switched on and off."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.detour = nn.Linear(3, 3)
-        self.taken = False
+        self.optional = nn.Linear(3, 3)
+        self.enabled = False
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         logits = super().forward(x)
-        return self.detour(logits) if self.taken else logits
+        return self.optional(logits) if self.enabled else logits
 
 
 @pytest.mark.parametrize("scope", ["local", "global"])
-def test_a_layer_no_gradient_reaches_keeps_its_mask_and_is_named_once(
+def test_a_layer_without_gradient_keeps_its_mask_and_is_logged_once(
     scope: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    model = Detour()
+    model = OptionalLayer()
     sparsity = sparse(model, scope=scope, density=0.5, distribution="uniform", total_steps=20)
     before, active = copied(sparsity.masks), sum(counts(sparsity.masks).values())
     with caplog.at_level(logging.INFO, "dst"):
         train(model, sparsity, 1, 4)
-    line = "no gradient reaches detour.weight: topology updates leave the masks there as they are"
+    line = "no gradient reaches optional.weight: topology updates leave the masks there as they are"
     assert caplog.messages == [line]
-    assert torch.equal(sparsity.masks["detour.weight"], before["detour.weight"])
+    assert torch.equal(sparsity.masks["optional.weight"], before["optional.weight"])
     assert not equal(sparsity.masks, before)
     for update in sparsity.pop_updates():
         assert list(update["layers"]) == list(before)
-        assert update["layers"]["detour.weight"] == {"active": counts(before)["detour.weight"], "pruned": 0, "grown": 0}
+        assert update["layers"]["optional.weight"] == {
+            "active": counts(before)["optional.weight"],
+            "pruned": 0,
+            "grown": 0,
+        }
 
-    model.taken = True
+    model.enabled = True
     train(model, sparsity, 5, 8)
-    model.taken = False
+    model.enabled = False
     sparsity.optimizer.zero_grad()
     train(model, sparsity, 9, 12)
-    assert not torch.equal(sparsity.masks["detour.weight"], before["detour.weight"])
+    assert not torch.equal(sparsity.masks["optional.weight"], before["optional.weight"])
     assert sum(counts(sparsity.masks).values()) == active

@@ -1,4 +1,4 @@
-"""DynamicSparsity in anybody's loop: training is what its definition says, step by step."""
+"""DynamicSparsity in a plain training loop: each step matches the definition."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.sparsity.networks import (
 
 @pytest.mark.parametrize("momentum", ["masked", "dense"])
 @pytest.mark.parametrize("growth", ["random", "gradient"])
-def test_a_model_learns_in_a_plain_loop_while_its_density_stays(momentum: str, growth: str) -> None:
+def test_a_model_learns_in_a_plain_loop_at_constant_density(momentum: str, growth: str) -> None:
     model = Net()
     sparsity = sparse(model, density=0.2, update_period=10, total_steps=200, growth=growth, momentum=momentum)
     densities = layer_densities([layer.weight.shape for layer in sparsity.layers], 0.2)
@@ -42,8 +42,8 @@ def test_a_model_learns_in_a_plain_loop_while_its_density_stays(momentum: str, g
 
 
 @pytest.mark.parametrize("momentum", ["masked", "dense"])
-def test_training_is_that_of_the_plain_definition_step_by_step(momentum: str) -> None:
-    """RigL with SGD written out: update from the batch's own gradient, then the optimizer's step."""
+def test_every_step_matches_a_reference_implementation(momentum: str) -> None:
+    """Reference: RigL and SGD written out; the update uses the batch's own gradient and precedes the optimizer step."""
     lr, beta, period, total, rho = 0.1, 0.9, 3, 12, 0.5
     model, plain = Net(), Net()
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=beta)
@@ -59,9 +59,9 @@ def test_training_is_that_of_the_plain_definition_step_by_step(momentum: str) ->
     masks = copied(sparsity.masks)
     parameters = dict(plain.named_parameters())
     buffers = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
-    everything = {name: masks.get(name, torch.ones_like(p, dtype=torch.bool)) for name, p in parameters.items()}
+    all_masks = {name: masks.get(name, torch.ones_like(p, dtype=torch.bool)) for name, p in parameters.items()}
     for name, parameter in parameters.items():
-        parameter.data *= everything[name]
+        parameter.data *= all_masks[name]
     for step in range(1, total + 1):
         backward(model, optimizer, step)
         sparsity.step()
@@ -70,7 +70,7 @@ def test_training_is_that_of_the_plain_definition_step_by_step(momentum: str) ->
         plain.zero_grad()
         F.cross_entropy(plain(x), y).backward()
         for name, parameter in parameters.items():
-            weight, grad, mask = parameter.data, parameter.grad, everything[name]
+            weight, grad, mask = parameter.data, parameter.grad, all_masks[name]
             assert grad is not None
             if name in masks and step % period == 0 and step < total:
                 n = math.ceil(rho / 2 * (1 + math.cos(math.pi * step / total)) * int(mask.sum()))
@@ -80,16 +80,16 @@ def test_training_is_that_of_the_plain_definition_step_by_step(momentum: str) ->
                 mask.view(-1)[grown] = True
                 weight *= mask
                 buffers[name] *= mask if momentum == "masked" else 1
-            step_of = grad * mask if momentum == "masked" else grad
-            buffers[name] = beta * buffers[name] + step_of
+            direction = grad * mask if momentum == "masked" else grad
+            buffers[name] = beta * buffers[name] + direction
             parameter.data = (weight - lr * buffers[name]) * mask
         for name, mask in sparsity.masks.items():
-            assert torch.equal(mask, everything[name]), (step, name)
+            assert torch.equal(mask, all_masks[name]), (step, name)
         for (name, ours), expected in zip(model.named_parameters(), parameters.values(), strict=True):
             torch.testing.assert_close(ours, expected, msg=f"{name} after step {step}")
 
 
-def test_the_gradient_an_update_scores_is_the_batch_s_own_and_dense() -> None:
+def test_an_update_scores_the_unmasked_gradient_of_its_batch() -> None:
     seen: list[Tensor] = []
 
     @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def test_static_training_never_changes_the_masks() -> None:
 @pytest.mark.parametrize("momentum", ["masked", "dense"])
 @pytest.mark.parametrize("optimizer", ["nesterov", "adam"])
 @pytest.mark.parametrize("criterion", ["magnitude", "set", "rsensitivity"])
-def test_at_density_one_every_pruned_weight_is_regrown_and_training_is_the_bare_optimizer_s(
+def test_at_density_one_every_pruned_weight_is_regrown_and_training_equals_dense_training(
     momentum: str, optimizer: str, criterion: str
 ) -> None:
     model, bare = Net(), Net()
@@ -139,7 +139,7 @@ def test_at_density_one_every_pruned_weight_is_regrown_and_training_is_the_bare_
     assert equal(dict(model.named_parameters()), dict(bare.named_parameters()))
 
 
-def test_biases_and_norms_are_trained_as_without_sparsity() -> None:
+def test_biases_and_norms_are_trained_as_in_dense_training() -> None:
     model = Net()
     sparsity = sparse(model, density=0.05)
     dense = {name: p.detach().clone() for name, p in model.named_parameters() if name not in sparsity.masks}
@@ -150,7 +150,7 @@ def test_biases_and_norms_are_trained_as_without_sparsity() -> None:
         torch.testing.assert_close(model.get_parameter(name), before - 0.1 * (grads[name] + 1e-2 * before))
 
 
-def test_the_active_weights_keep_their_initial_values() -> None:
+def test_construction_keeps_the_initial_values_of_active_weights() -> None:
     model, initial = Net(), Net()
     sparsity = sparse(model)
     for name, mask in sparsity.masks.items():

@@ -1,4 +1,4 @@
-"""The growth rules: which inactive weights come to life."""
+"""Growth rules: which inactive weights are grown."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_the_inactive_weights_with_the_largest_absolute_signal_grow(growth: str)
     assert grown(growth, [9, 1, -3, 2, -9], 2) == [2, 3]
 
 
-def test_each_growth_says_which_signal_it_reads() -> None:
+def test_each_growth_rule_declares_its_signal() -> None:
     signals = {name: make_growth(name).signal for name in ("random", "gradient", "momentum")}
     assert signals == {"random": "none", "gradient": "gradient", "momentum": "momentum"}
 
@@ -37,7 +37,7 @@ def test_random_growth_ignores_the_gradient() -> None:
     assert draw([0, 1, 2, 3, 4]) == draw([4, 3, 2, 1, 0])
 
 
-def test_random_growth_takes_every_inactive_weight_equally_often() -> None:
+def test_random_growth_selects_every_inactive_weight_equally_often() -> None:
     counts, stream = torch.zeros(5), torch.Generator().manual_seed(0)
     for _ in range(1500):
         counts[grown(RandomGrowth(), [0.0] * 5, 1, stream)] += 1
@@ -45,7 +45,7 @@ def test_random_growth_takes_every_inactive_weight_equally_often() -> None:
     assert float((counts[~MASK] / 1500 - 1 / 3).abs().max()) < 0.05
 
 
-def test_random_growth_draws_from_the_given_stream_alone() -> None:
+def test_random_growth_draws_only_from_the_given_generator() -> None:
     weight, mask = torch.zeros(30, 30), torch.zeros(30, 30, dtype=torch.bool)
 
     def draw(seed: int) -> Tensor:
@@ -56,18 +56,18 @@ def test_random_growth_draws_from_the_given_stream_alone() -> None:
     assert not torch.equal(draw(3), draw(4))
 
 
-def test_all_zero_gradients_still_grow_exactly_as_many() -> None:
+def test_zero_gradients_grow_the_exact_count() -> None:
     assert grown("gradient", [0.0] * 5, 2) == [1, 2]
 
 
-def test_nan_and_infinite_gradients_still_grow_exactly_as_many_inactive_weights() -> None:
+def test_nan_and_infinite_gradients_grow_the_exact_count_of_inactive_weights() -> None:
     for bad in (torch.nan, torch.inf, -torch.inf):
         assert grown("gradient", [bad] * 5, 2) == [1, 2]
         assert len(grown("gradient", [bad, 0, 1, bad, bad], 2)) == 2
     assert grown("gradient", [1, torch.inf, 2, 3, 1], 1) == [1]
 
 
-def test_growth_rules_go_by_the_names_of_the_config_group() -> None:
+def test_growth_rules_have_the_names_of_the_config_group() -> None:
     assert make_growth("random") == RandomGrowth()
     assert make_growth("gradient") == GradientGrowth()
     assert make_growth("momentum") == MomentumGrowth()

@@ -1,4 +1,4 @@
-"""``dst.sparsity`` alone, in anybody's loop: it imports neither Hydra nor OmegaConf, not even to train."""
+"""``dst.sparsity`` in a plain training loop imports neither Hydra nor OmegaConf."""
 
 from __future__ import annotations
 
@@ -26,6 +26,6 @@ print(*sorted({name.partition(".")[0] for name in sys.modules} & {"hydra", "omeg
 """
 
 
-def test_a_loop_of_one_s_own_imports_neither_hydra_nor_omegaconf() -> None:
+def test_a_plain_training_loop_imports_neither_hydra_nor_omegaconf() -> None:
     loop = subprocess.run([sys.executable, "-c", LOOP], cwd=ROOT, capture_output=True, text=True, check=True)
     assert loop.stdout == "\n"

@@ -1,4 +1,4 @@
-"""One sparse layer: whatever stood at an inactive position is 0 once the mask is applied."""
+"""SparseLayer: applying the mask sets any value at an inactive position to 0."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def parameter(*shape: int, dtype: torch.dtype = torch.float32) -> nn.Parameter:
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_a_layer_is_masked_at_once_and_its_active_weights_are_untouched(dtype: torch.dtype) -> None:
+def test_construction_applies_the_mask_and_keeps_active_weights(dtype: torch.dtype) -> None:
     weight, mask = parameter(6, 4, 3, 3, dtype=dtype), mask_of(6, 4, 3, 3)
     before = weight.detach().clone()
     layer = SparseLayer("w", weight, mask)
@@ -44,7 +44,7 @@ def test_nan_infinity_and_negative_zero_become_zero_where_inactive(dtype: torch.
     assert torch.equal(values[layer.mask].nan_to_num(), torch.full_like(values[layer.mask], bad).nan_to_num())
 
 
-def test_the_gradient_is_masked_and_may_be_missing() -> None:
+def test_mask_gradient_masks_the_gradient_if_there_is_one() -> None:
     weight = parameter(5, 7)
     layer = SparseLayer("w", weight, mask_of(5, 7))
     layer.mask_gradient()
@@ -54,7 +54,7 @@ def test_the_gradient_is_masked_and_may_be_missing() -> None:
     assert torch.equal(weight.grad, layer.mask.float())
 
 
-def test_a_new_mask_zeroes_what_it_drops_and_adds_to_what_was_explored() -> None:
+def test_set_mask_zeroes_newly_inactive_weights_and_extends_the_explored_ones() -> None:
     first, second = mask_of(5, 7, seed=1), mask_of(5, 7, seed=2)
     layer = SparseLayer("w", parameter(5, 7), first)
     before = layer.weight.detach().clone()
@@ -64,7 +64,7 @@ def test_a_new_mask_zeroes_what_it_drops_and_adds_to_what_was_explored() -> None
     assert torch.equal(layer.explored, first | second)
 
 
-def test_restore_takes_mask_explored_weights_and_count() -> None:
+def test_restore_sets_mask_explored_weights_and_count() -> None:
     layer = SparseLayer("w", parameter(5, 7), mask_of(5, 7, seed=1))
     mask, explored = mask_of(5, 7, seed=2), mask_of(5, 7, seed=2) | mask_of(5, 7, seed=3)
     layer.restore(mask, explored)
@@ -83,14 +83,14 @@ def test_a_channels_last_weight_is_masked_at_the_same_positions() -> None:
     assert torch.equal(weight, plain * mask)
 
 
-def test_the_caller_keeps_its_own_mask() -> None:
+def test_the_mask_of_the_caller_is_copied() -> None:
     mask = mask_of(5, 7, seed=1)
     layer = SparseLayer("w", parameter(5, 7), mask)
     layer.set_mask(mask_of(5, 7, seed=2))
     assert torch.equal(mask, mask_of(5, 7, seed=1))
 
 
-def test_a_type_that_cannot_be_masked_is_named() -> None:
+def test_an_unsupported_dtype_is_rejected_with_its_name() -> None:
     with pytest.raises(
         ValueError, match=r"^fc\.weight: weights of torch\.complex64 cannot be masked; use float32[^\n]*$"
     ):

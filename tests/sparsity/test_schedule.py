@@ -22,21 +22,21 @@ def test_cosine_is_half_rho_times_one_plus_the_cosine(rho: float, stop: int, sha
     assert Cosine(rho)(step, stop) == pytest.approx(rho / 2 * (1 + math.cos(math.pi * step / stop)), abs=1e-12)
 
 
-def test_cosine_goes_from_rho_over_its_half_to_zero() -> None:
+def test_cosine_decreases_from_rho_through_half_of_rho_to_zero() -> None:
     values = [Cosine(0.5)(step, 1000) for step in (0, 500, 1000)]
     assert values == pytest.approx([0.5, 0.25, 0.0])
 
 
 @law
 @given(rho=FRACTIONS, stop=st.integers(2, 10**6), data=st.data())
-def test_no_schedule_rises_or_leaves_zero_to_rho(rho: float, stop: int, data: st.DataObject) -> None:
+def test_schedules_never_increase_and_stay_between_zero_and_rho(rho: float, stop: int, data: st.DataObject) -> None:
     first = data.draw(st.integers(1, stop - 1))
     second = data.draw(st.integers(first, stop - 1))
     for schedule in (Cosine(rho), Linear(rho), Constant(rho)):
         assert rho >= schedule(first, stop) >= schedule(second, stop) >= 0
 
 
-def test_linear_is_times_099_every_600_steps() -> None:
+def test_linear_multiplies_by_099_every_600_steps() -> None:
     linear = make_schedule("linear")
     steps = [1, 599, 600, 1199, 1200, 6000]
     assert [linear(step, 1e9) for step in steps] == pytest.approx(
@@ -44,17 +44,17 @@ def test_linear_is_times_099_every_600_steps() -> None:
     )
 
 
-def test_linear_takes_another_factor_and_interval() -> None:
+def test_linear_accepts_another_factor_and_interval() -> None:
     linear = make_schedule("linear", initial=0.8, factor=0.5, every=10)
     assert [linear(step, 100) for step in (9, 10, 25)] == pytest.approx([0.8, 0.4, 0.2])
 
 
-def test_constant_is_rho_throughout() -> None:
+def test_constant_is_rho_at_every_step() -> None:
     constant = make_schedule("constant", initial=0.3)
     assert [constant(step, 100) for step in (1, 50, 99)] == [0.3, 0.3, 0.3]
 
 
-def test_schedules_go_by_the_names_of_the_config_group_and_start_at_one_half() -> None:
+def test_schedules_have_the_names_of_the_config_group_and_start_at_one_half() -> None:
     assert make_schedule("cosine") == Cosine(0.5)
     assert make_schedule("linear") == Linear(0.5, 0.99, 600)
     assert make_schedule("constant", stop_at=0.5) == Constant(0.5, stop_at=0.5)

@@ -1,4 +1,4 @@
-"""The two halves of an update as laws over any layer: exact counts, right order, nothing inactive in the way."""
+"""Properties of prune_mask and grow_mask for any layer: exact counts, order, and candidates only."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ORDERED = ["magnitude", "mest", "snip", "sensitivity", "rsensitivity"]
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer, or a stack of layers, to update."""
+    """A layer, or a stack of layers."""
 
     weight: Tensor
     grad: Tensor
@@ -95,7 +95,7 @@ def stream_of(seed: int) -> torch.Generator:
 
 
 def lowest(scores: Tensor, candidates: Tensor, count: int) -> Tensor:
-    """The plain way: sort the candidates by score, NaN first, and by position."""
+    """Reference selection: sorts the candidates by score, NaN first, then by position."""
     flat = scores.flatten().double().nan_to_num(nan=-math.inf, posinf=math.inf, neginf=-math.inf).tolist()
     order = sorted(candidates.flatten().nonzero().flatten().tolist(), key=lambda i: (flat[i], i))
     chosen = torch.zeros(candidates.numel(), dtype=torch.bool)
@@ -105,9 +105,7 @@ def lowest(scores: Tensor, candidates: Tensor, count: int) -> Tensor:
 
 @law
 @given(layer=layers(), name=CRITERIA, fraction=FRACTIONS, seed=SEEDS)
-def test_prune_drops_exactly_as_many_and_only_active_weights(
-    layer: Layer, name: str, fraction: float, seed: int
-) -> None:
+def test_prune_removes_the_exact_count_of_active_weights(layer: Layer, name: str, fraction: float, seed: int) -> None:
     n_prune = math.ceil(fraction * layer.n_active)
     kept = prune_mask(criterion_of(name), layer.weight, layer.grad, layer.mask, n_prune, stream_of(seed))
     assert (kept.shape, kept.dtype) == (layer.mask.shape, torch.bool)
@@ -117,9 +115,7 @@ def test_prune_drops_exactly_as_many_and_only_active_weights(
 
 @law
 @given(layer=layers(), name=GROWTHS, fraction=FRACTIONS, seed=SEEDS)
-def test_grow_adds_exactly_as_many_and_only_inactive_weights(
-    layer: Layer, name: str, fraction: float, seed: int
-) -> None:
+def test_grow_adds_the_exact_count_of_inactive_weights(layer: Layer, name: str, fraction: float, seed: int) -> None:
     n_grow = math.floor(fraction * layer.n_inactive)
     grown = grow_mask(growth_of(name), layer.weight, layer.grad, layer.mask, n_grow, stream_of(seed))
     assert (grown.shape, grown.dtype) == (layer.mask.shape, torch.bool)
@@ -148,12 +144,12 @@ def test_the_lowest_scores_are_pruned_nan_first_and_ties_by_position(layer: Laye
 
 @law
 @given(layer=layers(), fraction=FRACTIONS)
-def test_set_prunes_half_of_each_sign_or_all_a_sign_has(layer: Layer, fraction: float) -> None:
+def test_set_prunes_half_of_each_sign_or_all_of_one_sign(layer: Layer, fraction: float) -> None:
     n_prune = math.ceil(fraction * layer.n_active)
     positive, negative = layer.mask & (layer.weight >= 0), layer.mask & ~(layer.weight >= 0)
     n_positive = min((n_prune + 1) // 2, int(positive.sum()))
     n_negative = min(n_prune - n_positive, int(negative.sum()))
-    n_positive = n_prune - n_negative  # what the negatives lack
+    n_positive = n_prune - n_negative  # more if there are too few negative weights
     pruned = lowest(layer.weight.abs(), positive, n_positive) | lowest(layer.weight.abs(), negative, n_negative)
     kept = prune_mask(criterion_of("set"), layer.weight, layer.grad, layer.mask, n_prune)
     assert torch.equal(kept, layer.mask & ~pruned)
@@ -161,7 +157,7 @@ def test_set_prunes_half_of_each_sign_or_all_a_sign_has(layer: Layer, fraction: 
 
 @law
 @given(layer=layers(kinds=("normal", "ties", "zero gradients", "tiny", "huge")), fraction=FRACTIONS)
-def test_the_largest_gradients_grow_and_ties_go_by_position(layer: Layer, fraction: float) -> None:
+def test_the_largest_gradients_grow_and_ties_are_broken_by_position(layer: Layer, fraction: float) -> None:
     n_grow = math.floor(fraction * layer.n_inactive)
     grown = grow_mask(growth_of("gradient"), layer.weight, layer.grad, layer.mask, n_grow)
     assert torch.equal(grown, layer.mask | lowest(-layer.grad.abs(), ~layer.mask, n_grow))
@@ -169,30 +165,32 @@ def test_the_largest_gradients_grow_and_ties_go_by_position(layer: Layer, fracti
 
 @law
 @given(layer=layers(stack=3), name=CRITERIA, fractions=st.tuples(FRACTIONS, FRACTIONS, FRACTIONS), seed=SEEDS)
-def test_a_stack_is_pruned_as_each_layer_alone(
+def test_a_stack_is_pruned_like_each_layer_separately(
     layer: Layer, name: str, fractions: tuple[float, ...], seed: int
 ) -> None:
     counts = [math.ceil(fraction * int(mask.sum())) for fraction, mask in zip(fractions, layer.mask, strict=True)]
     stacked = prune_mask(criterion_of(name), layer.weight, layer.grad, layer.mask, counts, stream_of(seed))
     stream = stream_of(seed)
-    alone = [
+    separate = [
         prune_mask(criterion_of(name), weight, grad, mask, count, stream)
         for weight, grad, mask, count in zip(layer.weight, layer.grad, layer.mask, counts, strict=True)
     ]
-    assert torch.equal(stacked, torch.stack(alone))
+    assert torch.equal(stacked, torch.stack(separate))
 
 
 @law
 @given(layer=layers(stack=3), name=GROWTHS, fractions=st.tuples(FRACTIONS, FRACTIONS, FRACTIONS), seed=SEEDS)
-def test_a_stack_is_grown_as_each_layer_alone(layer: Layer, name: str, fractions: tuple[float, ...], seed: int) -> None:
+def test_a_stack_is_grown_like_each_layer_separately(
+    layer: Layer, name: str, fractions: tuple[float, ...], seed: int
+) -> None:
     counts = [math.floor(fraction * int((~mask).sum())) for fraction, mask in zip(fractions, layer.mask, strict=True)]
     stacked = grow_mask(growth_of(name), layer.weight, layer.grad, layer.mask, counts, stream_of(seed))
     stream = stream_of(seed)
-    alone = [
+    separate = [
         grow_mask(growth_of(name), weight, grad, mask, count, stream)
         for weight, grad, mask, count in zip(layer.weight, layer.grad, layer.mask, counts, strict=True)
     ]
-    assert torch.equal(stacked, torch.stack(alone))
+    assert torch.equal(stacked, torch.stack(separate))
 
 
 @law
@@ -206,13 +204,13 @@ def test_equal_seeds_give_equal_masks(layer: Layer, criterion: str, growth: str,
         return grow_mask(growth_of(growth), layer.weight, layer.grad, kept, n, stream)
 
     first = updated()
-    torch.rand(1)  # the global stream moves, which must not matter
+    torch.rand(1)  # advances the global generator, which must not matter
     assert torch.equal(first, updated())
 
 
 @law
 @given(layer=layers(), criterion=CRITERIA, growth=GROWTHS, fraction=FRACTIONS)
-def test_an_update_leaves_its_inputs_alone(layer: Layer, criterion: str, growth: str, fraction: float) -> None:
+def test_an_update_does_not_modify_its_inputs(layer: Layer, criterion: str, growth: str, fraction: float) -> None:
     before = [tensor.clone() for tensor in (layer.weight, layer.grad, layer.mask)]
     n = math.ceil(fraction * layer.n_active)
     kept = prune_mask(criterion_of(criterion), layer.weight, layer.grad, layer.mask, n)
@@ -225,7 +223,7 @@ def test_an_update_leaves_its_inputs_alone(layer: Layer, criterion: str, growth:
 
 @law
 @given(layer=layers(kinds=("normal", "ties")), criterion=st.sampled_from(["set", *ORDERED]), fraction=FRACTIONS)
-def test_strides_do_not_matter(layer: Layer, criterion: str, fraction: float) -> None:
+def test_results_do_not_depend_on_strides(layer: Layer, criterion: str, fraction: float) -> None:
     n = math.ceil(fraction * layer.n_active)
     tensors = (layer.weight, layer.grad, layer.mask)
     strided = [tensor.transpose(0, 1).contiguous().transpose(0, 1) for tensor in tensors]
@@ -237,7 +235,7 @@ def test_strides_do_not_matter(layer: Layer, criterion: str, fraction: float) ->
 
 @law
 @given(layer=layers(), name=CRITERIA, more=st.integers(1, 5))
-def test_pruning_more_than_there_is_is_refused_with_both_numbers(layer: Layer, name: str, more: int) -> None:
+def test_pruning_more_than_the_active_weights_is_rejected_with_both_counts(layer: Layer, name: str, more: int) -> None:
     n_prune = layer.n_active + more
     with pytest.raises(
         ValueError, match=rf"^cannot prune \[{n_prune}\] weights: the layer has \[{layer.n_active}\] active"
@@ -247,7 +245,9 @@ def test_pruning_more_than_there_is_is_refused_with_both_numbers(layer: Layer, n
 
 @law
 @given(layer=layers(), name=GROWTHS, more=st.integers(1, 5))
-def test_growing_more_than_there_is_is_refused_with_both_numbers(layer: Layer, name: str, more: int) -> None:
+def test_growing_more_than_the_inactive_weights_is_rejected_with_both_counts(
+    layer: Layer, name: str, more: int
+) -> None:
     n_grow = layer.n_inactive + more
     with pytest.raises(
         ValueError, match=rf"^cannot grow \[{n_grow}\] weights: the layer has \[{layer.n_inactive}\] inactive"
@@ -255,20 +255,20 @@ def test_growing_more_than_there_is_is_refused_with_both_numbers(layer: Layer, n
         grow_mask(growth_of(name), layer.weight, layer.grad, layer.mask, n_grow)
 
 
-def test_one_layer_of_a_stack_with_too_few_candidates_is_refused() -> None:
+def test_a_stack_with_one_layer_of_too_few_candidates_is_rejected() -> None:
     mask = torch.tensor([[True, True, True], [True, False, False]])
     with pytest.raises(ValueError, match=r"^cannot prune \[2, 2\] weights: the layer has \[3, 1\] active ones$"):
         prune_mask("magnitude", torch.ones(2, 3), torch.ones(2, 3), mask, [2, 2])
 
 
-def test_a_negative_count_is_refused() -> None:
+def test_a_negative_count_is_rejected() -> None:
     with pytest.raises(ValueError, match=r"^cannot prune \[-1\]"):
         prune_mask("magnitude", torch.ones(2, 3), torch.ones(2, 3), torch.ones(2, 3, dtype=torch.bool), -1)
 
 
 @pytest.mark.parametrize("name", options("criterion"))
 @pytest.mark.parametrize("grad", [0.0, torch.nan, torch.inf])
-def test_one_active_weight_is_pruned_whatever_its_score_and_its_neighbours(name: str, grad: float) -> None:
+def test_the_only_active_weight_is_pruned_even_with_the_highest_score(name: str, grad: float) -> None:
     weight, mask = torch.zeros(4, 5), torch.zeros(4, 5, dtype=torch.bool)
     weight[2, 3], mask[2, 3] = 1e6, True  # more important than the inactive zeros by every criterion
     grads = torch.full((4, 5), grad)
@@ -278,7 +278,7 @@ def test_one_active_weight_is_pruned_whatever_its_score_and_its_neighbours(name:
 
 @pytest.mark.parametrize("name", options("criterion"))
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_a_whole_bfloat16_layer_of_ties_prunes_by_exact_count(name: str, device: str) -> None:
+def test_a_bfloat16_layer_with_only_ties_prunes_the_exact_count(name: str, device: str) -> None:
     if device == "cuda" and not torch.cuda.is_available():
         pytest.skip("no GPU")
     weight = torch.ones(300, 300, dtype=torch.bfloat16, device=device)
@@ -289,8 +289,8 @@ def test_a_whole_bfloat16_layer_of_ties_prunes_by_exact_count(name: str, device:
 
 @pytest.mark.parametrize("criterion", options("criterion"))
 @pytest.mark.parametrize("growth", options("growth"))
-def test_an_update_reads_nothing_back_to_the_host(criterion: str, growth: str) -> None:
-    """On the meta device tensors have no values, so whatever read one would raise."""
+def test_an_update_does_not_read_values_on_the_host(criterion: str, growth: str) -> None:
+    """Tensors on the meta device have no values; reading one raises."""
     weight, grad = torch.empty(2, 3, 8, 6, device="meta")
     mask = torch.empty(3, 8, 6, dtype=torch.bool, device="meta")
     kept = prune_mask(criterion, weight, grad, mask, [3, 1, 0])

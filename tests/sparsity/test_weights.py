@@ -1,4 +1,4 @@
-"""What is sparse: linear maps by a registry of layer classes; what else is a matrix stays dense and is named."""
+"""Which weights can be sparse, by a registry of layer classes; other matrices stay dense and are logged."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def attend(model: nn.MultiheadAttention, sparsity: Any, step: int) -> None:
     sparsity.step()
 
 
-def test_attention_s_q_k_and_v_are_three_linear_layers_in_one_parameter() -> None:
+def test_query_key_and_value_of_attention_are_three_layers_packed_in_one_parameter() -> None:
     model = nn.MultiheadAttention(16, 2, batch_first=True, add_bias_kv=True)
     sparsity = sparse(model, density=0.3, update_period=2)
     names = ["in_proj_weight[q]", "in_proj_weight[k]", "in_proj_weight[v]", "out_proj.weight"]
@@ -102,7 +102,7 @@ def test_attention_s_q_k_and_v_are_three_linear_layers_in_one_parameter() -> Non
 @pytest.mark.parametrize("scope", ["local", "global"])
 @pytest.mark.parametrize("optimizer", ["momentum", "rmsprop"])
 @pytest.mark.parametrize("kdim", [16, 8])
-def test_attention_trains_with_exact_counts_and_nothing_at_inactive_positions(
+def test_attention_trains_with_exact_counts_and_zeros_at_inactive_positions(
     scope: str, optimizer: str, kdim: int
 ) -> None:
     model = nn.MultiheadAttention(16, 2, batch_first=True, kdim=kdim, vdim=kdim)
@@ -121,7 +121,7 @@ def test_attention_trains_with_exact_counts_and_nothing_at_inactive_positions(
         assert list(update["layers"]) == [layer.name for layer in sparsity.layers]
 
 
-def test_attention_continues_from_a_saved_state_as_if_never_stopped() -> None:
+def test_attention_restored_from_a_state_ends_like_uninterrupted_training() -> None:
     def start(seed: int) -> tuple[nn.MultiheadAttention, Any]:
         torch.manual_seed(seed)
         model = nn.MultiheadAttention(16, 2, batch_first=True)
@@ -143,7 +143,7 @@ def test_attention_continues_from_a_saved_state_as_if_never_stopped() -> None:
     assert continued.itop_ratio() == uninterrupted.itop_ratio()
 
 
-def test_a_vision_transformer_trained_at_density_0_1_is_that_sparse(
+def test_a_vision_transformer_trained_at_density_0_1_has_that_density(
     overrides: Callable[..., list[str]], tmp_path: Path
 ) -> None:
     cfg = compose(overrides("recipe.epochs=3", "growth=gradient"))
@@ -161,7 +161,7 @@ def test_a_vision_transformer_trained_at_density_0_1_is_that_sparse(
     assert "vit.encoder.layers.encoder_layer_0.self_attention.in_proj_weight[k]" in updates[-1]["layers"]
 
 
-def test_gpt_2_s_conv1d_is_sparse_and_its_tied_embedding_only_if_asked() -> None:
+def test_conv1d_of_gpt_2_is_sparse_and_its_tied_embedding_only_on_request() -> None:
     model = TinyGPT()
     assert shapes(model) == {"c_attn.weight": (8, 24), "c_proj.weight": (8, 8)}
     assert shapes(model, tied_embeddings=True) == {**shapes(model), "lm_head.weight": (20, 8)}
@@ -176,14 +176,14 @@ def test_gpt_2_s_conv1d_is_sparse_and_its_tied_embedding_only_if_asked() -> None
     assert sparsity.dense_parameters == model.wpe.weight.numel()
 
 
-def test_a_transposed_convolution_is_a_convolution() -> None:
+def test_transposed_convolutions_are_sparsifiable() -> None:
     kinds = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
     model = nn.ModuleList(kind(2, 3, 4) for kind in kinds)
     assert list(shapes(model).values()) == [(2, 3, 4), (2, 3, 4, 4), (2, 3, 4, 4, 4)]
 
 
 @pytest.mark.usefixtures("registry")
-def test_a_user_s_layer_is_sparse_once_registered_and_a_subclass_can_be_exempt() -> None:
+def test_custom_layers_can_be_registered_and_subclasses_exempted() -> None:
     class Packed(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -205,7 +205,7 @@ def test_a_user_s_layer_is_sparse_once_registered_and_a_subclass_can_be_exempt()
         sparse(model)
 
 
-def test_matrices_that_stay_dense_are_named_in_one_line_with_their_share(caplog: pytest.LogCaptureFixture) -> None:
+def test_dense_matrices_are_logged_in_one_line_with_their_share(caplog: pytest.LogCaptureFixture) -> None:
     model = nn.ModuleDict(
         {"tokens": nn.Embedding(10, 4), "lstm": nn.LSTM(4, 5), "pair": nn.Bilinear(2, 3, 4), "head": nn.Linear(5, 10)}
     )
@@ -220,7 +220,7 @@ def test_matrices_that_stay_dense_are_named_in_one_line_with_their_share(caplog:
     assert sparsity.model_density == (25 + dense) / (50 + dense)
 
 
-def test_a_model_sparse_throughout_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_model_without_dense_matrices_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "dst"):
         assert sparse(nn.Linear(4, 4)).dense_parameters == 0
     assert not caplog.records
