@@ -74,7 +74,8 @@ def test_the_documented_sweep_plans_jobs_for_the_documented_cluster(checkout: Pa
     assert "18 runs" in scripts
 
 
-def test_a_dataset_of_folders_as_in_the_documentation_trains(checkout: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("like", ["null", "cifar10"])
+def test_a_dataset_of_folders_as_in_the_documentation_trains(like: str, checkout: Path, tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     for split, count in (("train", 20), ("test", 5)):
         for kind in ("crow", "dove", "owl"):
@@ -82,7 +83,8 @@ def test_a_dataset_of_folders_as_in_the_documentation_trains(checkout: Path, tmp
             folder.mkdir(parents=True)
             for number in range(count):
                 Image.fromarray(draw.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(folder / f"{number}.png")
-    summary = trained(checkout, "model=small_mlp", "dataset=birds", f"dataset.root={tmp_path / 'birds'}")
+    birds = ("dataset=birds", f"dataset.root={tmp_path / 'birds'}", f"dataset.like={like}")
+    summary = trained(checkout, "model=small_mlp", *birds)
     assert (summary["dataset"], summary["status"]) == ("birds", "finished")
 
 
