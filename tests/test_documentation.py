@@ -16,43 +16,66 @@ from PIL import Image
 
 from tests.conftest import ROOT
 
-_BLOCK = re.compile(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", re.DOTALL)
+_FILE = re.compile(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", re.DOTALL)
+_DIFF = re.compile(r"```diff\n(.*?)```", re.DOTALL)
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A copy of the code and configs with every example file of the documentation in it."""
+    """A copy of the code and configs with every example file and diff of the documentation applied."""
     folder = tmp_path / "checkout"
     for part in ("dst", "launch", "analysis", "conf"):
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
-        for name, text in _BLOCK.findall(page.read_text()):
-            (folder / name).write_text(text)
+        text = page.read_text()
+        for name, content in _FILE.findall(text):
+            (folder / name).write_text(content)
+        for diff in _DIFF.findall(text):
+            command(folder, "git", "apply", "--recount", "-", given=diff)
     return folder
 
 
-def trained(checkout: Path, *overrides: str) -> dict[str, object]:
-    ended = subprocess.run(
-        [sys.executable, "-m", "dst.train", *overrides, "recipe.epochs=2", "update_period=5", "tracker=local"],
-        cwd=checkout,
-        capture_output=True,
-        text=True,
-    )
+def command(folder: Path, *words: str, given: str = "") -> str:
+    """Runs a command in ``folder`` with ``given`` as its standard input; returns what it printed."""
+    ended = subprocess.run(words, cwd=folder, input=given, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def trained(checkout: Path, *overrides: str) -> dict[str, object]:
+    short = ("recipe.epochs=2", "update_period=5", "tracker=local")
+    command(checkout, sys.executable, "-m", "dst.train", *overrides, *short)
     (summary,) = (checkout / "outputs" / "runs").glob("*/summary.json")
     return json.loads(summary.read_bytes())  # type: ignore[no-any-return]
 
 
-def test_criterion_growth_and_model_of_the_documentation_train_together(checkout: Path, data_dir: Path) -> None:
-    summary = trained(
-        checkout, "criterion=movement", "growth=noisy", "model=wide", "dataset=digits", f"data_dir={data_dir}"
-    )
+def test_the_documented_components_train_together_and_the_documented_figure_is_drawn(
+    checkout: Path, data_dir: Path
+) -> None:
+    components = ("criterion=movement", "growth=noisy", "prune_fraction=exponential", "model=wide", "recipe=adamw_50")
+    summary = trained(checkout, *components, "dataset=digits", f"data_dir={data_dir}")
     assert (summary["criterion"], summary["growth"], summary["model"]) == ("movement", "noisy", "wide")
     assert summary["status"] == "finished"
     assert summary["topology_updates"]
+    command(checkout, sys.executable, "-m", "analysis", "figures", "fig=cost")
+    assert (checkout / "results" / "figures" / "figure_cost.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_dataset_of_folders_as_in_the_documentation_trains(checkout: Path, tmp_path: Path) -> None:
+def test_the_documented_data_source_trains(checkout: Path) -> None:
+    summary = trained(checkout, "model=small_mlp", "dataset=breast_cancer")
+    assert (summary["dataset"], summary["status"]) == ("breast_cancer", "finished")
+
+
+def test_the_documented_sweep_plans_jobs_for_the_documented_cluster(checkout: Path) -> None:
+    scripts = command(
+        checkout, sys.executable, "-m", "launch", "submit", "sweep=movement", "cluster=slurm_h100", "dry_run=true"
+    )
+    assert all(f"#SBATCH --{flag}" in scripts for flag in ("partition=gpu", "account=mine", "constraint=h100"))
+    assert "18 runs" in scripts
+
+
+@pytest.mark.parametrize("like", ["null", "cifar10"])
+def test_a_dataset_of_folders_as_in_the_documentation_trains(like: str, checkout: Path, tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     for split, count in (("train", 20), ("test", 5)):
         for kind in ("crow", "dove", "owl"):
@@ -60,7 +83,8 @@ def test_a_dataset_of_folders_as_in_the_documentation_trains(checkout: Path, tmp
             folder.mkdir(parents=True)
             for number in range(count):
                 Image.fromarray(draw.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(folder / f"{number}.png")
-    summary = trained(checkout, "model=small_mlp", "dataset=birds", f"dataset.root={tmp_path / 'birds'}")
+    birds = ("dataset=birds", f"dataset.root={tmp_path / 'birds'}", f"dataset.like={like}")
+    summary = trained(checkout, "model=small_mlp", *birds)
     assert (summary["dataset"], summary["status"]) == ("birds", "finished")
 
 

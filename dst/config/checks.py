@@ -120,7 +120,7 @@ def check_dataset(cfg: DatasetConfig) -> None:
 
 def _take_from(cfg: DatasetConfig, like: str) -> None:
     known = {name: component("dataset", name) for name in options("dataset")}
-    valid = [name for name, node in known.items() if node["source"] != "image_folder"]
+    valid = [name for name, node in known.items() if node.get("source", "image_folder") != "image_folder"]
     if like not in valid:
         raise UserError(f"dataset.like={like}: {unknown(like, valid)}")
     for key in ("mean", "std"):
