@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torchvision.transforms import v2
 from torchvision.transforms.functional import crop, hflip, normalize, to_tensor
 
-from dst.data.augment import AUGMENTATIONS, PADDING, AugmentedSamples, Draws, draw
+from dst.data.augment import AUGMENTATIONS, PADDING, AugmentationParameters, AugmentedSamples, draw_parameters
 from dst.data.normalise import Normalise, statistics
 from tests.data.raw import pictures
 
@@ -44,10 +44,10 @@ def test_a_batch_is_torchvision_s_crops_and_flips_for_the_same_random_numbers(
 ) -> None:
     x = images(size=size, channels=channels)
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(1))
-    draws = draw(len(x), torch.Generator().manual_seed(2))
+    draws = draw_parameters(len(x), torch.Generator().manual_seed(2))
     samples = AugmentedSamples(x.to(device), AUGMENTATIONS[name])
-    first = samples.plan(order, draws)
-    batch = torch.cat([samples.take(first[:7]), samples.take(first[7:])]).cpu()
+    first = samples.offsets(order, draws)
+    batch = torch.cat([samples.gather(first[:7]), samples.gather(first[7:])]).cpu()
     chosen = zip(order.tolist(), draws.top.tolist(), draws.left.tolist(), draws.flip.tolist(), strict=True)
     for taken, (index, top, left, flip) in zip(batch, chosen, strict=True):
         assert torch.equal(taken, expected(x[index], name, top, left, flip))
@@ -58,9 +58,9 @@ def test_every_crop_torchvision_can_draw_is_drawn_as_often(name: str, mode: str)
     """RandomCrop's and RandomHorizontalFlip's own results are among ours, and ours are all there is."""
     x = images(1)
     corners = torch.cartesian_prod(torch.arange(9), torch.arange(9), torch.arange(2))
-    draws = Draws(*corners.T.contiguous())
+    draws = AugmentationParameters(*corners.T.contiguous())
     samples = AugmentedSamples(x, AUGMENTATIONS[name])
-    ours = samples.take(samples.plan(torch.zeros(len(corners), dtype=torch.int64), draws))
+    ours = samples.gather(samples.offsets(torch.zeros(len(corners), dtype=torch.int64), draws))
     known = {image.numpy().tobytes() for image in ours}
     assert len(known) == 9 * 9 * 2
     torch.manual_seed(0)
@@ -69,11 +69,11 @@ def test_every_crop_torchvision_can_draw_is_drawn_as_often(name: str, mode: str)
 
 
 def test_random_choices_are_uniform_and_of_one_stream() -> None:
-    draws = draw(81_000, torch.Generator().manual_seed(0))
+    draws = draw_parameters(81_000, torch.Generator().manual_seed(0))
     corners = torch.bincount(draws.top * 9 + draws.left, minlength=81) / 1000
     assert float((corners - 1).abs().max()) < 0.15
     assert float(draws.flip.float().mean()) == pytest.approx(0.5, abs=0.01)
-    again = draw(81_000, torch.Generator().manual_seed(0))
+    again = draw_parameters(81_000, torch.Generator().manual_seed(0))
     assert all(torch.equal(getattr(draws, key), getattr(again, key)) for key in ("top", "left", "flip"))
 
 
@@ -81,7 +81,7 @@ def test_features_are_taken_as_they_are() -> None:
     x = torch.randn(20, 24)
     samples = AugmentedSamples(x, AUGMENTATIONS["none"])
     order = torch.randperm(20)
-    assert torch.equal(samples.take(samples.plan(order, draw(20, torch.Generator()))), x[order])
+    assert torch.equal(samples.gather(samples.offsets(order, draw_parameters(20, torch.Generator()))), x[order])
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
@@ -89,9 +89,9 @@ def test_taking_a_batch_leaves_the_samples_as_they_were(dtype: torch.dtype) -> N
     x = images(5).to(dtype)
     samples = AugmentedSamples(x, AUGMENTATIONS["none"])
     normalise = Normalise([0.5], [0.5], images=dtype == torch.uint8, device=torch.device("cpu"))
-    plan = samples.plan(torch.arange(5), draw(5, torch.Generator()))
-    normalise(samples.take(plan)).add_(1)
-    assert torch.equal(samples.take(plan), images(5).to(dtype))
+    plan = samples.offsets(torch.arange(5), draw_parameters(5, torch.Generator()))
+    normalise(samples.gather(plan)).add_(1)
+    assert torch.equal(samples.gather(plan), images(5).to(dtype))
 
 
 @pytest.mark.parametrize(("mean", "std"), [([0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010]), ([0.5], [0.5])])
