@@ -66,6 +66,6 @@ def _flops(training: Training, updates: Sequence[dict[str, Any]]) -> dict[str, f
     return {
         "flops_inference": forward.at(history[-1][1]),
         "flops_training": training_flops(
-            forward, data.train.seen, training.step, history, dense_gradients=sparsity.dense_gradients
+            forward, data.train.samples_seen, training.step, history, dense_gradients=sparsity.dense_gradients
         ),
     }

@@ -1,4 +1,4 @@
-"""Datasets: decoded once, kept on the device, batched and augmented there (ImageNet streams instead)."""
+"""Datasets: decoded once, kept in device memory, batched and augmented there; ImageNet is read from disk instead."""
 
 from dst.config import DatasetConfig
 from dst.data.dataset import Data

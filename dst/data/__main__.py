@@ -1,4 +1,4 @@
-"""Prepares a dataset before any run needs it: ``python -m dst.data prepare dataset=cifar10 data_dir=…``."""
+"""Downloads and decodes a dataset before training: ``python -m dst.data prepare dataset=cifar10 data_dir=…``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _USAGE = "usage: python -m dst.data prepare dataset=cifar10 [data_dir=…] [data
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command line, ``arguments`` or else ``sys.argv``; a mistake is one line on stderr and exit status 2."""
+    """Runs the command line (default: ``sys.argv``); a user error prints one line to stderr and exits with status 2."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     with command():
         if {"-h", "--help"} & {*given}:
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _prepare(cfg: DatasetConfig, data_dir: Path) -> str:
-    """Returns the line that says what there is now, and where."""
+    """Prepares the dataset; returns one line with its sample counts and its folder."""
     if cfg.source in STREAMED:
         root, train, val = find_images(cfg, data_dir)
         return (

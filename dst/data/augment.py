@@ -1,4 +1,4 @@
-"""Random crops and flips of images that lie on the device, for a whole batch at once."""
+"""Random crops and flips of whole image batches in device memory."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ PADDING = 4
 """Pixels added on each side before a random crop to the original size."""
 
 _CHUNK = 1024
-"""Images mirrored at a time."""
+"""Images flipped at a time."""
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What happens to a training image.
+    """Which random transforms a training image gets.
 
     Attributes:
-        pad: how the border is filled before a random crop, ``reflect`` or ``zero``; None: no crop.
-        flip: mirrored left to right with probability ½.
+        pad: padding mode before a random crop to the original size, ``reflect`` or ``zero``; None: no crop.
+        flip: horizontal flip with probability ½.
     """
 
     pad: str | None = None
@@ -36,26 +36,33 @@ AUGMENTATIONS = {
 
 
 @dataclass(frozen=True)
-class Draws:
-    """The random choices for ``n`` samples, int64 ``(n,)`` each: the crop's top left corner, and 1 for a flip."""
+class AugmentationParameters:
+    """Crop offsets and flips of ``n`` samples, int64 ``(n,)`` each: rows and columns in 0…8, and 1 for a flip."""
 
     top: Tensor
     left: Tensor
     flip: Tensor
 
 
-def draw(n: int, generator: torch.Generator) -> Draws:
-    """Returns ``n`` samples' choices; the same whatever the augmentation, so that streams agree across settings."""
+def draw_parameters(n: int, generator: torch.Generator) -> AugmentationParameters:
+    """Draws the parameters of ``n`` samples.
+
+    All of them are drawn whatever the augmentation, so that every setting consumes the generator alike.
+
+    Args:
+        n: number of samples.
+        generator: on the CPU.
+    """
     top, left = torch.randint(2 * PADDING + 1, (2, n), generator=generator)
-    return Draws(top, left, torch.randint(2, (n,), generator=generator))
+    return AugmentationParameters(top, left, torch.randint(2, (n,), generator=generator))
 
 
 class AugmentedSamples:
-    """Samples of any dtype, ``(N, C, H, W)`` or ``(N, features)``, of which augmented batches are taken.
+    """Samples of any dtype, ``(N, C, H, W)`` or ``(N, features)``, from which augmented batches are gathered.
 
-    All images are padded, and mirrored beside themselves, once and for all: at 32 pixels 3.1 times the memory. A crop
-    then is ``C · H`` runs of ``W`` neighbours in the flat tensor, flipped or not, and one ``index_select`` over its
-    windows gathers a batch of them. Without a crop, a window is a whole sample.
+    Images are stored padded, together with flipped copies: 3.1 times the memory at 32 pixels. A crop then consists of
+    ``C · H`` contiguous rows of ``W`` pixels in the flat tensor, so one ``index_select`` gathers a whole batch. Without
+    a crop, one contiguous window is a whole sample.
     """
 
     def __init__(self, samples: Tensor, augmentation: Augmentation) -> None:
@@ -64,7 +71,7 @@ class AugmentedSamples:
         self._count = len(samples)
         stored = _stored(samples.contiguous(), augmentation)
         self._size, self._width = stored[0].numel(), stored.shape[-1]
-        self._rows = torch.zeros(1, dtype=torch.int64, device=samples.device)  # where each run begins in its image
+        self._rows = torch.zeros(1, dtype=torch.int64, device=samples.device)  # offset of each row of a crop
         window = self._size
         if augmentation.pad:
             channels, height, window = self.shape
@@ -72,24 +79,29 @@ class AugmentedSamples:
             self._rows = (channel[:, None] + torch.arange(height, device=samples.device) * self._width).flatten()
         self._windows = stored.view(-1).unfold(0, window, 1)
 
-    def plan(self, order: Tensor, draws: Draws) -> Tensor:
-        """Returns where in the flat tensor each sample of ``order`` begins: int64 ``(n,)``, on the device."""
-        first, left = order * self._size, draws.left
-        if self._augmentation.flip:
-            first = first + draws.flip * self._count * self._size
-            left = torch.where(draws.flip.bool(), 2 * PADDING - left, left)
-        if self._augmentation.pad:
-            first = first + draws.top * self._width + left
-        return first.to(self._rows.device)
+    def offsets(self, order: Tensor, parameters: AugmentationParameters) -> Tensor:
+        """Returns each augmented sample's offset in the flat tensor, int64 ``(n,)``, on the device.
 
-    def take(self, first: Tensor) -> Tensor:
-        """Returns the batch ``(B, *shape)`` that begins at ``first``, a slice of :meth:`plan`."""
-        offsets = (first[:, None] + self._rows).flatten()
-        return self._windows.index_select(0, offsets).view(-1, *self.shape)
+        Args:
+            order: sample indices, int64 ``(n,)``, on the CPU.
+            parameters: crops and flips of these samples, in the same order.
+        """
+        offsets, left = order * self._size, parameters.left
+        if self._augmentation.flip:
+            offsets = offsets + parameters.flip * self._count * self._size
+            left = torch.where(parameters.flip.bool(), 2 * PADDING - left, left)
+        if self._augmentation.pad:
+            offsets = offsets + parameters.top * self._width + left
+        return offsets.to(self._rows.device)
+
+    def gather(self, offsets: Tensor) -> Tensor:
+        """Returns the batch ``(B, *shape)`` at ``offsets``, a slice of what :meth:`offsets` returns."""
+        rows = (offsets[:, None] + self._rows).flatten()
+        return self._windows.index_select(0, rows).view(-1, *self.shape)
 
 
 def _stored(samples: Tensor, augmentation: Augmentation) -> Tensor:
-    """Returns the samples padded and, after them, mirrored; filled piece by piece, as fresh memory is slow."""
+    """Returns the padded samples followed by their flipped copies; flips in chunks to keep temporary tensors small."""
     if augmentation == Augmentation():
         return samples
     n, channels, height, width = samples.shape
@@ -105,9 +117,9 @@ def _stored(samples: Tensor, augmentation: Augmentation) -> Tensor:
 
 
 def reflect_border(padded: Tensor) -> None:
-    """Fills the ``PADDING`` outermost pixels of ``(N, C, H, W)`` with the mirror image of those inside.
+    """Reflects the interior of ``(N, C, H, W)`` into its ``PADDING`` outermost pixels, in place.
 
-    In place, and here because torch reflects no uint8 images.
+    ``torch.nn.functional.pad`` does not support ``reflect`` for uint8.
     """
     for dim in (-1, -2):
         last = padded.shape[dim] - 1

@@ -1,4 +1,4 @@
-"""Batches of a dataset that lies on the device."""
+"""Batches of a dataset held in device memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dst.data.augment import AugmentedSamples, draw
+from dst.data.augment import AugmentedSamples, draw_parameters
 from dst.data.normalise import Normalise
 from dst.seeds import generator
 
@@ -20,59 +20,77 @@ log = logging.getLogger("dst")
 Batch = tuple[Tensor, Tensor]
 
 
-def tell_large_batch(batch_size: int, samples: int) -> None:
-    """Warns that one batch holds the whole training set."""
+def warn_if_single_batch(batch_size: int, samples: int) -> None:
+    """Warns if the batch size exceeds the training set.
+
+    Args:
+        batch_size: of the recipe.
+        samples: number of training samples.
+    """
     if batch_size > samples:
         log.warning("recipe.batch_size=%d: the training set has %d samples, all in one batch", batch_size, samples)
 
 
-class Train(ABC):
-    """Shuffled, augmented, normalised batches; an epoch is a function of its number and the seed alone.
+class TrainLoader(ABC):
+    """Shuffled, augmented, normalised batches; an epoch depends on its number and the seed alone.
 
-    A batch is made in two steps: :meth:`raw_batches` says what is in it, and :meth:`make_batch` computes it from that,
-    on the device and in the same way every time, so that it can be part of a recorded step.
+    A batch is made in two steps: :meth:`raw_batches` yields its inputs, and :meth:`make_batch` computes the batch on
+    the device without host synchronisation, so that a CUDA graph can capture it.
     """
 
     @property
     @abstractmethod
     def sizes(self) -> tuple[int, int]:
-        """Samples of an epoch and of a batch; the epoch's last batch may be smaller."""
+        """Samples per epoch and per batch; the last batch of an epoch may be smaller."""
 
     def __len__(self) -> int:
         """Steps per epoch."""
         samples, batch_size = self.sizes
         return math.ceil(samples / batch_size)
 
-    def seen(self, steps: int) -> int:
-        """Returns how many samples the first ``steps`` steps of a training see, repetitions included."""
+    def samples_seen(self, steps: int) -> int:
+        """Returns how many samples the first ``steps`` training steps process, counting repetitions."""
         samples, batch_size = self.sizes
         epochs, rest = divmod(steps, len(self))
         return epochs * samples + rest * batch_size
 
     @abstractmethod
     def raw_batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Yields ``(raw, y)`` of each batch from batch ``start`` on, the same as if the epoch had begun at batch 0.
+        """Yields ``(raw, y)`` of each batch: the input of :meth:`make_batch` and the labels, int64 ``(batch,)``.
 
-        ``raw`` is what :meth:`make_batch` takes, ``y`` the labels, int64 ``(batch,)``.
+        Args:
+            epoch: from 0.
+            start: first batch to yield; the batches are those of a whole epoch from there on.
         """
 
     @abstractmethod
     def make_batch(self, raw: Tensor, y: Tensor) -> Batch:
-        """Returns the batch ``(x, y)``: float32 ``(batch, *shape)`` and int64 ``(batch,)``."""
+        """Returns the batch ``(x, y)``: float32 ``(batch, *shape)`` and int64 ``(batch,)``.
+
+        Args:
+            raw: from :meth:`raw_batches`.
+            y: labels, int64 ``(batch,)``.
+        """
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Yields the epoch's ``(x, y)`` from batch ``start`` on."""
+        """Yields the epoch's batches ``(x, y)``.
+
+        Args:
+            epoch: from 0.
+            start: first batch to yield.
+        """
         for raw, y in self.raw_batches(epoch, start):
             yield self.make_batch(raw, y)
 
 
 @dataclass(frozen=True)
-class TrainBatches(Train):
-    """Batches of samples that lie on the device; raw ones are the positions where each sample begins there.
+class TrainBatches(TrainLoader):
+    """Batches of samples in device memory; a raw batch holds the samples' offsets there, int64 ``(batch,)``.
 
     Attributes:
-        samples: of the training set, on the device.
+        samples: the training set, on the device.
         labels: int64 ``(N,)``, on the device.
+        normalise: None: the samples are normalised already.
     """
 
     samples: AugmentedSamples
@@ -83,27 +101,27 @@ class TrainBatches(Train):
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """Samples of an epoch and of a batch."""
+        """Samples per epoch and per batch."""
         return len(self.labels), self.batch_size
 
     def raw_batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """All random numbers are drawn first, on the CPU, so ``start`` is a slice and devices see equal batches."""
+        """Draws the epoch's random numbers on the CPU, so that batches are equal on every device."""
         n, size = len(self.labels), self.batch_size
         order = torch.randperm(n, generator=generator(self.seed, "data order", epoch))
-        first = self.samples.plan(order, draw(n, generator(self.seed, "augmentation", epoch)))
+        offsets = self.samples.offsets(order, draw_parameters(n, generator(self.seed, "augmentation", epoch)))
         labels = self.labels[order.to(self.labels.device)]
         for begin in range(start * size, n, size):
-            yield first[begin : begin + size], labels[begin : begin + size]
+            yield offsets[begin : begin + size], labels[begin : begin + size]
 
     def make_batch(self, raw: Tensor, y: Tensor) -> Batch:
-        """Gathers, augments and normalises."""
-        x = self.samples.take(raw)
+        """Gathers the augmented samples and normalises them."""
+        x = self.samples.gather(raw)
         return (self.normalise(x) if self.normalise else x), y
 
 
 @dataclass(frozen=True)
 class EvaluationBatches:
-    """Normalised batches in the dataset's own order, as often as one iterates."""
+    """Normalised batches in dataset order; can be iterated any number of times."""
 
     samples: Tensor
     labels: Tensor

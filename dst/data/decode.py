@@ -1,4 +1,4 @@
-"""Image files to arrays."""
+"""Decodes image files into arrays, in threads."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dst.data.class_folders import named, no_file
+from dst.data.class_folders import check_regular_file, join_first
 from dst.errors import PlaceError, UserError, is_of_place
 
 _GREY = ("1", "L", "LA")
 _EIGHT_BIT = (*_GREY, "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 _CHUNK = 64
-"""Files a thread decodes before it takes the next ones."""
+"""Files per task of the thread pool."""
 
 
 def decode_all(parts: Sequence[Sequence[Path]], image_size: int | None) -> list[NDArray[np.uint8]]:
     """Returns each part's images, uint8 ``(N, C, H, W)``; C is 1 if all images of all parts are grey, else 3.
 
     Args:
-        image_size: each image is cropped to a centred square and resized to it, in pixels; None: left as it is.
+        parts: files of each part, such as train and test.
+        image_size: pixels; each image is cropped to a centred square and resized to it. None: kept as it is.
 
     Raises:
-        UserError: names the files that are no image, cut short, not 8 bits a channel, or not of the first one's size.
+        UserError: lists files that are not images, truncated, not 8 bits a channel, or not of the first one's size.
     """
     from tqdm import tqdm
 
@@ -65,8 +66,7 @@ def _decode(path: Path, image_size: int | None) -> tuple[NDArray[np.uint8], bool
     """Returns the image as RGB ``(H, W, 3)`` and whether it is grey."""
     from PIL import Image, ImageOps
 
-    if error := no_file(path):
-        raise error
+    check_regular_file(path)
     with Image.open(path) as image:
         if image.mode not in _EIGHT_BIT:
             raise ValueError(f"pixels of mode {image.mode}, not 8 bits a channel")
@@ -82,24 +82,24 @@ def _first_size(paths: Sequence[Path]) -> tuple[int, int]:
     for path in paths:
         try:
             height, width = _decode(path, None)[0].shape[:2]
-        except Exception:  # it is told with all others
+        except Exception:  # reported together with all others
             continue
         return height, width
-    raise UserError(f"none of {len(paths)} files is an image: {named(paths)}")
+    raise UserError(f"none of {len(paths)} files is an image: {join_first(paths)}")
 
 
 class _OtherSizeError(ValueError):
-    """An image that dataset.image_size would make usable."""
+    """An image of another size than the first one; setting dataset.image_size fixes that."""
 
 
 def _refusal(paths: Sequence[Path], problems: list[tuple[int, Exception]]) -> UserError:
     problems.sort(key=lambda problem: problem[0])
-    # Pillow names the file, which stands beside its reason already
+    # remove the file name that Pillow appends: the message lists it already
     reasons = [(paths[index], str(error).replace(f" {str(paths[index])!r}", "")) for index, error in problems]
-    told = named([f"{path} ({reason or 'unreadable'})" for path, reason in reasons])
+    listed = join_first([f"{path} ({reason or 'unreadable'})" for path, reason in reasons])
     resize = any(isinstance(error, _OtherSizeError) for _, error in problems)
     kind = PlaceError if any(is_of_place(error) for _, error in problems) else UserError
     return kind(
-        f"{len(problems)} of {len(paths)} files cannot be used: {told}; repair or remove them"
+        f"{len(problems)} of {len(paths)} files cannot be used: {listed}; repair or remove them"
         f"{', or set dataset.image_size=… if they differ in size' if resize else ''}"
     )

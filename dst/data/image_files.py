@@ -1,4 +1,4 @@
-"""Image files as a torch dataset: decoded one by one, in worker processes."""
+"""A torch ``Dataset`` that decodes image files."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dst.data.class_folders import Images, named, no_file
+from dst.data.class_folders import Images, check_regular_file, join_first
 from dst.errors import PlaceError, UserError, is_of_place
 
 _EVALUATION_MARGIN = 256 / 224
-"""The shorter side before the central crop, in units of the crop: the usual way to evaluate on ImageNet."""
+"""Shorter side of the resized image over the size of the centre crop, as usual for evaluation on ImageNet."""
 
 
 class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
@@ -22,7 +22,7 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
     Args:
         images: the files and their labels.
         size: of the crop, in pixels.
-        augment: a random resized crop and flip, decided by the seed alone; else the central crop.
+        augment: True: a random resized crop and flip, which depend on the seed alone. False: resize and centre crop.
     """
 
     def __init__(self, images: Images, size: int, *, augment: bool) -> None:
@@ -40,13 +40,12 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
         with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator
             torch.manual_seed(seed)
             try:
-                if error := no_file(path):
-                    raise error
+                check_regular_file(path)
                 with Image.open(path) as image:
                     x = self._transform(image.convert("RGB"))
-            except Exception as error:  # whatever a damaged file makes Pillow raise
+            except Exception as error:  # Pillow raises many types for a damaged file
                 kind = PlaceError if is_of_place(error) else UserError
-                raise kind(f"{named([path])} cannot be used ({error}); repair or remove it") from error
+                raise kind(f"{join_first([path])} cannot be used ({error}); repair or remove it") from error
         return x, torch.tensor(int(self._images.labels[index]))
 
 

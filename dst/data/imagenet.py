@@ -1,4 +1,4 @@
-"""ImageNet, from its folders of images."""
+"""ImageNet: decoded from its class folders in every epoch."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from dst.config import DatasetConfig
-from dst.data.batches import tell_large_batch
-from dst.data.class_folders import Images, list_pair
+from dst.data.batches import warn_if_single_batch
+from dst.data.class_folders import Images, list_train_and_test
 from dst.data.dataset import Data
 from dst.data.image_files import ImageFiles
 from dst.data.normalise import Normalise
@@ -25,21 +25,36 @@ _SIZE = 224
 
 
 def find_images(cfg: DatasetConfig, data_dir: Path) -> tuple[Path, Images, Images]:
-    """Returns the root of ``train/`` and ``val/``, and the files in both.
+    """Returns the folder that contains ``train/`` and ``val/``, and the files of both.
+
+    Args:
+        cfg: ``root`` is that folder; None: ``<data_dir>/<name>``.
+        data_dir: folder of all datasets.
 
     Raises:
-        UserError: when they are not there, or not of the shape and classes the config says.
+        UserError: when they are missing, or the config's shape or number of classes differs.
     """
     base = raw_root(cfg, data_dir)
     root = find_tree(cfg, [base] if cfg.root else [base / cfg.name], "train", "val")
-    train, val = list_pair(root / "train", root / "val")
+    train, val = list_train_and_test(root / "train", root / "val")
     size = cfg.image_size or _SIZE
     check_shape(cfg, [3, size, size], len(train.classes))
     return root, train, val
 
 
 def load_imagenet(cfg: DatasetConfig, data_dir: Path, *, device: torch.device, batch_size: int, seed: int) -> Data:
-    """Returns ImageNet as streams; see :func:`dst.data.load`."""
+    """Returns ImageNet as streamed batches.
+
+    Args:
+        cfg: must give ``mean`` and ``std``, which cannot be computed for streamed images.
+        data_dir: folder of all datasets.
+        device: where the batches go.
+        batch_size: of training and evaluation.
+        seed: of the order and augmentation of training samples.
+
+    Raises:
+        UserError: for settings that streamed images do not support, and for missing data.
+    """
     if cfg.augment != "none":
         raise UserError(f"dataset.augment={cfg.augment}: random resized crops and flips are all there is; choose none")
     if cfg.mean is None or cfg.std is None:
@@ -48,7 +63,7 @@ def load_imagenet(cfg: DatasetConfig, data_dir: Path, *, device: torch.device, b
     size = cfg.image_size or _SIZE
     normalise = Normalise(cfg.mean, cfg.std, images=True, device=device)
     kept, held = stratified_split(images.labels, validation_count(cfg.val_size, len(images.labels)), cfg.split_seed)
-    tell_large_batch(batch_size, len(kept))
+    warn_if_single_batch(batch_size, len(kept))
 
     def stream(part: Images, *, augment: bool = False) -> Stream:
         files = ImageFiles(part, size, augment=augment)
@@ -59,13 +74,13 @@ def load_imagenet(cfg: DatasetConfig, data_dir: Path, *, device: torch.device, b
         shape=(3, size, size),
         num_classes=len(images.classes),
         fingerprint=_fingerprint(images, test),
-        train=TrainStream(stream(_part(images, kept), augment=True), seed),
-        val=EvaluationStream(stream(_part(images, held))) if len(held) else test_batches,
+        train=TrainStream(stream(_subset(images, kept), augment=True), seed),
+        val=EvaluationStream(stream(_subset(images, held))) if len(held) else test_batches,
         test=test_batches,
     )
 
 
-def _part(images: Images, indices: NDArray[np.int64]) -> Images:
+def _subset(images: Images, indices: NDArray[np.int64]) -> Images:
     return Images([images.paths[index] for index in indices], images.labels[indices], images.classes)
 
 

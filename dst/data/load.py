@@ -1,4 +1,4 @@
-"""A dataset, ready to train on."""
+"""Loads a dataset for training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from dst.config import DatasetConfig
 from dst.config.checks import check_dataset
 from dst.data.augment import AUGMENTATIONS, PADDING, Augmentation, AugmentedSamples
-from dst.data.batches import EvaluationBatches, TrainBatches, tell_large_batch
+from dst.data.batches import EvaluationBatches, TrainBatches, warn_if_single_batch
 from dst.data.dataset import Data
 from dst.data.imagenet import load_imagenet
 from dst.data.normalise import Normalise, statistics
@@ -22,10 +22,17 @@ from dst.errors import UserError
 
 
 def load(cfg: DatasetConfig, data_dir: Path, *, device: torch.device, batch_size: int, seed: int) -> Data:
-    """Returns the dataset, prepared if it was not; ``seed`` decides the order and augmentation of training samples.
+    """Returns the dataset, downloaded and decoded first if necessary.
+
+    Args:
+        cfg: the ``dataset`` group of the config.
+        data_dir: folder of all datasets.
+        device: where samples are stored (ImageNet: where batches go).
+        batch_size: of training and evaluation.
+        seed: of the order and augmentation of training samples; the split depends on ``cfg.split_seed`` instead.
 
     Raises:
-        UserError: for a mistake in ``cfg``, for missing or damaged data.
+        UserError: for an invalid ``cfg``, and for missing or damaged data.
     """
     check_dataset(cfg)
     if cfg.source in STREAMED:
@@ -41,24 +48,24 @@ def load(cfg: DatasetConfig, data_dir: Path, *, device: torch.device, batch_size
             (np.array(arrays.test_x), np.array(arrays.test_y)),
         )
     )
-    tell_large_batch(batch_size, len(kept))
+    warn_if_single_batch(batch_size, len(kept))
     is_image = train[0].dtype == torch.uint8
     augmentation = _augmentation(cfg, meta.shape, is_image)
     normalise = Normalise(*_mean_std(cfg, train[0]), images=is_image, device=device)
-    later = normalise if is_image else None  # images batch by batch, features once and for all
+    per_batch = normalise if is_image else None  # features are normalised once, images stay uint8 in memory
 
-    def place(x: Tensor) -> Tensor:
+    def to_device(x: Tensor) -> Tensor:
         return x.to(device) if is_image else normalise(x.to(device))
 
     def evaluation(x: Tensor, y: Tensor) -> EvaluationBatches:
-        return EvaluationBatches(place(x), y.to(device), later, batch_size)
+        return EvaluationBatches(to_device(x), y.to(device), per_batch, batch_size)
 
-    samples, test_batches = AugmentedSamples(place(train[0]), augmentation), evaluation(*test)
+    samples, test_batches = AugmentedSamples(to_device(train[0]), augmentation), evaluation(*test)
     return Data(
         shape=tuple(meta.shape),
         num_classes=meta.num_classes,
         fingerprint=meta.fingerprint,
-        train=TrainBatches(samples, train[1].to(device), later, batch_size, seed),
+        train=TrainBatches(samples, train[1].to(device), per_batch, batch_size, seed),
         val=evaluation(*val) if count else test_batches,
         test=test_batches,
     )
@@ -74,7 +81,7 @@ def _augmentation(cfg: DatasetConfig, shape: list[int], is_image: bool) -> Augme
 
 
 def _mean_std(cfg: DatasetConfig, train_x: Tensor) -> tuple[list[float], list[float]]:
-    """Returns what the config says of mean and standard deviation, computed where it says nothing."""
+    """Returns the config's mean and standard deviation, or those of the training samples where they are null."""
     mean, std = statistics(train_x) if cfg.mean is None or cfg.std is None else ([], [])
     mean, std = cfg.mean or mean, cfg.std or std
     for key, values in (("mean", mean), ("std", std)):

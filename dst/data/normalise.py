@@ -1,4 +1,4 @@
-"""From stored values to what a model sees."""
+"""Normalisation of samples to float32 model inputs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ class Normalise:
     """``(x / full - mean) / std`` in float32, where ``full`` is 255 for uint8 images and 1 for features.
 
     Args:
-        mean: one a channel (or feature), or a single one for all.
+        mean: one value per channel (or feature), or a single value for all.
         std: as ``mean``.
+        images: True: ``(B, C, H, W)`` uint8. False: ``(B, features)``.
+        device: of the samples.
     """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], *, images: bool, device: torch.device) -> None:
@@ -23,14 +25,14 @@ class Normalise:
         self._shift = (-mean_ / std_).float().to(device)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """``(B, C, H, W)`` or ``(B, features)`` to float32 of the same shape."""
+        """Returns the normalised samples, float32 of the same shape."""
         return x.to(torch.float32, copy=True).mul_(self._scale).add_(self._shift)
 
 
 def statistics(x: Tensor) -> tuple[list[float], list[float]]:
-    """Returns mean and standard deviation per channel of uint8 images, in units of 255, or per feature.
+    """Returns mean and standard deviation per channel of uint8 images, scaled to [0, 1], or per feature.
 
-    Exact for images, which are counted by brightness; what never varies gets deviation 1.
+    Exact for images, by a histogram of their 256 values. The standard deviation of a constant is returned as 1.
     """
     if x.dtype == torch.uint8:
         values = torch.arange(256, dtype=torch.float64) / 255

@@ -1,4 +1,4 @@
-"""Decoding a dataset once, for all runs to come."""
+"""Decodes a dataset once, for all runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dst.config import DatasetConfig
 from dst.config.checks import check_dataset
 from dst.data import store
 from dst.data.sources import DECODED, STREAMED
-from dst.data.store import Arrays, DamagedError, Meta
+from dst.data.store import Arrays, CorruptDatasetError, Meta
 from dst.errors import PlaceError, UserError
 from dst.files.flock import file_lock
 
@@ -17,13 +17,17 @@ log = logging.getLogger("dst")
 
 
 def prepare(cfg: DatasetConfig, data_dir: Path) -> tuple[Arrays, Meta]:
-    """Returns the decoded dataset in ``<data_dir>/<name>``; decodes it if it is not there.
+    """Returns the decoded dataset in ``<data_dir>/<name>``; decodes it first if necessary.
 
     Safe to kill at any moment, and to call from several processes at once: one decodes, the others wait for it.
-    What is there but damaged is named in a warning and decoded anew.
+    Damaged decoded files are reported in a warning and decoded again.
+
+    Args:
+        cfg: of a source in ``DECODED``.
+        data_dir: folder of all datasets.
 
     Raises:
-        UserError: for missing or damaged raw data, or when what is there was decoded from something else.
+        UserError: for missing or damaged raw data, or when the folder was decoded from other raw data.
     """
     check_dataset(cfg)
     assert cfg.source not in STREAMED
@@ -31,12 +35,12 @@ def prepare(cfg: DatasetConfig, data_dir: Path) -> tuple[Arrays, Meta]:
     try:
         try:
             found = store.read(folder)
-        except DamagedError:  # or just being written anew, see below
+        except CorruptDatasetError:  # or another process is writing it: read it again under the lock
             found = None
         if found is None:
             folder.mkdir(parents=True, exist_ok=True)
             with file_lock(folder / ".lock") as is_alone:
-                found = _intact(folder) or _decode(cfg, data_dir.absolute(), folder, is_alone)
+                found = _read_or_warn(folder) or _decode(cfg, data_dir.absolute(), folder, is_alone)
     except OSError as error:
         raise PlaceError(
             f"data_dir={data_dir}: {error.filename or folder}: {error.strerror or error}; choose a data_dir of your "
@@ -46,18 +50,18 @@ def prepare(cfg: DatasetConfig, data_dir: Path) -> tuple[Arrays, Meta]:
     return found
 
 
-def _intact(folder: Path) -> tuple[Arrays, Meta] | None:
+def _read_or_warn(folder: Path) -> tuple[Arrays, Meta] | None:
     try:
         return store.read(folder)
-    except DamagedError as error:
+    except CorruptDatasetError as error:
         log.warning("%s; decoding the dataset anew", error)
         return None
 
 
 def _decode(cfg: DatasetConfig, data_dir: Path, folder: Path, is_alone: bool) -> tuple[Arrays, Meta]:
     if is_alone:
-        for left_over in folder.glob(".*.tmp"):  # by processes killed while they wrote
-            left_over.unlink(missing_ok=True)
+        for temporary in folder.glob(".*.tmp"):  # of processes killed while they wrote
+            temporary.unlink(missing_ok=True)
     arrays, root = DECODED[cfg.source](cfg, data_dir)
     meta = Meta(
         source=cfg.source,
@@ -73,18 +77,27 @@ def _decode(cfg: DatasetConfig, data_dir: Path, folder: Path, is_alone: bool) ->
 
 
 def check_shape(cfg: DatasetConfig, shape: list[int], num_classes: int) -> None:
-    """Raises UserError unless the data are of the shape and have the classes that the config says."""
-    for key, given, there in (("shape", cfg.shape, shape), ("num_classes", cfg.num_classes, num_classes)):
-        if given is not None and given != there:
-            raise UserError(f"dataset.{key}={given}: the data of dataset={cfg.name} have {there}; set it so or to null")
+    """Compares the data's shape and number of classes with the config's.
+
+    Args:
+        cfg: ``shape`` and ``num_classes``; None: anything is valid.
+        shape: of one sample.
+        num_classes: found in the data.
+
+    Raises:
+        UserError: when one of them differs.
+    """
+    for key, given, found in (("shape", cfg.shape, shape), ("num_classes", cfg.num_classes, num_classes)):
+        if given is not None and given != found:
+            raise UserError(f"dataset.{key}={given}: the data of dataset={cfg.name} have {found}; set it so or to null")
 
 
 def _check_origin(cfg: DatasetConfig, meta: Meta, folder: Path) -> None:
-    """Raises UserError when the decoded data are not those the config asks for; without ``root`` any place is right."""
-    asked = {"source": cfg.source, "image_size": cfg.image_size}
+    """Raises UserError when the data were decoded from another source, image size or root; root null accepts any."""
+    expected = {"source": cfg.source, "image_size": cfg.image_size}
     if cfg.root is not None:
-        asked["root"] = str(Path(cfg.root).expanduser().resolve())
-    for key, value in asked.items():
+        expected["root"] = str(Path(cfg.root).expanduser().resolve())
+    for key, value in expected.items():
         if value != getattr(meta, key):
             raise UserError(
                 f"dataset.{key}={value}: {folder} was decoded with {key}={getattr(meta, key)}; give the new data "

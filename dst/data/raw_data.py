@@ -1,4 +1,4 @@
-"""Raw data: where to look for them, and what to say when they are not there."""
+"""Finds raw data on disk; the error when they are missing; timeouts of downloads."""
 
 from __future__ import annotations
 
@@ -14,16 +14,20 @@ from dst.errors import PlaceError
 if TYPE_CHECKING:
     from dst.config import DatasetConfig
 
-_PATIENCE_S = 10.0
-_TOLD = 300
-"""Characters of a reason."""
+_TIMEOUT_S = 10.0
+_REASON_LENGTH = 300
+"""Characters of a reason in a message."""
 
 
 def raw_root(cfg: DatasetConfig, data_dir: Path) -> Path:
-    """Returns the absolute folder in which the raw data are looked for: ``dataset.root``, else ``data_dir``.
+    """Returns the absolute folder to search for raw data.
+
+    Args:
+        cfg: ``root`` is that folder; None: ``data_dir``.
+        data_dir: folder of all datasets.
 
     Raises:
-        PlaceError: when ``dataset.root`` is no folder.
+        PlaceError: when ``dataset.root`` is not a folder.
     """
     if cfg.root is None:
         return data_dir.absolute()
@@ -36,34 +40,48 @@ def raw_root(cfg: DatasetConfig, data_dir: Path) -> Path:
 
 
 def find_tree(cfg: DatasetConfig, places: list[Path], *folders: str) -> Path:
-    """Returns the first of ``places`` that holds all ``folders``; raises PlaceError when none does."""
+    """Returns the first of ``places`` that contains all ``folders``.
+
+    Args:
+        cfg: named in the error.
+        places: folders to search.
+        folders: names of subfolders.
+
+    Raises:
+        PlaceError: when no place contains them.
+    """
     for place in places:
         if all((place / folder).is_dir() for folder in folders):
             return place
-    looked = " or ".join(str(place) for place in places)
-    raise missing(cfg, looked, f"put {' and '.join(f'{folder}/<class>/<image>' for folder in folders)} there")
+    searched = " or ".join(str(place) for place in places)
+    raise missing_data_error(
+        cfg, searched, f"put {' and '.join(f'{folder}/<class>/<image>' for folder in folders)} there"
+    )
 
 
-def missing(cfg: DatasetConfig, looked: Path | str, obtain: str, reasons: Iterable[str] = ()) -> PlaceError:
+def missing_data_error(
+    cfg: DatasetConfig, searched: Path | str, obtain: str, reasons: Iterable[str] = ()
+) -> PlaceError:
     """Returns the error for data that are missing or damaged and cannot be downloaded.
 
     Args:
-        looked: where the data should be.
+        cfg: named in the error.
+        searched: where the data should be.
         obtain: how the user gets them there.
-        reasons: what is wrong with the files, why they cannot be downloaded; empty ones don't count.
+        reasons: what is wrong with the files or failed during the download; empty strings are left out.
     """
-    told = "; ".join(reason[:_TOLD] for reason in reasons if reason)
+    details = "; ".join(reason[:_REASON_LENGTH] for reason in reasons if reason)
     return PlaceError(
-        f"dataset={cfg.name}: nothing usable at {looked}{f' ({told})' if told else ''}; {obtain}, or set data_dir=… or "
-        "dataset.root=… to where the data are; dataset=digits needs neither"
+        f"dataset={cfg.name}: nothing usable at {searched}{f' ({details})' if details else ''}; {obtain}, "
+        "or set data_dir=… or dataset.root=… to where the data are; dataset=digits needs neither"
     )
 
 
 @contextlib.contextmanager
-def impatient_network() -> Iterator[None]:
-    """Lets a download that gets no answer fail in seconds, and keeps what libraries print about it off the terminal."""
+def short_download_timeout() -> Iterator[None]:
+    """Sets a short default socket timeout and discards stdout, to which libraries print their progress."""
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_PATIENCE_S)
+    socket.setdefaulttimeout(_TIMEOUT_S)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             yield

@@ -1,4 +1,4 @@
-"""Holding samples out, class by class."""
+"""Stratified splits."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ Indices = NDArray[np.int64]
 
 
 def stratified_split(labels: Indices, held_out: int, seed: int) -> tuple[Indices, Indices]:
-    """Splits ``range(len(labels))`` at random into what is kept and exactly ``held_out`` samples held out.
+    """Splits the sample indices at random; returns those kept and those held out, both sorted.
 
-    Every class gives its share, rounded by largest remainder (ties: the first class), so no count is off by one or
-    more from the exact share. Both parts are sorted; equal arguments give equal parts.
+    The held-out count of each class is its exact share, rounded by largest remainder (ties: the first class). Equal
+    arguments give equal splits.
+
+    Args:
+        labels: int64 ``(N,)``.
+        held_out: number of samples to hold out.
+        seed: of the split.
     """
-    random = np.random.RandomState(seed)  # NumPy keeps this stream the same for ever, unlike default_rng's
+    random = np.random.RandomState(seed)  # its stream is frozen across NumPy versions, unlike default_rng's
     classes, counts = np.unique(labels, return_counts=True)
     shares = counts * held_out / max(len(labels), 1)
     quota = np.floor(shares).astype(np.int64)
@@ -29,10 +34,14 @@ def stratified_split(labels: Indices, held_out: int, seed: int) -> tuple[Indices
 
 
 def validation_count(val_size: float, train_size: int) -> int:
-    """Returns how many of ``train_size`` samples ``dataset.val_size`` asks for: a share below 1, else a number.
+    """Returns the number of validation samples.
+
+    Args:
+        val_size: ``dataset.val_size``: below 1, a share of ``train_size``; else a number of samples.
+        train_size: number of training samples before the split.
 
     Raises:
-        UserError: for a fraction of a sample, or when nothing would be left to train on.
+        UserError: when ``val_size`` is above 1 and not a whole number, or no training samples would be left.
     """
     count = round(val_size * train_size) if val_size < 1 else int(val_size)
     if val_size > 1 and count != val_size:

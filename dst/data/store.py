@@ -1,4 +1,4 @@
-"""The decoded dataset on disk: ``{train,test}_{x,y}.npy``, and ``meta.json``, written last, that vouches for them."""
+"""Decoded datasets on disk: ``{train,test}_{x,y}.npy``, and ``meta.json`` with their hashes, written last."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _META = "meta.json"
 _PARTS = ("train_x", "train_y", "test_x", "test_y")
 
 
-class DamagedError(Exception):
-    """A decoded dataset is there but not as it was written; names the file."""
+class CorruptDatasetError(Exception):
+    """A file of a decoded dataset is missing or differs from what was written; names the file."""
 
 
 @dataclass(frozen=True)
@@ -32,16 +32,18 @@ class Arrays:
     test_y: NDArray[np.int64]
 
     def digests(self) -> dict[str, str]:
-        """Returns the SHA-256 of each array's type, shape and contents."""
+        """Returns the SHA-256 of each array's dtype, shape and contents."""
         return {part: _digest(getattr(self, part)) for part in _PARTS}
 
 
 @dataclass(frozen=True)
 class Meta:
-    """What ``meta.json`` says of the arrays beside it.
+    """Contents of ``meta.json``.
 
     Attributes:
-        source: what read them, with ``root``, where from, and ``image_size``, to what size.
+        source: ``dataset.source`` that the arrays were decoded by.
+        root: folder of the raw data.
+        image_size: ``dataset.image_size``; None: not resized.
         shape: of one sample.
         digests: see :meth:`Arrays.digests`.
     """
@@ -56,17 +58,26 @@ class Meta:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of all that the arrays hold."""
+        """SHA-256 of all arrays."""
         return hashlib.sha256(" ".join(self.digests[part] for part in _PARTS).encode()).hexdigest()
 
 
 def write(folder: Path, arrays: Arrays, meta: Meta) -> None:
-    """Writes arrays and meta so that a reader sees all of it or nothing; raises UserError when the disk is full."""
-    (folder / _META).unlink(missing_ok=True)  # it would not vouch for what comes
+    """Writes a dataset atomically: :func:`read` returns all of it or None.
+
+    Args:
+        folder: must exist.
+        arrays: of any memory layout.
+        meta: with the arrays' digests.
+
+    Raises:
+        UserError: when the disk is full.
+    """
+    (folder / _META).unlink(missing_ok=True)  # its digests do not match the new arrays
     for part in _PARTS:
         array = np.ascontiguousarray(getattr(arrays, part))
         with atomic_file(folder / f"{part}.npy") as file:
-            # not np.save, whose error on a full disk does not say that it is full
+            # the error of np.save does not say that the disk is full
             np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
             file.write(array.data)
     with atomic_file(folder / _META) as file:
@@ -74,12 +85,12 @@ def write(folder: Path, arrays: Arrays, meta: Meta) -> None:
 
 
 def read(folder: Path) -> tuple[Arrays, Meta] | None:
-    """Returns the arrays, memory-mapped, and their meta; None if no dataset was ever wholly written there.
+    """Returns the memory-mapped arrays and their metadata; None if there is no completely written dataset.
 
-    All contents are read and compared with what was written: a second or less per gigabyte.
+    Verifies all hashes, which takes at most a second per gigabyte.
 
     Raises:
-        DamagedError: for files that are missing, cut short, changed or of another version.
+        CorruptDatasetError: for files that are missing, truncated, changed or of another format version.
     """
     try:
         meta = Meta(**json.loads((folder / _META).read_text()))
@@ -88,21 +99,21 @@ def read(folder: Path) -> tuple[Arrays, Meta] | None:
     except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:
-        raise DamagedError(f"{folder / _META} was not written by this version") from error
-    arrays = Arrays(**{part: _mapped(folder / f"{part}.npy") for part in _PARTS})
+        raise CorruptDatasetError(f"{folder / _META} was not written by this version") from error
+    arrays = Arrays(**{part: _load_mapped(folder / f"{part}.npy") for part in _PARTS})
     for part, digest in arrays.digests().items():
         if digest != meta.digests.get(part):
-            raise DamagedError(f"{folder / part}.npy is not what was written there")
+            raise CorruptDatasetError(f"{folder / part}.npy is not what was written there")
     if meta.shape != list(arrays.train_x.shape[1:]) or not isinstance(meta.num_classes, int):
-        raise DamagedError(f"{folder / _META} does not describe the arrays beside it")
+        raise CorruptDatasetError(f"{folder / _META} does not describe the arrays beside it")
     return arrays, meta
 
 
-def _mapped(path: Path) -> NDArray[Any]:
+def _load_mapped(path: Path) -> NDArray[Any]:
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r")
     except (OSError, ValueError) as error:
-        raise DamagedError(f"{path} is missing or damaged ({error})") from error
+        raise CorruptDatasetError(f"{path} is missing or damaged ({error})") from error
     return array
 
 

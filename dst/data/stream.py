@@ -1,4 +1,4 @@
-"""Batches of a dataset too large for the device: worker processes decode its files, anew every epoch."""
+"""Batches of a dataset too large for memory: worker processes decode its files in every epoch."""
 
 from __future__ import annotations
 
@@ -10,20 +10,27 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from dst.data.batches import Batch, Train
+from dst.data.batches import Batch, TrainLoader
 from dst.data.image_files import ImageFiles
 from dst.data.normalise import Normalise
 from dst.errors import UserError
 from dst.seeds import generator
 
 _Sample = tuple[int, int]
-"""Which file, and the seed of its augmentation."""
+"""Index of a file, and the seed of its augmentation."""
 
 
 class Stream:
-    """Decodes files in ``workers`` processes, which live as long as an epoch, and yields batches on the device.
+    """Decodes files in worker processes, started for each epoch, and yields uint8 batches on the device.
 
-    What travels is uint8, a quarter of the floats, from pinned memory while the device computes.
+    Batches are copied as uint8, a quarter of the size of float32, asynchronously from pinned memory.
+
+    Args:
+        files: decoded in the order that :meth:`batches` is given.
+        normalise: applied on the device by whoever iterates.
+        batch_size: samples per batch; the last one may be smaller.
+        workers: number of processes; 0: decodes in this process.
+        device: where batches go.
     """
 
     def __init__(
@@ -36,56 +43,60 @@ class Stream:
         return math.ceil(len(self.files) / self.batch_size)
 
     def batches(self, samples: list[_Sample], start: int = 0) -> Iterator[Batch]:
-        """Yields ``samples`` as uint8 images in batches, from batch ``start`` on; nothing before it is decoded.
+        """Yields batches of uint8 images ``(B, 3, H, W)`` and labels, int64 ``(B,)``.
+
+        Args:
+            samples: of the whole epoch, in order.
+            start: first batch to yield; the samples before it are not decoded.
 
         Raises:
             UserError: for a file that cannot be decoded.
         """
-        size, mistake = self.batch_size, ""
+        size, message = self.batch_size, ""
         loader = DataLoader(
             self.files,
             batch_sampler=[samples[begin : begin + size] for begin in range(start * size, len(samples), size)],
             num_workers=self._workers,
             pin_memory=self._device.type == "cuda",
-            generator=torch.Generator(),  # else each pass would draw from the global one, on which dropout depends
+            generator=torch.Generator(),  # the default draws from the global generator, which dropout uses
         )
         try:
             for x, y in loader:
                 yield x.to(self._device, non_blocking=True), y.to(self._device, non_blocking=True)
-        except UserError as error:  # from a worker it comes after the worker's traceback
-            mistake = str(error).strip().splitlines()[-1].removeprefix("dst.errors.UserError: ")
-            error.__traceback__ = None  # which holds the loader, and so its workers
-        if mistake:
-            raise UserError(mistake)
+        except UserError as error:  # from a worker, the message is the last line of its traceback
+            message = str(error).strip().splitlines()[-1].removeprefix("dst.errors.UserError: ")
+            error.__traceback__ = None  # it references the loader and keeps its workers alive
+        if message:
+            raise UserError(message)
 
 
 @dataclass(frozen=True)
-class TrainStream(Train):
-    """Batches as they are decoded; raw ones are the images, uint8 ``(batch, channels, height, width)``."""
+class TrainStream(TrainLoader):
+    """Training batches of a stream; a raw batch holds augmented images, uint8 ``(batch, channels, height, width)``."""
 
     stream: Stream
     seed: int
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """Samples of an epoch and of a batch."""
+        """Samples per epoch and per batch."""
         return len(self.stream.files), self.stream.batch_size
 
     def raw_batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Yields uint8 images ``(B, C, H, W)``, augmented, with their labels."""
+        """Draws the epoch's order and augmentation seeds on the CPU."""
         n = len(self.stream.files)
         order = torch.randperm(n, generator=generator(self.seed, "data order", epoch))
         seeds = torch.randint(2**62, (n,), generator=generator(self.seed, "augmentation", epoch))
         return self.stream.batches(list(zip(order.tolist(), seeds.tolist(), strict=True)), start)
 
     def make_batch(self, raw: Tensor, y: Tensor) -> Batch:
-        """Normalises."""
+        """Normalises the images."""
         return self.stream.normalise(raw), y
 
 
 @dataclass(frozen=True)
 class EvaluationStream:
-    """Batches in the files' order, never augmented, as often as one iterates."""
+    """Batches in file order, not augmented; can be iterated any number of times."""
 
     stream: Stream
 

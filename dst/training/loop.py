@@ -119,7 +119,7 @@ class Training:
         """Computes one training step.
 
         Args:
-            raw: what the batch is made from, see :meth:`dst.data.batches.Train.raw_batches`.
+            raw: what the batch is made from, see :meth:`dst.data.batches.TrainLoader.raw_batches`.
             y: labels ``(batch,)``.
             sparse_step: updates the topology if that is due and takes the optimizer step that it is given.
         """

@@ -1,4 +1,4 @@
-"""``make bench``: tables on the terminal, everything in ``results/bench.json``.
+"""``make bench``: prints tables and writes all numbers to ``results/bench.json``.
 
 python -m tests.benchmarks [setups=all|quick|model/dataset,…] [rounds=7] [device=auto] [budget_s=1.0] [output=…]
 """
@@ -14,10 +14,10 @@ from typing import Any
 import torch
 
 from dst.training.device import choose_device, device_name, keep_freed_memory, set_numerics
-from tests.benchmarks.around import measure_around
 from tests.benchmarks.hours import projected_hours
-from tests.benchmarks.parts import PARTS, measure_parts
+from tests.benchmarks.run_overhead import measure_run_overhead
 from tests.benchmarks.setups import QUICK, SETUPS, Setup, methods
+from tests.benchmarks.step_breakdown import PARTS, measure_step_parts
 from tests.benchmarks.steps import GROWTHS, measure_setup, measure_updates
 
 DEFAULTS = {"setups": "", "rounds": "7", "device": "auto", "budget_s": "1.0", "output": "results/bench.json"}
@@ -31,7 +31,7 @@ def main(*arguments: str) -> None:
             sys.exit(f"error: {argument}: choose from {', '.join(f'{name}=…' for name in given)}")
         given[key] = value
     device, rounds = choose_device(given["device"]), int(given["rounds"])
-    setups = chosen(given["setups"] or ("quick" if device.type == "cpu" else "all"))
+    setups = select_setups(given["setups"] or ("quick" if device.type == "cpu" else "all"))
     set_numerics("fp32", deterministic=True)
     if device.type == "cpu":
         keep_freed_memory()
@@ -43,7 +43,7 @@ def main(*arguments: str) -> None:
     result["steps"] = report_steps(setups, device, rounds, float(given["budget_s"]))
     result["parts_ms"] = report_parts(setups, device)
     result["updates"] = report_updates(setups[0] if len(setups) == 1 else SETUPS[1], device, rounds)
-    result["around"] = report_around(rounds)
+    result["around"] = report_run_overhead(rounds)
     result["hours"] = report_hours(result["steps"])
     output = Path(given["output"])
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -51,8 +51,8 @@ def main(*arguments: str) -> None:
     print(f"\nwritten to {output}")
 
 
-def chosen(names: str) -> list[Setup]:
-    """Returns the setups named; ends with one line for an unknown one."""
+def select_setups(names: str) -> list[Setup]:
+    """Returns the named setups; exits with a one-line error for an unknown one."""
     wanted = {"quick": QUICK, "all": tuple(setup.name for setup in SETUPS)}.get(names, names.split(","))
     setups = [setup for setup in SETUPS if setup.name in wanted]
     if len(setups) < len(wanted):
@@ -78,7 +78,7 @@ def report_parts(setups: list[Setup], device: torch.device) -> dict[str, dict[st
     print(f"\n{'where a static step goes':28}" + "".join(f"{part:>12}" for part in PARTS))
     found = {}
     for setup in setups:
-        found[setup.name] = parts = measure_parts(setup, device)
+        found[setup.name] = parts = measure_step_parts(setup, device)
         total = sum(parts.values())
         print(f"{setup.name:28}" + "".join(f"{parts[part] / total:>12.1%}" for part in PARTS), flush=True)
     return found
@@ -92,9 +92,9 @@ def report_updates(setup: Setup, device: torch.device, rounds: int) -> list[dict
     return rows
 
 
-def report_around(rounds: int) -> dict[str, Any]:
+def report_run_overhead(rounds: int) -> dict[str, Any]:
     print("\nwhole runs: small_mlp on digits, 10 steps an epoch")
-    times = measure_around(max(1, rounds // 3))
+    times = measure_run_overhead(max(1, rounds // 3))
     for name, value in times.items():
         print(f"  {name:32} {value:6.2f} s")
     return times

@@ -1,4 +1,4 @@
-"""What the study's sweeps would cost on this device, from the measured steps."""
+"""Projected hours of the paper's sweeps on this device, from measured step times."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.benchmarks.setups import SETUPS
 
 
 def projected_hours(sweep: str, measured: list[dict[str, Any]]) -> dict[str, float | None]:
-    """Returns hours per setup of a sweep, one run after another, validation left out; None for setups not measured."""
+    """Returns hours per setup of a sweep, run sequentially, without validation; None for setups not measured."""
     steps = {setup.name: setup.steps_per_epoch() for setup in SETUPS}
     step_ms = {row["setup"]: row["step_ms"] | {"update": row["update_ms"]} for row in measured}
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Trainings of the study's setups on random data of their shapes, so that nothing has to be downloaded."""
+"""Trainings of the paper's setups on synthetic data of the same shapes; needs no download."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from dst.training.optimizer import make_optimizer
 
 @dataclass(frozen=True)
 class Setup:
-    """A model on a dataset's shapes; ``train_samples`` is the size of the real training set."""
+    """A model and the shapes of a dataset; ``train_samples`` is the size of the real training set."""
 
     model: str
     dataset: str
@@ -40,7 +40,7 @@ class Setup:
         return f"{self.model}/{self.dataset}"
 
     def config(self, *overrides: str) -> Config:
-        """The setup's config with its own recipe and augmentation."""
+        """Returns the setup's config, with the model's recipe and the dataset's augmentation."""
         return checked(compose([f"model={self.model}", f"dataset={self.dataset}", "tracker=local", *overrides]))
 
     def steps_per_epoch(self) -> int:
@@ -59,7 +59,7 @@ SETUPS = [
     Setup("resnet50", "imagenet", 1_281_167, (3, 224, 224), 1000),
 ]
 QUICK = ("small_mlp/higgs", "large_mlp/cifar10", "small_cnn/cifar10", "lenet5_caffe/fashion_mnist", "resnet56/cifar10")
-"""What a CPU gets through in minutes."""
+"""Setups that a CPU measures in minutes."""
 
 METHODS = {
     "dense": ["density=dense"],
@@ -70,13 +70,13 @@ METHODS = {
 
 
 def methods(device: torch.device) -> dict[str, list[str]]:
-    """Returns what is measured on a device: on a GPU also how long steps take that are not recorded."""
+    """Returns the overrides of each measured method; on a GPU, also static steps without a CUDA graph."""
     unrecorded = {"no graph": [*METHODS["static"], "cuda_graph=false"]} if device.type == "cuda" else {}
     return METHODS | unrecorded
 
 
 def synthetic(setup: Setup, config: Config, device: torch.device, steps: int) -> Data:
-    """Returns ``steps`` batches of noise as the dataset's own kind of batches: stored, augmented, normalised alike."""
+    """Returns ``steps`` batches of noise, stored, augmented and normalised like the dataset."""
     generator = torch.Generator().manual_seed(0)
     n, batch = steps * config.recipe.batch_size, config.recipe.batch_size
     images = len(setup.shape) == 3
@@ -115,12 +115,12 @@ def floor(setup: Setup, device: torch.device, steps: int) -> Callable[[], None]:
     return advance
 
 
-def loop(setup: Setup, method: str, device: torch.device, steps: int) -> tuple[Callable[[], None], Training]:
-    """Returns ``steps`` of the real run of a method, its bookkeeping after each step included; and the training."""
+def make_loop(setup: Setup, method: str, device: torch.device, steps: int) -> tuple[Callable[[], None], Training]:
+    """Returns a callable that runs ``steps`` steps of a real run with all work after each step; and the training."""
     config = setup.config(*methods(device)[method], f"output_dir={tempfile.mkdtemp()}", "recipe.epochs=1000")
     training = make_training(setup, config, device, steps)
     run = Attempt(config, RunDirectory(config), training, lambda: training, should_stop=lambda: False)
-    bar = tqdm(file=open(Path("/dev/null"), "w"), disable=False)  # noqa: SIM115 - lives as long as the bar
+    bar = tqdm(file=open(Path("/dev/null"), "w"), disable=False)  # noqa: SIM115 - closed with the bar
 
     def advance() -> None:
         training.train_epoch(lambda: run._after_step(bar))

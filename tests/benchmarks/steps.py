@@ -1,4 +1,4 @@
-"""What a training step costs, against the bare arithmetic."""
+"""Time of a training step against the bare forward, backward and optimizer step."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from dst.models import build_model
 from dst.sparsity import make_criterion, make_growth
 from dst.training.loop import Training
 from dst.training.metrics import loss_of
-from tests.benchmarks.setups import Setup, floor, loop, methods
+from tests.benchmarks.setups import Setup, floor, make_loop, methods
 
 CRITERIA = ("magnitude", "set", "mest", "snip", "sensitivity", "rsensitivity", "random")
 GROWTHS = ("random", "gradient")
 
 
 def seconds(advance: Callable[[], None], device: torch.device) -> float:
-    """Returns what ``advance`` takes, the device's queue worked off before and after."""
+    """Returns the duration of ``advance`` in seconds; synchronises the device before and after."""
     _wait(device)
     began = time.perf_counter()
     advance()
@@ -29,15 +29,15 @@ def seconds(advance: Callable[[], None], device: torch.device) -> float:
 
 
 def measure_setup(setup: Setup, device: torch.device, rounds: int, budget_s: float) -> dict[str, Any]:
-    """Returns medians of a step's time in ms for the floor and every method, measured in turns, and their ratios.
+    """Returns the median step time in ms of the floor and of every method, measured alternately, and their ratios.
 
-    Where a round of 100 steps fits into ``budget_s``, updates happen inside the measured loop; for slower setups the
-    time of one update is added to the static step, spread over Δt.
+    If 100 steps fit into ``budget_s``, the measured loop includes topology updates; for slower setups, the time of one
+    update divided by Δt is added to the static step.
     """
     trial = floor(setup, device, 3)
     trial()
     steps = max(2, min(400, int(budget_s / (seconds(trial, device) / 3)) // 100 * 100 or 4))
-    built = {method: loop(setup, method, device, steps) for method in methods(device)}
+    built = {method: make_loop(setup, method, device, steps) for method in methods(device)}
     advances = {"floor": floor(setup, device, steps), **{method: advance for method, (advance, _) in built.items()}}
     for advance in advances.values():
         advance()
@@ -70,7 +70,7 @@ def measure_setup(setup: Setup, device: torch.device, rounds: int, budget_s: flo
 
 
 def activations_mb(setup: Setup) -> float:
-    """Returns what a step keeps for its backward pass at fp32, in MiB; half that at bf16 and fp16. Computed."""
+    """Returns the MiB of a step's saved activations at fp32, computed on the meta device; half at bf16 and fp16."""
     config = setup.config()
     model = build_model(config.model, input_shape=setup.shape, num_classes=setup.classes, seed=1, dataset=setup.dataset)
     model = model.to("meta").train()
@@ -88,8 +88,8 @@ def activations_mb(setup: Setup) -> float:
 
 
 def measure_updates(setup: Setup, device: torch.device, rounds: int) -> list[dict[str, Any]]:
-    """Returns what one topology update takes in ms, per criterion and growth, at density 0.1."""
-    advance, training = loop(setup, "dst Δt=100", device, 3)
+    """Returns the time of one topology update in ms, per criterion and growth, at density 0.1."""
+    advance, training = make_loop(setup, "dst Δt=100", device, 3)
     advance()
     assert training.sparsity
     rows = []

@@ -1,4 +1,4 @@
-"""Raw data as they lie on a user's disk, made of the real handwritten digits."""
+"""Raw data in the formats of their publishers, made from the digits of scikit-learn."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def composed(dataset: str) -> DatasetConfig:
 
 
 def config(dataset: str, **changes: Any) -> DatasetConfig:
-    """The group ``dataset`` as composed, with changes."""
+    """Returns the composed ``dataset`` group with some fields replaced."""
     return replace(composed(dataset), **changes)
 
 
 @cache
 def digits() -> tuple[np.ndarray, np.ndarray]:
-    """All digits, uint8 ``(1797, 8, 8)``, in turn of the ten classes as far as all have some left, and their labels."""
+    """Returns all digits, uint8 ``(1797, 8, 8)``, and their labels; the ten classes alternate."""
     from sklearn.datasets import load_digits
 
     data = load_digits()
@@ -39,7 +39,7 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
 
 
 def pictures(count: int, size: int, first: int = 0, channels: int = 3) -> tuple[np.ndarray, np.ndarray]:
-    """Digits enlarged to ``(count, size, size, channels)``, in colours of their own, and their labels."""
+    """Returns digits enlarged to ``(count, size, size, channels)``, with differing channels, and their labels."""
     images, labels = (array[first : first + count] for array in digits())
     large = images.repeat(-(-size // 8), axis=1).repeat(-(-size // 8), axis=2)[:, :size, :size, None]
     dimmed = [large - np.minimum(large, 40 * channel).astype(np.uint8) for channel in range(channels)]
@@ -47,7 +47,7 @@ def pictures(count: int, size: int, first: int = 0, channels: int = 3) -> tuple[
 
 
 def write_tree(root: Path, parts: dict[str, int], size: int = 8, channels: int = 3, suffix: str = "png") -> Path:
-    """Writes ``<part>/<digit>/<number>.png``, as many images a part as said, in turn of all ten digits."""
+    """Writes ``<part>/<digit>/<number>.<suffix>``; ``parts`` gives the number of images of each part."""
     first = 0
     for part, count in parts.items():
         images, labels = pictures(count, size, first, channels)
@@ -60,7 +60,7 @@ def write_tree(root: Path, parts: dict[str, int], size: int = 8, channels: int =
 
 
 def write_cifar(root: Path, names: list[str], per_file: int, meta: str, label_key: str) -> None:
-    """Writes batches of the python version of CIFAR: pickled rows of 3,072 bytes, red before green before blue."""
+    """Writes the Python version of CIFAR: pickled rows of 3,072 bytes, channels first."""
     root.mkdir(parents=True)
     for number, name in enumerate(names):
         images, labels = pictures(per_file, 32, number * per_file)
@@ -72,13 +72,13 @@ def write_cifar(root: Path, names: list[str], per_file: int, meta: str, label_ke
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:
-    """Writes the format of MNIST: a header of big-endian numbers, then the bytes."""
+    """Writes the IDX format of MNIST: a header of big-endian integers, then the bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(struct.pack(f">{array.ndim + 1}i", 0x800 + array.ndim, *array.shape) + array.tobytes())
 
 
 def write_tiny_imagenet(root: Path, classes: list[str], train: int, val: int) -> Path:
-    """Writes the tree of ``tiny-imagenet-200.zip``: boxes beside the training images, annotations beside the others."""
+    """Writes the tree of ``tiny-imagenet-200.zip``, with its text files of boxes and annotations."""
     images, _ = pictures(len(classes) * (train + val), 64)
     lines, number = [], 0
     (root / "val" / "images").mkdir(parents=True)
@@ -98,13 +98,13 @@ def write_tiny_imagenet(root: Path, classes: list[str], train: int, val: int) ->
 
 
 def higgs_like() -> tuple[np.ndarray, np.ndarray]:
-    """400 digits, described by 24 of their pixels: odd or even."""
+    """Returns 24 pixels each of 400 digits as features, and whether the digits are odd."""
     images, labels = pictures(400, 8, channels=1)
     return images.reshape(400, -1)[:, 10:34].astype(float) / 7, labels % 2
 
 
 def write_openml(home: Path, features: np.ndarray, labels: np.ndarray) -> Path:
-    """Writes what scikit-learn caches of OpenML 44129; returns the data file."""
+    """Writes scikit-learn's cache of OpenML 44129; returns the data file."""
     import gzip
     import hashlib
     import json

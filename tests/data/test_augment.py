@@ -1,4 +1,4 @@
-"""Augmentation and normalisation of whole batches against torchvision's transforms, image by image."""
+"""Augmentation and normalisation of batches against torchvision's transforms of single images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torchvision.transforms import v2
 from torchvision.transforms.functional import crop, hflip, normalize, to_tensor
 
-from dst.data.augment import AUGMENTATIONS, PADDING, AugmentedSamples, Draws, draw
+from dst.data.augment import AUGMENTATIONS, PADDING, AugmentationParameters, AugmentedSamples, draw_parameters
 from dst.data.normalise import Normalise, statistics
 from tests.data.raw import pictures
 
@@ -20,14 +20,14 @@ DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.i
 
 
 def images(count: int = 40, size: int = 32, channels: int = 3) -> Tensor:
-    """Digits in colour, each pixel changed a little so that no two are alike."""
+    """Returns digits with random noise, so that no two images or pixels are alike."""
     x = torch.from_numpy(pictures(count, size, channels=channels)[0]).permute(0, 3, 1, 2).contiguous()
     noise = torch.randint(0, 200, x.shape, generator=torch.Generator().manual_seed(0))
     return ((x.int() + noise) % 256).to(torch.uint8)
 
 
 def expected(image: Tensor, name: str, top: int, left: int, flip: int) -> Tensor:
-    """The authors' transforms, one after the other, with the random numbers given."""
+    """Applies the authors' transforms to one image with the given parameters."""
     size = image.shape[-2:]
     if "crop" in name:
         mode = "reflect" if "reflect" in name else "constant"
@@ -39,28 +39,28 @@ def expected(image: Tensor, name: str, top: int, left: int, flip: int) -> Tensor
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize(("size", "channels"), [(32, 3), (8, 1), (28, 1)])
-def test_a_batch_is_torchvision_s_crops_and_flips_for_the_same_random_numbers(
+def test_augmentation_equals_torchvision_crop_and_flip_for_the_same_parameters(
     name: str, device: str, size: int, channels: int
 ) -> None:
     x = images(size=size, channels=channels)
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(1))
-    draws = draw(len(x), torch.Generator().manual_seed(2))
+    parameters = draw_parameters(len(x), torch.Generator().manual_seed(2))
     samples = AugmentedSamples(x.to(device), AUGMENTATIONS[name])
-    first = samples.plan(order, draws)
-    batch = torch.cat([samples.take(first[:7]), samples.take(first[7:])]).cpu()
-    chosen = zip(order.tolist(), draws.top.tolist(), draws.left.tolist(), draws.flip.tolist(), strict=True)
+    offsets = samples.offsets(order, parameters)
+    batch = torch.cat([samples.gather(offsets[:7]), samples.gather(offsets[7:])]).cpu()
+    chosen = zip(order.tolist(), *(values.tolist() for values in vars(parameters).values()), strict=True)
     for taken, (index, top, left, flip) in zip(batch, chosen, strict=True):
         assert torch.equal(taken, expected(x[index], name, top, left, flip))
 
 
 @pytest.mark.parametrize(("name", "mode"), [("crop_flip", "constant"), ("reflect_crop_flip", "reflect")])
-def test_every_crop_torchvision_can_draw_is_drawn_as_often(name: str, mode: str) -> None:
-    """RandomCrop's and RandomHorizontalFlip's own results are among ours, and ours are all there is."""
+def test_possible_augmentations_are_exactly_those_of_torchvision(name: str, mode: str) -> None:
+    """Compares all our results with the set of RandomCrop and RandomHorizontalFlip results over many parameters."""
     x = images(1)
     corners = torch.cartesian_prod(torch.arange(9), torch.arange(9), torch.arange(2))
-    draws = Draws(*corners.T.contiguous())
+    parameters = AugmentationParameters(*corners.T.contiguous())
     samples = AugmentedSamples(x, AUGMENTATIONS[name])
-    ours = samples.take(samples.plan(torch.zeros(len(corners), dtype=torch.int64), draws))
+    ours = samples.gather(samples.offsets(torch.zeros(len(corners), dtype=torch.int64), parameters))
     known = {image.numpy().tobytes() for image in ours}
     assert len(known) == 9 * 9 * 2
     torch.manual_seed(0)
@@ -68,34 +68,34 @@ def test_every_crop_torchvision_can_draw_is_drawn_as_often(name: str, mode: str)
     assert {theirs(x[0]).numpy().tobytes() for _ in range(1500)} == known
 
 
-def test_random_choices_are_uniform_and_of_one_stream() -> None:
-    draws = draw(81_000, torch.Generator().manual_seed(0))
-    corners = torch.bincount(draws.top * 9 + draws.left, minlength=81) / 1000
+def test_augmentation_parameters_are_uniform_and_reproducible() -> None:
+    parameters = draw_parameters(81_000, torch.Generator().manual_seed(0))
+    corners = torch.bincount(parameters.top * 9 + parameters.left, minlength=81) / 1000
     assert float((corners - 1).abs().max()) < 0.15
-    assert float(draws.flip.float().mean()) == pytest.approx(0.5, abs=0.01)
-    again = draw(81_000, torch.Generator().manual_seed(0))
-    assert all(torch.equal(getattr(draws, key), getattr(again, key)) for key in ("top", "left", "flip"))
+    assert float(parameters.flip.float().mean()) == pytest.approx(0.5, abs=0.01)
+    again = draw_parameters(81_000, torch.Generator().manual_seed(0))
+    assert all(torch.equal(getattr(parameters, key), getattr(again, key)) for key in ("top", "left", "flip"))
 
 
-def test_features_are_taken_as_they_are() -> None:
+def test_features_are_gathered_unchanged() -> None:
     x = torch.randn(20, 24)
     samples = AugmentedSamples(x, AUGMENTATIONS["none"])
     order = torch.randperm(20)
-    assert torch.equal(samples.take(samples.plan(order, draw(20, torch.Generator()))), x[order])
+    assert torch.equal(samples.gather(samples.offsets(order, draw_parameters(20, torch.Generator()))), x[order])
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-def test_taking_a_batch_leaves_the_samples_as_they_were(dtype: torch.dtype) -> None:
+def test_gathering_a_batch_does_not_modify_the_samples(dtype: torch.dtype) -> None:
     x = images(5).to(dtype)
     samples = AugmentedSamples(x, AUGMENTATIONS["none"])
     normalise = Normalise([0.5], [0.5], images=dtype == torch.uint8, device=torch.device("cpu"))
-    plan = samples.plan(torch.arange(5), draw(5, torch.Generator()))
-    normalise(samples.take(plan)).add_(1)
-    assert torch.equal(samples.take(plan), images(5).to(dtype))
+    offsets = samples.offsets(torch.arange(5), draw_parameters(5, torch.Generator()))
+    normalise(samples.gather(offsets)).add_(1)
+    assert torch.equal(samples.gather(offsets), images(5).to(dtype))
 
 
 @pytest.mark.parametrize(("mean", "std"), [([0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010]), ([0.5], [0.5])])
-def test_normalisation_is_totensor_and_normalize(mean: list[float], std: list[float]) -> None:
+def test_normalisation_equals_torchvision_totensor_and_normalize(mean: list[float], std: list[float]) -> None:
     x = images(6)
     ours = Normalise(mean, std, images=True, device=torch.device("cpu"))(x)
     for image, result in zip(x, ours, strict=True):

@@ -1,4 +1,4 @@
-"""A dataset ready to train on: what an epoch yields, and what is refused."""
+"""Loaded datasets: batches of an epoch, and errors for invalid settings."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def digits(data_dir: Path, seed: int = 1, **changes: Any) -> Data:
     return load(config("digits", **changes), data_dir, device=CPU, batch_size=100, seed=seed)
 
 
-def together(batches: Any) -> tuple[Tensor, Tensor]:
+def concatenate(batches: Any) -> tuple[Tensor, Tensor]:
     parts = list(batches)
     return torch.cat([x for x, _ in parts]), torch.cat([y for _, y in parts])
 
@@ -37,30 +37,30 @@ def rows(x: Tensor) -> list[bytes]:
     return sorted(image.numpy().tobytes() for image in x)
 
 
-def test_an_epoch_is_every_training_sample_once_in_batches_and_an_order_of_its_own(data_dir: Path) -> None:
+def test_an_epoch_contains_every_training_sample_once_in_a_new_order(data_dir: Path) -> None:
     data = digits(data_dir)
     batches = list(data.train.epoch(0))
     assert len(data.train) == len(batches) == 13
     assert [len(y) for _, y in batches] == [100] * 12 + [57]
     assert all((x.dtype, y.dtype, x.shape[1:]) == (torch.float32, torch.int64, (1, 8, 8)) for x, y in batches)
-    first, second = together(batches), together(data.train.epoch(1))
+    first, second = concatenate(batches), concatenate(data.train.epoch(1))
     assert not torch.equal(first[0], second[0])
     assert rows(first[0]) == rows(second[0])
 
 
-def test_validation_and_test_come_in_the_same_order_every_time_and_share_no_sample_with_training(
+def test_evaluation_order_is_fixed_and_splits_share_no_samples(
     data_dir: Path,
 ) -> None:
     data = digits(data_dir)
-    parts = [together(part)[0] for part in (data.train.epoch(0), data.val, data.test)]
+    parts = [concatenate(part)[0] for part in (data.train.epoch(0), data.val, data.test)]
     assert [len(part) for part in parts] == [1257, 270, 270]
     for batches in (data.val, data.test):
-        assert torch.equal(together(batches)[0], together(batches)[0])
+        assert torch.equal(concatenate(batches)[0], concatenate(batches)[0])
     every, unique = rows(torch.cat(parts)), set(rows(torch.cat(parts)))
-    assert len(every) - len(unique) <= 1  # the data set itself hardly repeats an image
+    assert len(every) - len(unique) <= 1  # the dataset itself contains at most one duplicate
 
 
-def test_an_epoch_depends_on_the_seed_and_its_number_alone_and_can_begin_at_any_batch(data_dir: Path) -> None:
+def test_an_epoch_depends_only_on_seed_and_epoch_number_and_can_start_at_any_batch(data_dir: Path) -> None:
     augmented = {"augment": "reflect_crop_flip"}
     data, again, other = (digits(data_dir, seed, **augmented) for seed in (1, 1, 2))
     list(again.train.epoch(0))
@@ -68,14 +68,14 @@ def test_an_epoch_depends_on_the_seed_and_its_number_alone_and_can_begin_at_any_
     for (x, y), (x_again, y_again) in zip(data.train.epoch(3), again.train.epoch(3), strict=True):
         assert torch.equal(x, x_again)
         assert torch.equal(y, y_again)
-    assert not torch.equal(together(data.train.epoch(3))[1], together(other.train.epoch(3))[1])
+    assert not torch.equal(concatenate(data.train.epoch(3))[1], concatenate(other.train.epoch(3))[1])
     whole, rest = list(data.train.epoch(3)), list(data.train.epoch(3, start=8))
     assert len(rest) == 5
     assert all(torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in zip(whole[8:], rest, strict=True))
 
 
 def test_the_order_of_samples_does_not_depend_on_the_augmentation(data_dir: Path) -> None:
-    plain, flipped = (together(digits(data_dir, augment=name).train.epoch(2)) for name in ("none", "flip"))
+    plain, flipped = (concatenate(digits(data_dir, augment=name).train.epoch(2)) for name in ("none", "flip"))
     assert torch.equal(plain[1], flipped[1])
     is_flipped = (plain[0] != flipped[0]).flatten(1).any(1)
     assert 0.4 < float(is_flipped.float().mean()) < 0.6
@@ -83,7 +83,7 @@ def test_the_order_of_samples_does_not_depend_on_the_augmentation(data_dir: Path
     assert torch.equal(flipped[0][~is_flipped], plain[0][~is_flipped])
 
 
-def test_drawing_batches_leaves_the_global_random_stream_alone(data_dir: Path) -> None:
+def test_iterating_batches_does_not_change_the_global_random_state(data_dir: Path) -> None:
     torch.manual_seed(3)
     expected = torch.rand(2)
     torch.manual_seed(3)
@@ -91,42 +91,42 @@ def test_drawing_batches_leaves_the_global_random_stream_alone(data_dir: Path) -
     assert torch.equal(torch.rand(2), expected)
 
 
-def test_without_validation_samples_the_test_set_validates(data_dir: Path) -> None:
+def test_without_validation_samples_validation_uses_the_test_set(data_dir: Path) -> None:
     data = digits(data_dir, val_size=0)
-    assert len(together(data.train.epoch(0))[1]) == 1527
-    assert torch.equal(together(data.val)[0], together(data.test)[0])
+    assert len(concatenate(data.train.epoch(0))[1]) == 1527
+    assert torch.equal(concatenate(data.val)[0], concatenate(data.test)[0])
 
 
-def test_another_split_seed_changes_train_and_validation_and_never_the_test_set(data_dir: Path) -> None:
+def test_another_split_seed_changes_train_and_validation_but_not_the_test_set(data_dir: Path) -> None:
     first, second = digits(data_dir), digits(data_dir, split_seed=1)
-    assert rows(together(first.val)[0]) != rows(together(second.val)[0])
-    assert torch.equal(together(first.test)[0], together(second.test)[0])
+    assert rows(concatenate(first.val)[0]) != rows(concatenate(second.val)[0])
+    assert torch.equal(concatenate(first.test)[0], concatenate(second.test)[0])
 
 
-def test_mean_and_deviation_are_those_of_the_training_samples_when_the_config_gives_none(data_dir: Path) -> None:
-    x = together(digits(data_dir, mean=None, std=None).train.epoch(0))[0]
+def test_null_mean_and_std_are_computed_from_the_training_samples(data_dir: Path) -> None:
+    x = concatenate(digits(data_dir, mean=None, std=None).train.epoch(0))[0]
     assert float(x.mean()) == pytest.approx(0, abs=1e-5)
     assert float(x.std(correction=0)) == pytest.approx(1, abs=1e-5)
 
 
-def test_the_features_of_higgs_are_standardised_by_the_training_samples(tmp_path: Path) -> None:
+def test_higgs_features_are_standardised_by_the_training_samples(tmp_path: Path) -> None:
     write_openml(tmp_path, *higgs_like())
     data = load(config("higgs", val_size=60), tmp_path, device=CPU, batch_size=64, seed=1)
-    x, y = together(data.train.epoch(0))
+    x, y = concatenate(data.train.epoch(0))
     assert (x.shape, x.dtype, data.num_classes) == ((280, 24), torch.float32, 2)
     assert x.mean(0).tolist() == pytest.approx([0] * 24, abs=1e-5)
     assert set(y.tolist()) == {0, 1}
 
 
-def test_an_image_folder_tells_its_shape_and_classes(tmp_path: Path) -> None:
+def test_shape_and_classes_of_an_image_folder_are_inferred(tmp_path: Path) -> None:
     write_tree(tmp_path, {"train": 40, "test": 20}, size=12)
     data = load(config("image_folder"), tmp_path, device=CPU, batch_size=16, seed=1)
     assert (data.shape, data.num_classes) == ((3, 12, 12), 10)
-    assert [len(together(part)[1]) for part in (data.train.epoch(0), data.val, data.test)] == [36, 4, 20]
+    assert [len(concatenate(part)[1]) for part in (data.train.epoch(0), data.val, data.test)] == [36, 4, 20]
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"augment": "rotate"}, "dataset.augment=rotate: unknown; choose one of none, flip"),
         ({"source": "digit"}, "dataset.source=digit: unknown; did you mean digits?"),
@@ -144,16 +144,16 @@ def test_an_image_folder_tells_its_shape_and_classes(tmp_path: Path) -> None:
         ({"num_classes": 12}, "dataset.num_classes=12: the data of dataset=digits have 10"),
     ],
 )
-def test_a_value_no_dataset_can_have_is_one_line_with_what_is_valid(
-    changes: dict[str, Any], told: str, data_dir: Path
+def test_an_invalid_dataset_setting_raises_a_one_line_error(
+    changes: dict[str, Any], message: str, data_dir: Path
 ) -> None:
     with pytest.raises(UserError) as error:
         digits(data_dir, **changes)
-    assert str(error.value).startswith(told)
+    assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
 
 
-def test_features_cannot_be_augmented_nor_tiny_images_reflected(tmp_path: Path) -> None:
+def test_augmenting_features_or_reflecting_tiny_images_raises(tmp_path: Path) -> None:
     write_openml(tmp_path, *higgs_like())
     write_tree(tmp_path / "small", {"train": 20, "test": 10}, size=4)
     with pytest.raises(UserError, match=r"^dataset\.augment=flip: only images can be augmented; choose none$"):
@@ -173,7 +173,7 @@ AUGMENTED = {"cifar10": "reflect_crop_flip", "cifar100": "crop_flip", "tiny_imag
 
 
 @pytest.mark.parametrize("dataset", options("dataset"))
-def test_every_option_of_the_group_is_valid_and_transforms_as_in_the_authors_code(dataset: str) -> None:
+def test_every_dataset_option_is_valid_with_the_authors_transforms(dataset: str) -> None:
     cfg = config(dataset)
     check_dataset(cfg)
     if dataset in NORMALISATIONS:
@@ -182,7 +182,7 @@ def test_every_option_of_the_group_is_valid_and_transforms_as_in_the_authors_cod
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_a_gpu_gets_the_batches_of_the_cpu(data_dir: Path) -> None:
+def test_batches_on_a_gpu_equal_those_on_the_cpu(data_dir: Path) -> None:
     cfg = config("digits", augment="reflect_crop_flip")
     on_cpu, on_gpu = (
         load(cfg, data_dir, device=torch.device(name), batch_size=100, seed=1) for name in ("cpu", "cuda")
@@ -193,7 +193,7 @@ def test_a_gpu_gets_the_batches_of_the_cpu(data_dir: Path) -> None:
         assert torch.equal(y, y_gpu.cpu())
 
 
-def test_a_folder_like_a_known_dataset_takes_its_normalisation_and_augmentation_and_nothing_else(
+def test_dataset_like_copies_normalisation_and_augmentation_only(
     tmp_path: Path,
 ) -> None:
     root = write_tree(tmp_path / "raw", {"train": 100, "test": 20}, size=32)
@@ -206,7 +206,7 @@ def test_a_folder_like_a_known_dataset_takes_its_normalisation_and_augmentation_
         assert torch.equal(one[0], other[0])
 
 
-def test_a_run_is_the_same_whether_its_normalisation_is_named_or_typed() -> None:
+def test_dataset_like_gives_the_run_id_of_the_explicit_values() -> None:
     node = composed("cifar10")
     typed = [f"dataset.{key}={getattr(node, key)}" for key in ("augment", "mean", "std")]
     folder = ("dataset=image_folder", "dataset.name=mine")
@@ -215,14 +215,14 @@ def test_a_run_is_the_same_whether_its_normalisation_is_named_or_typed() -> None
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"like": "cifar"}, ["dataset.like=cifar:", "did you mean cifar10?"]),
         ({"like": "image_folder"}, ["dataset.like=image_folder:", "cifar10"]),
         ({"like": "cifar10", "mean": [0.5]}, ["dataset.mean=[0.5]", "dataset.like=cifar10", "one of the two"]),
     ],
 )
-def test_a_likeness_that_cannot_be_is_one_line(changes: dict[str, Any], told: list[str]) -> None:
+def test_an_invalid_dataset_like_raises_a_one_line_error(changes: dict[str, Any], message: list[str]) -> None:
     with pytest.raises(UserError) as error:
         check_dataset(config("image_folder", **changes))
-    assert all(words in str(error.value) for words in told)
+    assert all(words in str(error.value) for words in message)

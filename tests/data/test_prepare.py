@@ -1,4 +1,4 @@
-"""Preparing: once for all runs, whole or not at all, whoever else is at it and whatever becomes of the process."""
+"""Preparation of a dataset: once for all runs, atomic, safe for concurrent and killed processes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where that folder was prepared, undisturbed."""
+    """The folder of images, prepared without interruption."""
     data_dir = tmp_path_factory.mktemp("data")
     prepare(folder_config(root), data_dir)
     return data_dir / "pictures"
@@ -63,7 +63,7 @@ def command(*overrides: str) -> subprocess.Popen[str]:
     )
 
 
-def test_what_was_decoded_once_is_read_from_then_on_even_without_the_raw_data(tmp_path: Path) -> None:
+def test_decoded_data_are_reused_without_the_raw_data(tmp_path: Path) -> None:
     raw = write_tree(tmp_path / "raw", {"train": 20, "test": 10})
     first, meta = prepare(folder_config(raw), tmp_path / "data")
     raw.rename(tmp_path / "gone")
@@ -74,7 +74,7 @@ def test_what_was_decoded_once_is_read_from_then_on_even_without_the_raw_data(tm
         assert np.array_equal(getattr(first, part), getattr(second, part))
 
 
-def test_whoever_comes_second_waits_for_the_first_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_second_process_waits_for_the_first_and_logs_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "dst")
     folder, elsewhere = tmp_path / "digits", prepare(config("digits"), tmp_path / "elsewhere")
     folder.mkdir()
@@ -83,19 +83,19 @@ def test_whoever_comes_second_waits_for_the_first_and_says_so(tmp_path: Path, ca
             assert is_alone
             second = threads.submit(prepare, config("digits"), tmp_path)
             with pytest.raises(TimeoutError):
-                second.result(timeout=1)  # more than enough for the digits
+                second.result(timeout=1)  # ample time to decode the digits
             assert [path.name for path in folder.iterdir()] == [".lock"]
         assert second.result()[1] == elsewhere[1]
     assert caplog.messages == [f"waiting for the process that prepares {folder}"]
 
 
-def test_the_command_prepares(tmp_path: Path) -> None:
+def test_the_command_line_prepares_a_dataset(tmp_path: Path) -> None:
     out, _ = command("dataset=digits", f"data_dir={tmp_path}").communicate(timeout=300)
     counts = "1,257 train, 270 validation and 270 test samples of 1×8×8, 10 classes"
     assert out == f"digits: {counts}, in {tmp_path / 'digits'}\n"
 
 
-def test_processes_that_prepare_at_once_all_get_the_whole_dataset(root: Path, fingerprint: str, tmp_path: Path) -> None:
+def test_concurrent_processes_all_get_the_complete_dataset(root: Path, fingerprint: str, tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     with context.Pool(3) as pool:
         found = pool.starmap(fingerprint_after_prepare, [(root, tmp_path)] * 6, chunksize=1)
@@ -109,7 +109,7 @@ def fingerprint_after_prepare(root: Path, data_dir: Path) -> str:
     return prepare(folder_config(root), data_dir)[1].fingerprint
 
 
-def test_a_process_killed_at_any_moment_leaves_nothing_half_done(root: Path, fingerprint: str, tmp_path: Path) -> None:
+def test_a_process_killed_at_any_moment_leaves_no_partial_dataset(root: Path, fingerprint: str, tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     began = time.monotonic()
     fingerprint_after_prepare(root, tmp_path / "undisturbed")
@@ -128,11 +128,11 @@ def test_a_process_killed_at_any_moment_leaves_nothing_half_done(root: Path, fin
 
 @pytest.fixture
 def prepared(whole: Path, tmp_path: Path) -> Path:
-    """A copy of the prepared folder, to be spoilt."""
+    """A copy of the prepared folder, which a test may damage."""
     return Path(shutil.copytree(whole, tmp_path / "pictures"))
 
 
-def cut_short(path: Path) -> None:
+def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 
 
@@ -142,18 +142,18 @@ def change_one_byte(path: Path) -> None:
     path.write_bytes(content)
 
 
-def put_another(path: Path) -> None:
+def replace_array(path: Path) -> None:
     np.save(path, np.zeros(7))
 
 
-def put_no_array(path: Path) -> None:
+def replace_by_text(path: Path) -> None:
     path.write_text("hello")
 
 
-@pytest.mark.parametrize("spoil", [cut_short, change_one_byte, put_another, put_no_array, Path.unlink])
+@pytest.mark.parametrize("damage", [truncate, change_one_byte, replace_array, replace_by_text, Path.unlink])
 @pytest.mark.parametrize("name", ["train_x.npy", "test_y.npy"])
-def test_a_decoded_file_that_is_not_as_written_is_named_and_made_anew(
-    spoil: Callable[[Path], object],
+def test_a_damaged_decoded_file_is_reported_and_decoded_again(
+    damage: Callable[[Path], object],
     name: str,
     prepared: Path,
     root: Path,
@@ -161,7 +161,7 @@ def test_a_decoded_file_that_is_not_as_written_is_named_and_made_anew(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     before = fingerprint_of_files(prepared)
-    spoil(prepared / name)
+    damage(prepared / name)
     _, meta = prepare(folder_config(root), prepared.parent)
     assert meta.fingerprint == fingerprint
     assert fingerprint_of_files(prepared) == before
@@ -171,7 +171,7 @@ def test_a_decoded_file_that_is_not_as_written_is_named_and_made_anew(
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"format": 1}'])
-def test_a_damaged_meta_json_is_named_and_made_anew(
+def test_a_damaged_meta_json_is_reported_and_the_dataset_decoded_again(
     content: str, prepared: Path, root: Path, fingerprint: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     (prepared / "meta.json").write_text(content)
@@ -180,7 +180,7 @@ def test_a_damaged_meta_json_is_named_and_made_anew(
 
 
 @pytest.mark.parametrize("key", ["digests", "shape", "num_classes"])
-def test_a_meta_json_that_lacks_a_value_is_named_and_made_anew(
+def test_a_meta_json_without_a_value_is_reported_and_the_dataset_decoded_again(
     key: str, prepared: Path, root: Path, fingerprint: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole = json.loads((prepared / "meta.json").read_text())
@@ -189,7 +189,7 @@ def test_a_meta_json_that_lacks_a_value_is_named_and_made_anew(
     assert caplog.messages[0].startswith(str(prepared / "meta.json"))
 
 
-def test_other_data_of_the_same_name_are_refused_and_left_as_they_are(prepared: Path, tmp_path: Path) -> None:
+def test_other_raw_data_under_the_same_name_raise_and_leave_the_files_unchanged(prepared: Path, tmp_path: Path) -> None:
     other = write_tree(tmp_path / "other", {"train": 20, "test": 10})
     before = fingerprint_of_files(prepared)
     with pytest.raises(UserError, match=r"^dataset\.root=[^\n]*give the new data a dataset\.name of their own"):
@@ -201,31 +201,31 @@ def test_other_data_of_the_same_name_are_refused_and_left_as_they_are(prepared: 
     assert fingerprint_of_files(prepared) == before
 
 
-def test_a_data_dir_that_cannot_be_written_is_one_line_that_says_what_to_set(tmp_path: Path) -> None:
+def test_an_unwritable_data_dir_raises_a_one_line_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match=r"^data_dir=[^\n]*Not a directory; choose a data_dir of your own[^\n]*$"):
         prepare(config("digits"), tmp_path / "file")
 
 
 @pytest.mark.parametrize(
-    ("dataset", "told"),
+    ("dataset", "message"),
     [
         ("image_folder", "error: dataset=image_folder: nothing usable at "),
         ("digit", "error: dataset=digit: unknown; did you mean digits?"),
     ],
 )
-def test_the_command_says_a_mistake_in_one_line_and_returns_2(
-    dataset: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_command_line_prints_user_errors_in_one_line_and_exits_with_2(
+    dataset: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["prepare", f"dataset={dataset}", f"data_dir={tmp_path}"])
     assert ended.value.code == 2
     out, err = capsys.readouterr()
     assert (out, len(err.splitlines())) == ("", 1)
-    assert err.startswith(told)
+    assert err.startswith(message)
 
 
-def test_the_command_says_what_there_is_of_a_streamed_dataset(
+def test_the_command_line_counts_the_images_of_a_streamed_dataset(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = write_tree(tmp_path / "imagenet", {"train": 20, "val": 10})

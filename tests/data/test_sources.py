@@ -1,4 +1,4 @@
-"""Every dataset from the files its publisher gives: what is read, and which files are told when they are not right."""
+"""Each dataset read from its publisher's files; errors that name missing and damaged files."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", unreachable)
 
 
-def refusal(cfg: DatasetConfig, data_dir: Path) -> str:
+def error_of(cfg: DatasetConfig, data_dir: Path) -> str:
     with pytest.raises(UserError) as error:
         prepare(cfg, data_dir)
     assert "\n" not in str(error.value)
@@ -58,15 +58,15 @@ def as_channels_first(images: np.ndarray) -> np.ndarray:
         ("image_folder", "image_folder", "train/<class>/<image>"),
     ],
 )
-def test_without_data_and_network_one_line_says_where_it_looked_and_what_to_do(
+def test_missing_data_without_network_raise_one_line_with_path_and_remedy(
     dataset: str, place: str, obtain: str, tmp_path: Path
 ) -> None:
-    line = refusal(config(dataset), tmp_path)
+    line = error_of(config(dataset), tmp_path)
     assert line.startswith(f"dataset={dataset}: nothing usable at {tmp_path / place}")
     assert all(words in line for words in (obtain, "data_dir=", "dataset.root=", "dataset=digits needs neither"))
 
 
-def test_digits_are_all_there_with_the_same_test_set_whatever_the_split_seed(tmp_path: Path) -> None:
+def test_digits_are_complete_and_their_test_set_ignores_the_split_seed(tmp_path: Path) -> None:
     arrays, meta = prepare(config("digits"), tmp_path / "a")
     other, _ = prepare(config("digits", split_seed=7), tmp_path / "b")
     assert (arrays.train_x.shape, arrays.test_x.shape) == ((1527, 1, 8, 8), (270, 1, 8, 8))
@@ -87,7 +87,7 @@ CIFAR = {
 
 
 def cifar(dataset: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> DatasetConfig:
-    """Writes a small dataset in CIFAR's format and lets torchvision take its MD5 sums for the right ones."""
+    """Writes a small dataset in CIFAR's format and makes torchvision accept its MD5 sums."""
     import torchvision
 
     kind, folder, names, meta = CIFAR[dataset]
@@ -116,7 +116,7 @@ def test_cifar_is_read_in_file_order_with_channels_first(
 
 
 @pytest.mark.parametrize("is_root", [False, True], ids=["data_dir", "root"])
-def test_files_of_cifar_that_are_foreign_cut_short_or_missing_are_named(
+def test_wrong_truncated_or_missing_cifar_files_are_named(
     is_root: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cfg = cifar("cifar10", tmp_path, monkeypatch)
@@ -125,7 +125,7 @@ def test_files_of_cifar_that_are_foreign_cut_short_or_missing_are_named(
     (folder / "data_batch_2").write_bytes((folder / "data_batch_2").read_bytes()[:-1])
     (folder / "data_batch_4").write_bytes((folder / "data_batch_3").read_bytes())
     (folder / "test_batch").unlink()
-    line = refusal(cfg, tmp_path)
+    line = error_of(cfg, tmp_path)
     assert "data_batch_2 is not the original, or not whole, data_batch_4 is not the original" in line
     assert "test_batch is missing" in line
     assert "data_batch_1" not in line
@@ -133,7 +133,7 @@ def test_files_of_cifar_that_are_foreign_cut_short_or_missing_are_named(
 
 
 def fashion(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Writes a small dataset in the format of Fashion-MNIST, of fewer images than are expected otherwise."""
+    """Writes a small dataset in the format of Fashion-MNIST and makes the reader accept its sizes."""
     headers = {}
     for first, part, count in ((0, "train", 200), (200, "t10k", 50)):
         images, labels = pictures(count, 28, first, channels=1)
@@ -152,27 +152,25 @@ def test_fashion_mnist_is_read_from_its_four_files(tmp_path: Path, monkeypatch: 
     assert np.array_equal(np.concatenate([arrays.train_y, arrays.test_y]), labels)
 
 
-def test_the_published_sizes_of_fashion_mnist_are_asked_for(tmp_path: Path) -> None:
+def test_fashion_mnist_files_must_have_the_published_sizes(tmp_path: Path) -> None:
     write_idx(tmp_path / "FashionMNIST/raw/train-labels-idx1-ubyte", np.zeros(60_000, np.uint8))
     write_idx(tmp_path / "FashionMNIST/raw/t10k-images-idx3-ubyte", np.zeros((10_000, 28, 28), np.uint8))
-    line = refusal(config("fashion_mnist"), tmp_path)
+    line = error_of(config("fashion_mnist"), tmp_path)
     assert "train-images-idx3-ubyte is missing, t10k-labels-idx1-ubyte is missing" in line
     assert "train-labels" not in line
 
 
-def test_files_of_fashion_mnist_that_are_foreign_or_cut_short_are_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wrong_or_truncated_fashion_mnist_files_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = fashion(tmp_path, monkeypatch)
     cut, foreign = folder / "train-images-idx3-ubyte", folder / "t10k-labels-idx1-ubyte"
     cut.write_bytes(cut.read_bytes()[:-1])
     foreign.write_bytes(b"\0" * foreign.stat().st_size)
-    line = refusal(config("fashion_mnist"), tmp_path)
+    line = error_of(config("fashion_mnist"), tmp_path)
     assert "train-images-idx3-ubyte is not the original of 156,816 bytes" in line
     assert "t10k-labels-idx1-ubyte is not the original of 58 bytes" in line
 
 
-def test_higgs_is_read_from_what_scikit_learn_keeps_and_split_70_15_15(tmp_path: Path) -> None:
+def test_higgs_is_read_from_the_scikit_learn_cache_and_split_70_15_15(tmp_path: Path) -> None:
     features, labels = higgs_like()
     write_openml(tmp_path, features, labels)
     arrays, meta = prepare(config("higgs"), tmp_path)
@@ -187,7 +185,7 @@ def test_higgs_is_read_from_what_scikit_learn_keeps_and_split_70_15_15(tmp_path:
 def test_a_damaged_download_of_higgs_is_named(tmp_path: Path) -> None:
     path = write_openml(tmp_path, *higgs_like())
     path.write_bytes(path.read_bytes()[:-100])
-    assert f"Invalid cache, redownloading file to {path}" in refusal(config("higgs"), tmp_path)
+    assert f"Invalid cache, redownloading file to {path}" in error_of(config("higgs"), tmp_path)
 
 
 TINY = ["n03", "n01", "n02"]
@@ -219,14 +217,14 @@ def test_tiny_imagenet_is_read_with_validation_as_test(is_sorted: bool, tmp_path
     assert np.array_equal(arrays.test_x, as_channels_first(np.stack([pixels[name] for name in names])))
 
 
-def test_a_tiny_imagenet_that_was_not_wholly_unpacked_is_refused(tmp_path: Path) -> None:
+def test_an_incompletely_unpacked_tiny_imagenet_raises(tmp_path: Path) -> None:
     root = write_tiny_imagenet(tmp_path / "tiny-imagenet-200", TINY, train=10, val=4)
     (root / "train" / "n02" / "images" / "n02_3.JPEG").unlink()
-    assert "every class has 10 images, but n02 has 9" in refusal(tiny(), tmp_path)
-    assert "dataset.num_classes=200: " in refusal(config("tiny_imagenet"), write_part(tmp_path / "part"))
+    assert "every class has 10 images, but n02 has 9" in error_of(tiny(), tmp_path)
+    assert "dataset.num_classes=200: " in error_of(config("tiny_imagenet"), write_few(tmp_path / "part"))
 
 
-def write_part(data_dir: Path) -> Path:
+def write_few(data_dir: Path) -> Path:
     write_tiny_imagenet(data_dir / "tiny-imagenet-200", TINY, train=2, val=1)
     return data_dir
 
@@ -235,9 +233,9 @@ def test_damaged_annotations_of_tiny_imagenet_are_named(tmp_path: Path) -> None:
     root = write_tiny_imagenet(tmp_path / "tiny-imagenet-200", TINY, train=2, val=2)
     annotations = root / "val" / "val_annotations.txt"
     annotations.write_text(annotations.read_text()[:-30])
-    assert str(annotations) in refusal(tiny(), tmp_path) or "images, but" in refusal(tiny(), tmp_path)
+    assert str(annotations) in error_of(tiny(), tmp_path) or "images, but" in error_of(tiny(), tmp_path)
     annotations.unlink()
-    assert str(annotations) in refusal(tiny(), tmp_path)
+    assert str(annotations) in error_of(tiny(), tmp_path)
 
 
 def folder_of(root: Path | None, **changes: Any) -> DatasetConfig:
@@ -257,38 +255,38 @@ def test_an_image_folder_is_read_class_by_class_in_the_order_of_names(tmp_path: 
         assert np.array_equal(x, as_channels_first(np.stack([np.asarray(Image.open(path)) for path in paths])))
 
 
-def test_an_image_folder_may_lie_in_data_dir_or_below_it_under_the_dataset_s_name(tmp_path: Path) -> None:
+def test_an_image_folder_is_found_in_data_dir_or_its_subfolder_of_that_name(tmp_path: Path) -> None:
     write_tree(tmp_path / "a", {"train": 20, "test": 10})
     write_tree(tmp_path / "b" / "mine", {"train": 20, "test": 10})
     found = [prepare(folder_of(None, name="mine"), tmp_path / place)[1] for place in ("a", "b")]
     assert found[0].fingerprint == found[1].fingerprint
 
 
-def test_grey_images_have_one_channel_and_a_mixture_three(tmp_path: Path) -> None:
+def test_grey_images_have_one_channel_and_mixed_images_three(tmp_path: Path) -> None:
     root = write_tree(tmp_path / "raw", {"train": 20, "test": 10}, channels=1)
     assert read(root, tmp_path / "grey").train_x.shape == (20, 1, 8, 8)
     Image.fromarray(pictures(1, 8)[0][0]).save(root / "train" / "digit0" / "colour.png")
     assert read(root, tmp_path / "mixed").train_x.shape == (21, 3, 8, 8)
 
 
-def test_images_of_different_sizes_are_named_or_resized_if_one_says_so(tmp_path: Path) -> None:
+def test_images_of_different_sizes_raise_unless_image_size_is_set(tmp_path: Path) -> None:
     root = write_tree(tmp_path / "raw", {"train": 20, "test": 10})
     odd = root / "train" / "digit3" / "large.png"
     Image.fromarray(pictures(1, 20)[0][0]).save(odd)
-    line = refusal(folder_of(root), tmp_path / "data")
+    line = error_of(folder_of(root), tmp_path / "data")
     assert f"{odd} (20×20 pixels, not 8×8)" in line
     assert "dataset.image_size=" in line
     assert read(root, tmp_path / "data", image_size=16).train_x.shape == (21, 3, 16, 16)
 
 
-def test_damaged_and_foreign_files_are_named_with_the_reason(tmp_path: Path) -> None:
+def test_damaged_and_unsupported_files_are_named_with_the_reason(tmp_path: Path) -> None:
     root = write_tree(tmp_path / "raw", {"train": 200, "test": 100}, size=32, suffix="jpg")
     cut, text, deep = (root / "train" / "digit5" / name for name in ("cut.jpg", "notes.txt", "deep.png"))
     whole = next((root / "train" / "digit5").glob("*.jpg")).read_bytes()
     cut.write_bytes(whole[:-60])
     text.write_text("to do")
     Image.fromarray(np.full((32, 32), 40_000, np.uint16)).save(deep)
-    line = refusal(folder_of(root), tmp_path / "data")
+    line = error_of(folder_of(root), tmp_path / "data")
     assert line.startswith("3 of 303 files cannot be used: ")
     assert f"{cut} (" in line
     assert "truncated" in line
@@ -298,11 +296,11 @@ def test_damaged_and_foreign_files_are_named_with_the_reason(tmp_path: Path) -> 
     assert not list((tmp_path / "data").rglob("*.npy"))
 
 
-def test_a_pipe_among_the_images_is_named_and_a_newline_in_a_name_breaks_no_line(tmp_path: Path) -> None:
+def test_named_pipes_and_newlines_in_file_names_are_reported_in_one_line(tmp_path: Path) -> None:
     root = write_tree(tmp_path / "raw", {"train": 20, "test": 10})
     os.mkfifo(root / "train" / "digit3" / "0000.png")
     (root / "train" / "digit3" / "to\ndo.txt").write_text("to do")
-    line = refusal(folder_of(root), tmp_path / "data")
+    line = error_of(folder_of(root), tmp_path / "data")
     assert line.startswith("2 of 32 files cannot be used: ")
     assert "0000.png (no regular file)" in line
     assert "to\\ndo.txt (cannot identify image file)" in line
@@ -310,7 +308,7 @@ def test_a_pipe_among_the_images_is_named_and_a_newline_in_a_name_breaks_no_line
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("damage", "message"),
     [
         (lambda root: (root / "train" / "readme.md").write_text("x"), "train/readme.md"),
         (lambda root: (root / "train" / "cats").mkdir(), "train/cats: holds no images"),
@@ -318,20 +316,20 @@ def test_a_pipe_among_the_images_is_named_and_a_newline_in_a_name_breaks_no_line
     ],
     ids=["a file beside the classes", "an empty class", "other classes in test"],
 )
-def test_a_tree_whose_classes_are_unclear_is_refused(spoil: Any, told: str, tmp_path: Path) -> None:
+def test_an_image_folder_with_ambiguous_classes_raises(damage: Any, message: str, tmp_path: Path) -> None:
     root = write_tree(tmp_path / "raw", {"train": 20, "test": 20})
-    spoil(root)
-    assert told in refusal(folder_of(root), tmp_path / "data")
+    damage(root)
+    assert message in error_of(folder_of(root), tmp_path / "data")
 
 
-def test_hidden_files_do_not_count(tmp_path: Path) -> None:
+def test_hidden_files_are_ignored(tmp_path: Path) -> None:
     root = write_tree(tmp_path / "raw", {"train": 20, "test": 10})
     for folder in (root / "train", root / "train" / "digit1"):
         (folder / ".DS_Store").write_text("x")
     assert len(read(root, tmp_path / "data").train_y) == 20
 
 
-def test_a_root_that_is_not_there_is_named(tmp_path: Path) -> None:
-    assert "dataset.root=/nowhere/at/all: there is no such folder" in refusal(
+def test_a_missing_root_is_named(tmp_path: Path) -> None:
+    assert "dataset.root=/nowhere/at/all: there is no such folder" in error_of(
         folder_of(Path("/nowhere/at/all")), tmp_path
     )

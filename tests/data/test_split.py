@@ -1,4 +1,4 @@
-"""Splits: exact counts, every class its share, and the sizes of the study's datasets."""
+"""Splits: exact counts, stratification, and the sizes of the paper's datasets."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ LABELS = st.lists(st.integers(0, 6), min_size=1, max_size=200).map(lambda labels
 
 @settings(deadline=None, max_examples=100)
 @given(labels=LABELS, share=st.floats(0, 1), seed=st.integers(0, 2**32 - 1))
-def test_a_split_is_exact_stratified_sorted_and_the_same_for_the_same_seed(
-    labels: np.ndarray, share: float, seed: int
-) -> None:
+def test_a_split_is_exact_stratified_sorted_and_reproducible(labels: np.ndarray, share: float, seed: int) -> None:
     count = round(share * len(labels))
     kept, held = stratified_split(labels, count, seed)
     assert len(held) == count
@@ -32,13 +30,13 @@ def test_a_split_is_exact_stratified_sorted_and_the_same_for_the_same_seed(
         assert np.array_equal(part, again)
 
 
-def test_another_seed_holds_other_samples_out() -> None:
+def test_another_seed_holds_out_other_samples() -> None:
     labels = np.arange(1000) % 10
     first, second = (stratified_split(labels, 100, seed)[1] for seed in (0, 1))
     assert len(np.intersect1d(first, second)) < 50
 
 
-def test_the_split_never_changes_from_one_version_to_the_next() -> None:
+def test_the_split_is_stable_across_versions() -> None:
     _, held = stratified_split(np.arange(60) % 3, 6, seed=0)
     assert held.tolist() == [3, 4, 34, 41, 47, 54]
 
@@ -56,15 +54,15 @@ def test_the_split_never_changes_from_one_version_to_the_next() -> None:
         ("image_folder", 50_000, 45_000, 5_000),
     ],
 )
-def test_the_datasets_are_split_as_in_the_study(dataset: str, train_size: int, train: int, val: int) -> None:
+def test_split_sizes_equal_those_of_the_paper(dataset: str, train_size: int, train: int, val: int) -> None:
     count = validation_count(config(dataset).val_size, train_size)
     assert (train_size - count, count) == (train, val)
 
 
 @pytest.mark.parametrize(
-    ("val_size", "told"),
+    ("val_size", "message"),
     [(2.5, "a whole number of samples"), (100, "train has 100 samples, and some must be left"), (0.999, "some must")],
 )
-def test_an_impossible_validation_size_is_refused(val_size: float, told: str) -> None:
-    with pytest.raises(UserError, match=rf"^dataset\.val_size={val_size}: [^\n]*{told}"):
+def test_an_impossible_validation_size_raises(val_size: float, message: str) -> None:
+    with pytest.raises(UserError, match=rf"^dataset\.val_size={val_size}: [^\n]*{message}"):
         validation_count(val_size, 100)

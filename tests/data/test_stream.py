@@ -1,4 +1,4 @@
-"""ImageNet's way: a tree of images decoded by worker processes, anew every epoch."""
+"""Streamed images: decoded by worker processes in every epoch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``imagenet/train`` and ``imagenet/val`` of larger pictures of different sizes."""
+    """``imagenet/train`` and ``imagenet/val`` with images of different sizes."""
     data_dir = tmp_path_factory.mktemp("data")
     root = write_tree(data_dir / "imagenet", {"train": 60, "val": 20}, size=48, suffix="JPEG")
     Image.fromarray(pictures(1, 64)[0][0][:40]).save(root / "val" / "digit0" / "wide.JPEG")
@@ -37,32 +37,32 @@ def data_of(data_dir: Path, seed: int = 1, **changes: Any) -> Data:
     return load(small(**changes), data_dir, device=CPU, batch_size=16, seed=seed)
 
 
-def together(batches: Any) -> tuple[Tensor, Tensor]:
+def concatenate(batches: Any) -> tuple[Tensor, Tensor]:
     parts = list(batches)
     return torch.cat([x for x, _ in parts]), torch.cat([y for _, y in parts])
 
 
-def test_workers_yield_the_batches_of_a_single_process_epoch_after_epoch(data_dir: Path) -> None:
+def test_worker_processes_yield_the_batches_of_a_single_process(data_dir: Path) -> None:
     alone, workers = data_of(data_dir), data_of(data_dir, workers=2)
     assert len(workers.train) == 4
     for epoch in range(2):
         for expected, found in zip(alone.train.epoch(epoch), workers.train.epoch(epoch), strict=True):
             assert torch.equal(expected[0], found[0])
             assert torch.equal(expected[1], found[1])
-    assert torch.equal(together(alone.val)[0], together(workers.val)[0])
+    assert torch.equal(concatenate(alone.val)[0], concatenate(workers.val)[0])
 
 
-def test_an_epoch_depends_on_the_seed_and_its_number_alone_and_can_begin_at_any_batch(data_dir: Path) -> None:
+def test_an_epoch_depends_only_on_seed_and_epoch_number_and_can_start_at_any_batch(data_dir: Path) -> None:
     data = data_of(data_dir)
     whole, rest = list(data.train.epoch(5)), list(data.train.epoch(5, start=2))
     assert [len(y) for _, y in whole] == [16, 16, 16, 13]
     assert len(rest) == 2
     assert all(torch.equal(a[0], b[0]) for a, b in zip(whole[2:], rest, strict=True))
-    assert not torch.equal(together(data.train.epoch(6))[0], together(whole)[0])
-    assert not torch.equal(together(data_of(data_dir, seed=2).train.epoch(5))[0], together(whole)[0])
+    assert not torch.equal(concatenate(data.train.epoch(6))[0], concatenate(whole)[0])
+    assert not torch.equal(concatenate(data_of(data_dir, seed=2).train.epoch(5))[0], concatenate(whole)[0])
 
 
-def test_decoding_leaves_the_global_random_stream_alone(data_dir: Path) -> None:
+def test_decoding_does_not_change_the_global_random_state(data_dir: Path) -> None:
     torch.manual_seed(3)
     expected = torch.rand(2)
     torch.manual_seed(3)
@@ -71,7 +71,7 @@ def test_decoding_leaves_the_global_random_stream_alone(data_dir: Path) -> None:
     assert torch.equal(torch.rand(2), expected)
 
 
-def test_evaluation_is_torchvision_s_resize_and_central_crop_in_the_order_of_files(data_dir: Path) -> None:
+def test_evaluation_equals_torchvision_resize_and_center_crop_in_file_order(data_dir: Path) -> None:
     cfg, data = small(), data_of(data_dir)
     assert cfg.mean
     assert cfg.std
@@ -85,24 +85,24 @@ def test_evaluation_is_torchvision_s_resize_and_central_crop_in_the_order_of_fil
     )
     paths = sorted((data_dir / "imagenet" / "val").rglob("*.JPEG"))
     expected = torch.stack([theirs(Image.open(path).convert("RGB")) for path in paths])
-    x, y = together(data.test)
+    x, y = concatenate(data.test)
     torch.testing.assert_close(x, expected, rtol=1e-5, atol=1e-5)
     assert y.tolist() == [int(path.parent.name[-1]) for path in paths]
-    assert torch.equal(together(data.val)[0], x)  # the official validation images both validate and test
+    assert torch.equal(concatenate(data.val)[0], x)  # the official validation images are both validation and test set
 
 
-def test_training_images_are_cropped_at_random_and_belong_to_their_labels(data_dir: Path) -> None:
+def test_training_images_are_randomly_cropped_and_keep_their_labels(data_dir: Path) -> None:
     data = data_of(data_dir)
-    epochs = [together(data.train.epoch(epoch)) for epoch in range(2)]
+    epochs = [concatenate(data.train.epoch(epoch)) for epoch in range(2)]
     assert [x.shape for x, _ in epochs] == [(61, 3, 32, 32)] * 2
     assert [torch.bincount(y, minlength=10).tolist() for _, y in epochs] == [[7, *[6] * 9]] * 2
     assert len({x.numpy().tobytes() for x in torch.cat([x for x, _ in epochs])}) > 110
 
 
-def test_part_of_train_may_validate_instead(data_dir: Path) -> None:
+def test_part_of_the_training_images_can_be_held_out_for_validation(data_dir: Path) -> None:
     data = data_of(data_dir, val_size=10)
-    assert len(together(data.train.epoch(0))[1]) == 51
-    assert torch.bincount(together(data.val)[1], minlength=10).tolist() == [1] * 10
+    assert len(concatenate(data.train.epoch(0))[1]) == 51
+    assert torch.bincount(concatenate(data.val)[1], minlength=10).tolist() == [1] * 10
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -119,19 +119,21 @@ def test_a_damaged_image_is_named_in_one_line(workers: int, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"num_classes": 1000}, "dataset.num_classes=1000: the data of dataset=imagenet have 10"),
         ({"augment": "flip"}, "dataset.augment=flip: random resized crops and flips are all there is"),
         ({"mean": None}, "dataset.mean and dataset.std: give them"),
     ],
 )
-def test_what_a_stream_cannot_do_is_refused_in_one_line(changes: dict[str, Any], told: str, data_dir: Path) -> None:
+def test_an_unsupported_streaming_setting_raises_a_one_line_error(
+    changes: dict[str, Any], message: str, data_dir: Path
+) -> None:
     with pytest.raises(UserError) as error:
         data_of(data_dir, **changes)
-    assert str(error.value).startswith(told)
+    assert str(error.value).startswith(message)
 
 
-def test_a_tree_that_is_not_there_is_told_with_what_to_do(tmp_path: Path) -> None:
+def test_a_missing_image_tree_raises_with_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^dataset=imagenet: nothing usable at [^\n]*dataset=digits needs neither$"):
         data_of(tmp_path)

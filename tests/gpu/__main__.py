@@ -1,9 +1,9 @@
-"""``make gpu``: all that only a GPU can show; a page on the terminal, everything in ``results/gpu.json``.
+"""``make gpu``: checks that need a GPU; prints a report and writes it to ``results/gpu.json``.
 
 python -m tests.gpu [parts=all|graph,…] [device=auto] [minutes=10 on a GPU, else 30] [output=results/gpu.json]
 
-Every part is a module of this folder and runs in a process of its own, for one that breaks the GPU's context can do
-nothing on it any more. Without a GPU it is a rehearsal: the same code on the CPU, with small sizes.
+Each part is a module of this folder and runs in its own process, because a CUDA error makes the process's context
+unusable. Without a GPU it is a rehearsal: the same code on the CPU, with small sizes.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ SHARES = {
     "tests": 0.13, "graph": 0.25, "sync": 0.08, "cpu": 0.08, "resume": 0.10, "bench": 0.15, "side": 0.15,
     "memory": 0.06,
 }  # fmt: skip
-"""The parts of ``parts=all`` and which share of the minutes each may take."""
+"""The parts of ``parts=all``, with each one's time limit as a share of ``minutes``."""
 
 ALONE = {"timing": 2.0}
-"""Parts that run where they are named alone."""
+"""Parts that run only when named, with their time limits."""
 
 NEEDS_CUDA = ("tests", "sync", "memory")
-"""Parts of which a rehearsal shows nothing but that their code runs."""
+"""Parts whose rehearsal only shows that the code runs."""
 
 DEFAULTS = {"parts": "all", "device": "auto", "minutes": "", "output": "results/gpu.json"}
 REHEARSAL = "REHEARSAL ON THE CPU, with small sizes: nothing here ran on a GPU"
 _GRACE_S = 15.0
-"""For a part to stop what it started."""
+"""Grace period for a part to stop its child processes."""
 
 
 def main(*arguments: str) -> int:
@@ -82,13 +82,13 @@ def main(*arguments: str) -> int:
 
 
 def run_part(name: str, device: str, limit_s: float) -> dict[str, Any]:
-    """Runs a part in its own process group, of which nothing is left behind; returns its verdict and cases."""
+    """Runs a part in its own process group, which is killed afterwards; returns its verdict and cases."""
     began = time.monotonic()
     alone = {"OMP_NUM_THREADS": "1"} if device == "cpu" else {}  # a rehearsal may share its cores with others
     with tempfile.TemporaryDirectory() as folder, open(Path(folder) / "log", "w+", errors="replace") as log:
         found = Path(folder) / "cases.jsonl"
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.gpu", "one", name, device, str(found)],
+            [sys.executable, "-m", "tests.gpu", "worker", name, device, str(found)],
             cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             env={**os.environ, **alone},
         )  # fmt: skip
@@ -97,18 +97,18 @@ def run_part(name: str, device: str, limit_s: float) -> dict[str, Any]:
         except subprocess.TimeoutExpired:
             status = None
         finally:
-            _end(process)
+            _terminate(process)
         cases = [json.loads(line) for line in found.read_text().splitlines()] if found.exists() else []
         log.seek(0)
         lines = log.read().strip().splitlines()
-    verdict, why = _judged(name, device, cases, status, limit_s, lines)
+    verdict, why = _verdict(name, device, cases, status, limit_s, lines)
     return {
         "verdict": verdict, "why": why, "seconds": time.monotonic() - began, "cases": cases,
         "log": lines[-40:] if verdict == "fail" else [],
     }  # fmt: skip
 
 
-def _judged(
+def _verdict(
     name: str, device: str, cases: list[dict[str, Any]], status: int | None, limit_s: float, lines: list[str]
 ) -> tuple[str, str]:
     failed = [case for case in cases if not case["passed"]]
@@ -127,8 +127,8 @@ def _judged(
     return "rehearsed", f"{len(cases)} cases"
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ends a part and what it started: first by SIGTERM, for it may have started a service."""
+def _terminate(process: subprocess.Popen[bytes]) -> None:
+    """Terminates a part's process group: SIGTERM first, so that it can stop services, then SIGKILL."""
     for number, patience in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, None)):
         try:
             os.killpg(process.pid, number)
@@ -138,8 +138,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def one(name: str, device_: str, output: str) -> None:
-    """A part in its own process: writes a line a case."""
+def worker(name: str, device_: str, output: str) -> None:
+    """Worker process of a part: writes one JSON line per case."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     device = torch.device(device_)
     if device.type == "cuda":
@@ -150,7 +150,7 @@ def one(name: str, device_: str, output: str) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["one"]:
-        one(*sys.argv[2:])
+    if sys.argv[1:2] == ["worker"]:
+        worker(*sys.argv[2:])
     else:
         sys.exit(main(*sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""Steps of all setups against the bare arithmetic, and the hours that the study would take on this device."""
+"""Step times of all setups against the floor, and projected hours of the paper's runs on this device."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from dst.training.device import set_numerics
 from tests.benchmarks.hours import projected_hours
 from tests.benchmarks.setups import Setup, methods
 from tests.benchmarks.steps import measure_setup
-from tests.gpu.cases import Case, attempt, setups
+from tests.gpu.cases import Case, run_case, setups
 
 
 def cases(device: torch.device) -> Iterator[Case]:
     set_numerics("fp32", deterministic=True)
     rows: list[dict[str, Any]] = []
     for setup in setups(device)[: None if device.type == "cuda" else 1]:
-        yield attempt(setup.name, _case, setup, device, rows)
-    yield attempt("paper", _hours, rows)
+        yield run_case(setup.name, _case, setup, device, rows)
+    yield run_case("paper", _hours, rows)
 
 
 def _case(setup: Setup, device: torch.device, rows: list[dict[str, Any]]) -> Case:

@@ -1,4 +1,4 @@
-"""What a part finds out, case by case, and what parts share."""
+"""Cases of a part, and functions that several parts use."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import torch
 from tests.benchmarks.setups import SETUPS, Setup
 
 REHEARSED = ("small_mlp/higgs", "lenet5_caffe/fashion_mnist")
-"""The setups of a rehearsal, which no GPU makes fast."""
+"""The setups of a rehearsal, small enough for a CPU."""
 
 
 @dataclass
 class Case:
-    """One thing looked at: whether it is as it should be, what to print of it (``told``) and what to write."""
+    """One check: whether it passed, the message to print (``told``) and the values to write."""
 
     name: str
     passed: bool = True
@@ -28,14 +28,14 @@ class Case:
 
 
 class Failed(Exception):
-    """A case is not as it should be; says why."""
+    """A check failed; the message says why."""
 
 
-def attempt(name: str, work: Callable[..., Case | None], *arguments: Any) -> Case:
-    """Returns the case that ``work`` makes of ``arguments``; what goes wrong is its result.
+def run_case(name: str, work: Callable[..., Case | None], *arguments: Any) -> Case:
+    """Returns the case of ``work(*arguments)``; an exception becomes a failed case.
 
     Raises:
-        RuntimeError: for an error of the GPU itself, after which the process can do nothing on it any more.
+        RuntimeError: for a CUDA error, after which the process cannot use the GPU any more.
     """
     try:
         return work(*arguments) or Case(name)
@@ -57,15 +57,15 @@ def setups(device: torch.device) -> list[Setup]:
 
 
 def batch_size(setup: Setup, device: torch.device) -> str:
-    """Returns the override of a batch size by which many cases fit into minutes."""
+    """Returns a batch size override small enough for many cases in minutes."""
     if device.type != "cuda":
         return "recipe.batch_size=4"
     return f"recipe.batch_size={16 if setup.model == 'resnet50' else 64}"
 
 
 @contextmanager
-def warnings_of_runs() -> Iterator[list[str]]:
-    """Collects the warnings that the log ``dst`` gets in here."""
+def capture_warnings() -> Iterator[list[str]]:
+    """Collects the warnings of the logger ``dst``."""
     lines: list[str] = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""The GPU against the CPU: equal masks and batches, then nearly equal losses and topologies."""
+"""GPU against CPU: equal initial masks and batches, then nearly equal losses and topologies."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from torch import Tensor, nn
 from dst.training.device import set_numerics
 from dst.training.loop import Training
 from tests.benchmarks.setups import Setup, make_training
-from tests.gpu.cases import Case, Failed, attempt, setups
+from tests.gpu.cases import Case, Failed, run_case, setups
 
 STEPS = 6
-SLOW = ("recipe.epochs=1", "recipe.lr=0.01")
-"""Large steps on noise would multiply every rounding."""
+SMALL_STEPS = ("recipe.epochs=1", "recipe.lr=0.01")
+"""Large steps on noise would amplify rounding errors."""
 
 LOSS_TOLERANCE = 1e-2
-"""Relative, after all steps; rounding grows from step to step."""
+"""Relative, over all steps; rounding errors grow with every step."""
 
 IN_COMMON = 0.95
-"""Share of the active weights that the two have in common at least; a mask drawn anew has some half."""
+"""Minimum share of active weights in common; independent masks have about half."""
 
 
 def cases(device: torch.device) -> Iterator[Case]:
     for setup in setups(device):
-        yield attempt(setup.name, _case, setup, device)
+        yield run_case(setup.name, _case, setup, device)
 
 
 def _case(setup: Setup, device: torch.device) -> Case:
@@ -46,12 +46,12 @@ def _case(setup: Setup, device: torch.device) -> Case:
 
 
 def _trained(setup: Setup, device: torch.device) -> tuple[dict[str, list[Tensor]], list[float]]:
-    """Returns masks, weights and batches at the start, the masks at the end, all on the host; and the losses."""
+    """Returns initial masks, weights and batches and the final masks, on the CPU; and the losses."""
     batch = 4 if setup.model == "resnet50" else 32
-    config = setup.config("update_period.steps=2", "growth=gradient", *SLOW, f"recipe.batch_size={batch}")
+    config = setup.config("update_period.steps=2", "growth=gradient", *SMALL_STEPS, f"recipe.batch_size={batch}")
     set_numerics("fp32", deterministic=True)
     training = make_training(setup, config, device, STEPS)
-    for module in training.model.modules():  # devices draw dropout and stochastic depth differently
+    for module in training.model.modules():  # dropout and stochastic depth draw other numbers on each device
         if isinstance(getattr(module, "p", None), float) and not isinstance(module, nn.ModuleList):
             module.p = 0.0
     assert training.sparsity

@@ -1,4 +1,4 @@
-"""The recorded step against ordinary steps, bit for bit, over all pairs of choices."""
+"""Steps replayed from a CUDA graph equal ordinary steps bit for bit, for all pairs of settings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dst.training.loop import Training
 from dst.training.recorded_step import RecordedStep
 from dst.training.step_graph import CudaRecorder
 from tests.benchmarks.setups import Setup, make_training
-from tests.gpu.cases import Case, Failed, attempt, batch_size, setups, warnings_of_runs
+from tests.gpu.cases import Case, Failed, batch_size, capture_warnings, run_case, setups
 from tests.run.outcomes import assert_equal, training_outcome
 from tests.run.recording import HostRecorder
 
@@ -35,12 +35,12 @@ def cases(device: torch.device) -> Iterator[Case]:
     }  # fmt: skip
     default = {"criterion": "magnitude", "growth": "random", "scope": "local", "precision": "fp32", "optimizer": "sgd"}
     others = [{"setup": name, **default, "masks": masks} for name in by_name for masks in ("static", "dense")]
-    for chosen in [*pairwise(fewer(choices, device)), *others]:
-        yield attempt(" ".join(chosen.values()), _case, by_name[chosen["setup"]], chosen, device)
+    for chosen in [*pairwise(reduce_choices(choices, device)), *others]:
+        yield run_case(" ".join(chosen.values()), _case, by_name[chosen["setup"]], chosen, device)
 
 
 def precisions(device: torch.device) -> list[str]:
-    """Returns those that the device computes in."""
+    """Returns the precisions that the device supports."""
 
     def possible(precision: str) -> bool:
         try:
@@ -52,16 +52,16 @@ def precisions(device: torch.device) -> list[str]:
     return [precision for precision in ("fp32", "tf32", "bf16", "fp16") if possible(precision)]
 
 
-def fewer(choices: Mapping[str, Sequence[str]], device: torch.device) -> dict[str, Sequence[str]]:
+def reduce_choices(choices: Mapping[str, Sequence[str]], device: torch.device) -> dict[str, Sequence[str]]:
     """Returns all choices on a GPU, the first and the last of each in a rehearsal."""
     return {key: values if device.type == "cuda" else [values[0], values[-1]] for key, values in choices.items()}
 
 
 def pairwise(choices: Mapping[str, Sequence[str]]) -> Iterator[dict[str, str]]:
-    """Yields combinations until every two values of different choices came together: greedy, always the same."""
+    """Yields combinations that cover every pair of values of different choices: greedy, deterministic."""
     combinations = [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
     missing = {pair for combination in combinations for pair in _pairs(combination)}
-    stride = 101  # not in order of the last choices, and few enough to look at for every pick
+    stride = 101  # samples candidates evenly, few enough to score in each iteration
     while missing:
         first = next(c for c in combinations if not missing.isdisjoint(_pairs(c)))
         best = max([first, *combinations[len(missing) % stride :: stride]], key=lambda c: len(missing & _pairs(c)))
@@ -80,7 +80,7 @@ def _case(setup: Setup, chosen: Mapping[str, str], device: torch.device) -> None
         f"sparsity.momentum={'dense' if chosen['growth'] == 'momentum' else 'masked'}",
         f"precision={chosen['precision']}", f"recipe.epochs={EPOCHS}", "cuda_graph=false",
     )  # fmt: skip
-    with warnings_of_runs() as told:
+    with capture_warnings() as told:
         recorded = trained(setup, config, device, record=True)
     if not (recorded.recorded and recorded.recorded.graph.recorded):
         raise Failed("; ".join(told) or "nothing was recorded")
@@ -91,7 +91,7 @@ def _case(setup: Setup, chosen: Mapping[str, str], device: torch.device) -> None
 
 
 def trained(setup: Setup, config: Config, device: torch.device, *, record: bool) -> Training:
-    """Returns a training at its end, the learning rate lowered and the topology updated on the way."""
+    """Returns a finished training, which includes learning rate steps and topology updates."""
     set_numerics(config.precision, config.deterministic)
     training = make_training(setup, config, device, STEPS)
     if record:

@@ -1,4 +1,4 @@
-"""What ResNet-50 on ImageNet's shapes takes at batch 256; that it does not fit is a result."""
+"""Memory of ResNet-50 on ImageNet's shapes at batch size 256; out of memory counts as a result."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from dst.training.device import set_numerics
 from tests.benchmarks.setups import SETUPS, Setup, make_training
 from tests.benchmarks.steps import seconds
-from tests.gpu.cases import Case, attempt, setups, warnings_of_runs
+from tests.gpu.cases import Case, capture_warnings, run_case, setups
 
 STEPS = 5
 
@@ -21,7 +21,7 @@ def cases(device: torch.device) -> Iterator[Case]:
         for graph in ("false", "true"):
             name = f"{setup.model}, batch {batch}, {precision}, cuda_graph={graph}"
             overrides = (f"precision={precision}", f"recipe.batch_size={batch}", f"cuda_graph={graph}")
-            case = attempt(name, _case, name, setup, device, overrides)
+            case = run_case(name, _case, name, setup, device, overrides)
             if case.told.startswith("out of memory"):
                 case.passed = True
             yield case
@@ -32,7 +32,7 @@ def _case(name: str, setup: Setup, device: torch.device, overrides: tuple[str, .
     set_numerics(config.precision, config.deterministic)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    with warnings_of_runs() as told:
+    with capture_warnings() as told:
         training = make_training(setup, config, device, STEPS)
         training.train_epoch(lambda: None)
         ms = 1e3 * seconds(lambda: training.train_epoch(lambda: None), device) / STEPS

@@ -1,4 +1,4 @@
-"""Runs killed with SIGKILL and begun again, with and without recorded steps, against one that never was."""
+"""Runs that are killed with SIGKILL and resumed equal an uninterrupted run, with and without CUDA graphs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from tests.gpu.cases import Case, Failed, attempt
+from tests.gpu.cases import Case, Failed, run_case
 from tests.run.outcomes import assert_equal, run_outcome
 
 ROOT = Path(__file__).parents[2]
@@ -33,11 +33,11 @@ def cases(device: torch.device) -> Iterator[Case]:
             expected: dict[str, Any] = {}
             for graph in ("true", "false"):
                 where, overrides = f"{number}-{graph}", (*method, f"cuda_graph={graph}")
-                yield attempt(f"{name}, cuda_graph={graph}", _case, Path(folder), where, device, overrides, expected)
+                yield run_case(f"{name}, cuda_graph={graph}", _case, Path(folder), where, device, overrides, expected)
 
 
 def _case(folder: Path, name: str, device: torch.device, overrides: tuple[str, ...], expected: dict[str, Any]) -> None:
-    """Fills ``expected`` by a run that is not disturbed where it is empty; that with ordinary steps ends like it."""
+    """Compares a killed and resumed run with ``expected``; an empty one is first filled by an uninterrupted run."""
     undisturbed = None if expected else _start(folder, f"{name}-undisturbed", device, *overrides)
     killed = _start(folder, f"{name}-killed", device, *overrides)
     _kill_within(killed, folder / f"{name}-killed")
@@ -62,7 +62,7 @@ def _start(folder: Path, name: str, device: torch.device, *overrides: str) -> su
 
 
 def _kill_within(process: subprocess.Popen[str], output_dir: Path) -> None:
-    """Kills a run as soon as it has told of some epochs."""
+    """Kills a run once it has logged ``KILLED_AFTER`` epochs."""
     while process.poll() is None:
         lines = [path.read_text().count("\n") for path in output_dir.glob("runs/*/metrics.jsonl")]
         if sum(lines) >= KILLED_AFTER:

@@ -1,4 +1,4 @@
-"""Steps and topology updates during which the host never waits for the GPU."""
+"""Steps and topology updates run without host–device synchronisation."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import torch
 
 from dst.training.device import set_numerics
 from tests.benchmarks.setups import Setup, make_training
-from tests.gpu.cases import Case, Failed, attempt, batch_size, setups
-from tests.gpu.graph import fewer, pairwise, precisions
+from tests.gpu.cases import Case, Failed, batch_size, run_case, setups
+from tests.gpu.graph import pairwise, precisions, reduce_choices
 
 STEPS = 10
 CRITERIA = ("magnitude", "set", "random")
-"""One for each way to select; all of them are in ``tests``, on smaller models."""
+"""One per selection method; ``tests`` covers all of them on smaller models."""
 
 
 def cases(device: torch.device) -> Iterator[Case]:
     if device.type == "cuda":
-        yield attempt("the check itself notices", _notices, device)
+        yield run_case("the check itself notices", _check_that_sync_raises, device)
     by_name = {setup.name: setup for setup in setups(device)}
     choices = {
         "setup": list(by_name), "criterion": CRITERIA, "scope": ["local", "global"],
         "precision": precisions(device), "steps": ["recorded", "ordinary"],
     }  # fmt: skip
-    for chosen in pairwise(fewer(choices, device)):
-        yield attempt(" ".join(chosen.values()), _case, by_name[chosen["setup"]], chosen, device)
+    for chosen in pairwise(reduce_choices(choices, device)):
+        yield run_case(" ".join(chosen.values()), _case, by_name[chosen["setup"]], chosen, device)
 
 
 def _case(setup: Setup, chosen: dict[str, str], device: torch.device) -> None:
@@ -44,7 +44,7 @@ def _case(setup: Setup, chosen: dict[str, str], device: torch.device) -> None:
     assert training.sparsity
     training.sparsity.pop_updates()
 
-    def after_step() -> None:  # the epoch's order goes to the GPU before its first step, its means come back at its end
+    def after_step() -> None:  # only an epoch's first and last step may synchronise: they copy its order and its means
         within = 0 < training.step % STEPS < STEPS - 1
         _set_mode("error" if within else "default", device)
 
@@ -56,7 +56,7 @@ def _case(setup: Setup, chosen: dict[str, str], device: torch.device) -> None:
         raise Failed("there were no topology updates to look at")
 
 
-def _notices(device: torch.device) -> None:
+def _check_that_sync_raises(device: torch.device) -> None:
     value = torch.ones(1, device=device)
     _set_mode("error", device)
     try:

@@ -1,4 +1,4 @@
-"""What `make gpu` does where there is no GPU, and with parts that go wrong."""
+"""``make gpu`` without a GPU, and with parts that fail."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from tests.gpu.__main__ import REHEARSAL, ROOT, run_part
 
 
-def test_without_a_gpu_parts_are_rehearsed_and_the_page_says_so(tmp_path: Path) -> None:
+def test_without_a_gpu_the_report_is_marked_as_a_rehearsal(tmp_path: Path) -> None:
     output = tmp_path / "gpu.json"
     command = [sys.executable, "-m", "tests.gpu", "parts=graph,sync", "device=cpu", f"output={output}"]
     page = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -31,20 +31,20 @@ def test_without_a_gpu_parts_are_rehearsed_and_the_page_says_so(tmp_path: Path) 
     assert "pass" not in verdicts.values()
 
 
-def test_a_part_that_crashes_is_a_failure_with_its_reason() -> None:
+def test_a_crashed_part_fails_with_its_reason() -> None:
     part = run_part("no_such_part", "cpu", 60)
     assert part["verdict"] == "fail"
     assert "No module named 'tests.gpu.no_such_part'" in part["why"]
 
 
 def commands() -> Iterator[bytes]:
-    """The command lines of all processes."""
+    """Yields the command lines of all processes."""
     for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):  # it has just ended
+        with contextlib.suppress(OSError):  # the process has just ended
             yield path.read_bytes()
 
 
-def test_a_part_that_takes_too_long_is_ended_with_all_it_started(
+def test_a_part_that_times_out_is_killed_with_its_child_processes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
@@ -55,7 +55,7 @@ def test_a_part_that_takes_too_long_is_ended_with_all_it_started(
     assert not [command for command in commands() if os.fsencode(tmp_path) in command]
 
 
-def test_a_part_that_is_not_there_is_one_line() -> None:
+def test_an_unknown_part_is_a_one_line_error() -> None:
     command = [sys.executable, "-m", "tests.gpu", "parts=speed"]
     answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert answer.returncode == 1

@@ -12,13 +12,13 @@ from xml.etree import ElementTree
 
 import torch
 
-from tests.gpu.cases import Case, Failed, attempt
+from tests.gpu.cases import Case, Failed, run_case
 
 ROOT = Path(__file__).parents[2]
 
 
 def cases(device: torch.device) -> Iterator[Case]:
-    yield attempt("pytest", _case, device)
+    yield run_case("pytest", _case, device)
 
 
 def _case(device: torch.device) -> Case:

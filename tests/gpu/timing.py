@@ -1,4 +1,4 @@
-"""A measured proposal for ``conf/timing.yaml``: every setup side by side without MPS. Takes many minutes."""
+"""Measures all setups without MPS and writes a proposal for ``conf/timing.yaml``; takes many minutes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from dst.files.atomic import atomic_file
 from dst.training.device import device_name
 from tests.benchmarks.setups import SETUPS
-from tests.gpu.cases import Case, attempt, setups
+from tests.gpu.cases import Case, run_case, setups
 from tests.gpu.side import rates
 
 OUTPUT = Path("results/timing.yaml")
@@ -23,12 +23,12 @@ def cases(device: torch.device) -> Iterator[Case]:
     for setup in SETUPS if on_gpu else setups(device)[:1]:
         counts = (1, 2) if setup.model == "resnet50" or not on_gpu else (1, 2, 3, 4, 6, 8)
         duration = 5.0 if on_gpu else 0.1
-        case = attempt(setup.name, rates, setup.name, setup, device, counts, duration, False)
+        case = run_case(setup.name, rates, setup.name, setup, device, counts, duration, False)
         if case.passed:
             table[setup.name] = case.values["entry"]
         yield case
     if on_gpu:
-        yield attempt("file", _write, table, device)
+        yield run_case("file", _write, table, device)
 
 
 def _write(table: dict[str, dict[str, float]], device: torch.device) -> Case:

@@ -96,7 +96,7 @@ def test_masks_that_move_between_layers_are_counted_where_they_are(train: Callab
 
 def test_steps_see_whole_epochs_and_full_batches() -> None:
     batches = TrainBatches(None, torch.zeros(10), None, 4, 0)  # type: ignore[arg-type]
-    assert [batches.seen(step) for step in range(5)] == [0, 4, 8, 10, 14]
+    assert [batches.samples_seen(step) for step in range(5)] == [0, 4, 8, 10, 14]
 
 
 def test_counting_leaves_the_model_as_it_was() -> None:

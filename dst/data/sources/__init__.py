@@ -1,6 +1,6 @@
-"""Where datasets come from: one function a source, ``(cfg, data_dir) -> (arrays, the raw data's root)``.
+"""Readers of raw datasets: one function per source, ``(cfg, data_dir) -> (arrays, the raw data's root)``.
 
-Whatever a source needs beyond NumPy it imports when called, so that starting a run stays fast.
+Imports other than NumPy are inside the functions, so that starting a run stays fast.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DECODED: dict[str, Callable[[DatasetConfig, Path], tuple[Arrays, str]]] = {
     "tiny_imagenet": tiny_imagenet,
     "image_folder": image_folder,
 }
-"""Sources decoded once, which then lie in memory."""
+"""Sources that are decoded once and held in memory."""
 
 TRAIN_SIZES = {
     "digits": 1_527,
@@ -37,13 +37,13 @@ TRAIN_SIZES = {
     "tiny_imagenet": 100_000,
     "imagenet": 1_281_167,
 }
-"""Samples in each training set, those held out for validation included; for plans made before the data are there."""
+"""Samples of each training set, including the validation samples; for planning before the data are downloaded."""
 
 STREAMED = ("imagenet",)
-"""Sources too large for that, read anew every epoch by ``dst.data.stream``."""
+"""Sources too large for memory, decoded in every epoch by ``dst.data.stream``."""
 
 SOURCES = (*DECODED, *STREAMED)
-"""All there are."""
+"""All valid values of ``dataset.source``."""
 
 RESIZED = ("image_folder", "tiny_imagenet", "imagenet")
-"""Sources of image files, which ``dataset.image_size`` resizes."""
+"""Sources of image files that ``dataset.image_size`` can resize."""

@@ -1,4 +1,4 @@
-"""Datasets that scikit-learn brings or fetches."""
+"""Datasets included in scikit-learn or fetched from OpenML."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dst.data.raw_data import impatient_network, missing, raw_root
+from dst.data.raw_data import missing_data_error, raw_root, short_download_timeout
 from dst.data.split import stratified_split
 from dst.data.store import Arrays
 
@@ -16,11 +16,16 @@ if TYPE_CHECKING:
     from dst.config import DatasetConfig
 
 _TEST_SHARE = 0.15
-_TEST_SEED = 0  # not the config's split_seed: nothing may ever train on the test samples
+_TEST_SEED = 0  # fixed, not the config's split_seed: the test set is the same in every run
 
 
 def digits(cfg: DatasetConfig, data_dir: Path) -> tuple[Arrays, str]:
-    """1,797 handwritten digits of 8×8 pixels, inside scikit-learn; their 17 grey levels spread over 0..255."""
+    """1,797 handwritten digits of 8×8 pixels, included in scikit-learn; their 17 grey levels are scaled to 0…255.
+
+    Args:
+        cfg: not used.
+        data_dir: not used.
+    """
     from sklearn.datasets import load_digits
 
     data = load_digits()
@@ -29,26 +34,30 @@ def digits(cfg: DatasetConfig, data_dir: Path) -> tuple[Arrays, str]:
 
 
 def higgs(cfg: DatasetConfig, data_dir: Path) -> tuple[Arrays, str]:
-    """940,160 collisions, 24 features, 2 classes: OpenML 44129, as ``fetch_openml`` keeps it under ``data_home``.
+    """Higgs: 940,160 collisions, 24 features, 2 classes (OpenML 44129).
+
+    Args:
+        cfg: ``root`` is the ``data_home`` of ``fetch_openml``; None: ``data_dir``.
+        data_dir: folder of all datasets.
 
     Raises:
-        UserError: when it is neither there nor to be had.
+        UserError: when it is not cached and cannot be downloaded.
     """
     import warnings
 
     from sklearn.datasets import fetch_openml
 
-    home, told = raw_root(cfg, data_dir), []
+    home, caught = raw_root(cfg, data_dir), []
     try:
-        with impatient_network(), warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always")  # of damaged files, which scikit-learn removes
-            # not the parser by pandas, which fails for classes that are numbers
+        with short_download_timeout(), warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")  # scikit-learn warns of damaged files and removes them
+            # the pandas parser fails for numeric class names
             data = fetch_openml(data_id=44129, data_home=str(home), as_frame=False, parser="liac-arff", n_retries=1)
-    except Exception as error:  # whatever a failed download or a damaged copy makes scikit-learn raise
+    except Exception as error:  # scikit-learn raises many types for failed downloads and damaged files
         obtain = "run sklearn.datasets.fetch_openml(data_id=44129, data_home=…) where there is a network"
-        damaged = [str(warning.message) for warning in told if "Invalid cache" in str(warning.message)]
+        damaged = [str(warning.message) for warning in caught if "Invalid cache" in str(warning.message)]
         failure = " ".join(str(error).split()) or type(error).__name__
-        raise missing(cfg, home / "openml", obtain, [*damaged, failure]) from error
+        raise missing_data_error(cfg, home / "openml", obtain, [*damaged, failure]) from error
     _, labels = np.unique(data.target, return_inverse=True)
     return _with_test_set(np.asarray(data.data, dtype=np.float32), labels.astype(np.int64)), str(home)
 

@@ -1,4 +1,4 @@
-"""Datasets that torchvision reads and downloads, from the folders it makes under its ``root``."""
+"""Datasets that torchvision downloads and reads."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dst.data.class_folders import named
-from dst.data.raw_data import impatient_network, missing, raw_root
+from dst.data.class_folders import join_first
+from dst.data.raw_data import missing_data_error, raw_root, short_download_timeout
 from dst.data.store import Arrays
 
 if TYPE_CHECKING:
@@ -26,11 +26,19 @@ _FASHION_HEADERS = {
     "t10k-images-idx3-ubyte": (0x803, 10_000, 28, 28),
     "t10k-labels-idx1-ubyte": (0x801, 10_000),
 }
-"""How each file begins: the kind of its data, and their shape."""
+"""Header of each file: the IDX magic number, and the array's shape."""
 
 
 def cifar10(cfg: DatasetConfig, data_dir: Path) -> tuple[Arrays, str]:
-    """CIFAR-10, 50,000 + 10,000 images of 3×32×32."""
+    """CIFAR-10, 50,000 + 10,000 images of 3×32×32.
+
+    Args:
+        cfg: ``root`` is the folder that contains ``cifar-10-batches-py/``; None: ``data_dir``, downloaded if missing.
+        data_dir: folder of all datasets.
+
+    Raises:
+        UserError: when files are missing or damaged and cannot be downloaded.
+    """
     from torchvision.datasets import CIFAR10
 
     obtain = f"unpack {_CIFAR_URL}/cifar-10-python.tar.gz in"
@@ -38,7 +46,15 @@ def cifar10(cfg: DatasetConfig, data_dir: Path) -> tuple[Arrays, str]:
 
 
 def cifar100(cfg: DatasetConfig, data_dir: Path) -> tuple[Arrays, str]:
-    """CIFAR-100, 50,000 + 10,000 images of 3×32×32."""
+    """CIFAR-100, 50,000 + 10,000 images of 3×32×32.
+
+    Args:
+        cfg: ``root`` is the folder that contains ``cifar-100-python/``; None: ``data_dir``, downloaded if missing.
+        data_dir: folder of all datasets.
+
+    Raises:
+        UserError: when files are missing or damaged and cannot be downloaded.
+    """
     from torchvision.datasets import CIFAR100
 
     obtain = f"unpack {_CIFAR_URL}/cifar-100-python.tar.gz in"
@@ -46,7 +62,15 @@ def cifar100(cfg: DatasetConfig, data_dir: Path) -> tuple[Arrays, str]:
 
 
 def fashion_mnist(cfg: DatasetConfig, data_dir: Path) -> tuple[Arrays, str]:
-    """Fashion-MNIST, 60,000 + 10,000 images of 1×28×28."""
+    """Fashion-MNIST, 60,000 + 10,000 images of 1×28×28.
+
+    Args:
+        cfg: ``root`` is the folder that contains ``FashionMNIST/raw/``; None: ``data_dir``, downloaded if missing.
+        data_dir: folder of all datasets.
+
+    Raises:
+        UserError: when files are missing or damaged and cannot be downloaded.
+    """
     from torchvision.datasets import FashionMNIST
 
     obtain = f"put the four files of {_FASHION_URL}, unpacked, into FashionMNIST/raw in"
@@ -56,27 +80,27 @@ def fashion_mnist(cfg: DatasetConfig, data_dir: Path) -> tuple[Arrays, str]:
 def _read(
     cfg: DatasetConfig, data_dir: Path, dataset: Any, folder: str, obtain: str, faults: Callable[[Path], list[str]]
 ) -> tuple[Arrays, str]:
-    """Reads ``folder`` in the raw root; a root the user named is never downloaded into.
+    """Reads ``folder`` in the raw root; downloads it if it is missing, except into ``cfg.root``.
 
     Raises:
-        UserError: when it is missing or damaged there and cannot be downloaded; names what is wrong with which file.
+        UserError: when it is missing or damaged and cannot be downloaded; lists the files and what is wrong with them.
     """
     root = raw_root(cfg, data_dir)
     place, failure = root / folder, ""
     if cfg.root is None and faults(place):
         try:
-            with impatient_network():
+            with short_download_timeout():
                 dataset(root, download=True)
-        except Exception as error:  # whatever a failed download makes torchvision raise
+        except Exception as error:  # torchvision raises many types for a failed download
             failure = " ".join(str(error).split()) or type(error).__name__
     if wrong := faults(place):
-        raise missing(cfg, place, f"{obtain} {root}", [named(wrong)] * place.exists() + [failure])
+        raise missing_data_error(cfg, place, f"{obtain} {root}", [join_first(wrong)] * place.exists() + [failure])
     train, test = (dataset(root, train=train) for train in (True, False))
     return Arrays(_images(train.data), _labels(train.targets), _images(test.data), _labels(test.targets)), str(root)
 
 
 def _cifar_faults(dataset: Any, folder: Path) -> list[str]:
-    """Returns what is wrong with the files of CIFAR-10 or CIFAR-100, whose MD5 sums torchvision knows."""
+    """Returns what is wrong with the files of CIFAR-10 or CIFAR-100, by torchvision's MD5 sums."""
     from torchvision.datasets.utils import check_integrity
 
     files = [*dataset.train_list, *dataset.test_list, (dataset.meta["filename"], dataset.meta["md5"])]

@@ -1,4 +1,4 @@
-"""What a run costs besides its steps: start-up, checkpoints, the tracker."""
+"""Overhead of a run besides its steps: start-up, checkpoints, the tracker."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[2]
 RUN = ("dataset=digits", "model=small_mlp", "update_period=dt25", "device=cpu")
 
 
-def measure_around(rounds: int) -> dict[str, Any]:
-    """Returns medians in seconds of whole processes, from importing torch alone to 200 epochs with each tracker."""
+def measure_run_overhead(rounds: int) -> dict[str, Any]:
+    """Returns the median wall time in seconds of whole processes, from ``import torch`` to 200 epochs per tracker."""
     with tempfile.TemporaryDirectory() as folder:
         _train(folder, "recipe.epochs=0", "tracker=local")  # prepares the data
         times: dict[str, list[float]] = {}
