@@ -61,6 +61,16 @@ def test_the_documented_components_train_together_and_the_documented_figure_is_d
     assert (checkout / "results" / "figures" / "figure_cost.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_documented_procedure_prunes_once_and_fine_tunes(checkout: Path, data_dir: Path) -> None:
+    chosen = ("procedure=one_shot", "procedure.tuning_epochs=3", "dataset=digits", "model=small_mlp", "density=0.1")
+    summary = trained(checkout, *chosen, f"data_dir={data_dir}")
+    (path,) = (checkout / "outputs" / "runs").glob("*/phases.jsonl")
+    phases = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(phase["name"], phase["epochs"]) for phase in phases] == [("dense", 2), ("fine-tuning", 3)]
+    assert [phase["density"] for phase in phases] == [1.0, pytest.approx(0.1, abs=1e-4)]
+    assert (summary["procedure"], summary["epochs"], summary["topology_updates"]) == ("one_shot", 5, 0)
+
+
 def test_the_documented_data_source_trains(checkout: Path) -> None:
     summary = trained(checkout, "model=small_mlp", "dataset=breast_cancer")
     assert (summary["dataset"], summary["status"]) == ("breast_cancer", "finished")

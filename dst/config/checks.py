@@ -61,7 +61,7 @@ def checked(cfg: DictConfig | Config) -> Config:
 def _check_procedure(config: Config) -> None:
     procedure = build("procedure", config.procedure)
     try:
-        phases = procedure.phases(config.recipe.epochs)
+        phases = procedure.phases(config.recipe.epochs, config.density.value)
     except ValueError as error:
         raise UserError(f"procedure={config.procedure['name']}: {error}") from error
     if not any(phase.updates == "gradual" for phase in phases):

@@ -24,11 +24,12 @@ class Procedure:
     which model or dataset it trains.
     """
 
-    def phases(self, epochs: int) -> list[Phase]:
-        """Returns the phases in order; depends on nothing but ``epochs`` and the fields.
+    def phases(self, epochs: int, density: float | None) -> list[Phase]:
+        """Returns the phases in order; depends on nothing but the arguments and the fields.
 
         Args:
             epochs: ``recipe.epochs``, the length of one phase.
+            density: of the run at its end; None for a dense run.
 
         Raises:
             ValueError: for fields that cannot be together; the message names the field and what would be valid.
@@ -51,7 +52,7 @@ def planned_phases(config: Mapping[str, Any]) -> list[Phase]:
         config: a checked config as plain containers; one from before there were procedures has a single phase.
     """
     node = config.get("procedure") or DEFAULTS["procedure"]
-    return list(_phases(json.dumps(node, sort_keys=True), config["recipe"]["epochs"]))
+    return list(_phases(json.dumps(node, sort_keys=True), config["recipe"]["epochs"], config["density"]["value"]))
 
 
 def planned_epochs(config: Mapping[str, Any]) -> int:
@@ -60,7 +61,7 @@ def planned_epochs(config: Mapping[str, Any]) -> int:
 
 
 @cache
-def _phases(node: str, epochs: int) -> tuple[Phase, ...]:
+def _phases(node: str, epochs: int, density: float | None) -> tuple[Phase, ...]:
     """Returns the phases of a procedure's node as JSON; cached, as thousands of runs of a plan share a procedure."""
     procedure: Procedure = build("procedure", json.loads(node), Procedure)
-    return tuple(procedure.phases(epochs))
+    return tuple(procedure.phases(epochs, density))

@@ -32,10 +32,10 @@ class Cyclic(Procedure):
                 f"procedure.cycles={self.cycles}"
             )
 
-    def phases(self, epochs: int) -> list[Phase]:
+    def phases(self, epochs: int, density: float | None) -> list[Phase]:
         """Returns a phase for each cycle."""
         lengths = [epochs] * self.cycles
         if self.budget is not None:
             lengths = [self.budget // self.cycles] * self.cycles
             lengths[-1] += self.budget % self.cycles
-        return [Phase(f"cycle {number}", length) for number, length in enumerate(lengths, start=1)]
+        return [Phase(f"cycle {number}", length, density) for number, length in enumerate(lengths, start=1)]

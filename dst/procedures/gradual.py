@@ -29,6 +29,6 @@ class Gradual(Procedure):
                 "[0, 1], start below stop"
             )
 
-    def phases(self, epochs: int) -> list[Phase]:
+    def phases(self, epochs: int, density: float | None) -> list[Phase]:
         """Returns one phase of ``epochs``."""
-        return [Phase("gradual", epochs, updates="gradual", prune_span=(self.start, self.stop), starts_dense=True)]
+        return [Phase("gradual", epochs, density, updates="gradual", prune_span=(self.start, self.stop))]

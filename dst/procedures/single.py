@@ -12,6 +12,6 @@ from dst.training.phase import Phase
 class SinglePhase(Procedure):
     """One phase: dense, static or dynamic, as ``density`` and ``update_period`` say."""
 
-    def phases(self, epochs: int) -> list[Phase]:
+    def phases(self, epochs: int, density: float | None) -> list[Phase]:
         """Returns one phase of ``epochs``."""
-        return [Phase("train", epochs)]
+        return [Phase("train", epochs, density)]

@@ -145,13 +145,15 @@ class MaskedModel:
 
     @torch.no_grad()
     def set_masks(self, masks: Mapping[str, Tensor]) -> None:
-        """Makes ``masks`` the active weights, the only ones ever active so far; the values of active weights stay.
+        """Makes ``masks`` the active weights; newly active ones start at 0, the values of the others stay.
 
         Args:
             masks: bool, by parameter name, of the parameters' shapes.
         """
         for layer in self.layers:
-            layer.restore(masks[layer.parameter_name], masks[layer.parameter_name])
+            mask = layer.slice_of(masks[layer.parameter_name])
+            layer.n_active = int(mask.sum())
+            self._set_mask(layer, mask.to(layer.mask.device))
 
     def continue_from(self, previous: MaskedModel) -> None:
         """Takes over the masks and the step count of another training stretch of the same model.

@@ -81,9 +81,9 @@ def build_training(config: Config, model: nn.Module, data: Data, device: torch.d
         UserError: for a density that the model cannot have.
     """
     model = place(model, device, config.precision)
-    phases = build("procedure", config.procedure).phases(config.recipe.epochs)
+    phases = build("procedure", config.procedure).phases(config.recipe.epochs, config.density.value)
 
-    first_masks = None if phases[0].starts_dense else scored_masks(config, model, data)
+    first_masks = None if phases[0].starts_dense else scored_masks(config, phases[0], model, data)
 
     def make_parts(number: int, masks: Mapping[str, Tensor] | None) -> tuple[torch.optim.Optimizer, Sparsity]:
         masks = masks or first_masks
@@ -137,12 +137,12 @@ def build_sparsity(
     Raises:
         UserError: for a density that the model cannot have.
     """
-    density = config.density.value
+    density = phase.density
     if density is None:
         return DenseModel(optimizer)
     check_density(config.model["name"], model, density, "uniform" if masks else config.distribution.name)
     shared: dict[str, Any] = {
-        "density": 1.0 if masks or (phase.starts_dense and phase.updates != "gradual") else density,
+        "density": 1.0 if masks else density,
         "distribution": config.distribution.name,
         "momentum": config.sparsity.momentum,
         "seed": config.seed,
@@ -152,7 +152,7 @@ def build_sparsity(
     except ValueError as error:  # a model or a distribution that does not go with the density
         raise UserError(f"model={config.model['name']}, density.value={density}: {error}") from error
     if masks:
-        sparsity.set_masks(masks)
+        sparsity.load_state_dict({"steps": 0, "masks": masks, "explored": masks})
     return sparsity
 
 
@@ -179,11 +179,12 @@ def _sparsity(
     return DynamicSparsity(model, optimizer, **shared, **updates, growth=growth, prune_fraction=schedule)
 
 
-def scored_masks(config: Config, model: nn.Module, data: Data) -> dict[str, Tensor] | None:
+def scored_masks(config: Config, phase: Phase, model: nn.Module, data: Data) -> dict[str, Tensor] | None:
     """Returns the masks that ``initial_mask`` chooses by a score; None for a dense run or where they are drawn.
 
     Args:
         config: checked.
+        phase: the first one.
         model: on its final device, at its first step.
         data: whose training split gives the batches, from a random stream of their own.
 
@@ -191,7 +192,7 @@ def scored_masks(config: Config, model: nn.Module, data: Data) -> dict[str, Tens
         UserError: for more batches than the training split has.
     """
     chosen = config.initial_mask
-    if chosen.name == "random" or config.density.value is None:
+    if chosen.name == "random" or phase.density is None:
         return None
     if chosen.batches > len(data.train):
         raise UserError(
@@ -199,7 +200,7 @@ def scored_masks(config: Config, model: nn.Module, data: Data) -> dict[str, Tens
             f"batches of recipe.batch_size={config.recipe.batch_size}; give {len(data.train)} or fewer"
         )
     batches = itertools.islice(data.train.epoch(_SCORED_EPOCH), chosen.batches)
-    return initial_masks(chosen.name, model, batches, config.density.value, loss_of)
+    return initial_masks(chosen.name, model, batches, phase.density, loss_of)
 
 
 def check_density(name: str, model: nn.Module, density: float, distribution: str) -> None:

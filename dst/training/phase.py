@@ -12,23 +12,31 @@ UPDATES = ("none", "dynamic", "gradual")
 class Phase:
     """A stretch of training. Phases are known before a run starts, so that plans can count and cost them.
 
+    The first phase draws its masks, a later one goes on with those of the phase before.
+
     Attributes:
         name: such as ``cycle 2``.
         epochs: its length.
+        density: of the sparsifiable weights at its end; None: no masks at all.
         updates: one of :data:`UPDATES`; has no effect on a dense run.
         prune_span: of gradual updates: when pruning begins and when it ends, as shares of the phase's steps.
-        starts_dense: whether all weights are active at its first step, if it is the first phase; else the masks are
-            drawn at the run's density. A later phase goes on with the masks of the one before.
     """
 
     name: str
     epochs: int
+    density: float | None
     updates: str = "dynamic"
     prune_span: tuple[float, float] = (0.0, 1.0)
-    starts_dense: bool = False
 
     def __post_init__(self) -> None:
         if self.updates not in UPDATES:
             raise ValueError(f"updates={self.updates}: choose {' or '.join(UPDATES)}")
         if self.epochs < 0:
             raise ValueError(f"epochs={self.epochs}: must be 0 or more")
+        if self.density is not None and not 0 < self.density <= 1:
+            raise ValueError(f"density={self.density:g}: must lie in (0, 1]")
+
+    @property
+    def starts_dense(self) -> bool:
+        """Whether all weights are active at its first step, if it is the first phase of a run."""
+        return self.density in (None, 1.0) or self.updates == "gradual"

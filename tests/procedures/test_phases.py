@@ -94,17 +94,17 @@ def test_a_phase_goes_on_with_the_weights_and_masks_of_the_one_before(overrides:
 
 @pytest.mark.parametrize(("cycles", "budget"), [(1, 7), (3, 10), (4, 4), (5, 99)])
 def test_cycles_spend_the_whole_budget(cycles: int, budget: int) -> None:
-    lengths = [phase.epochs for phase in Cyclic(cycles=cycles, budget=budget).phases(100)]
+    lengths = [phase.epochs for phase in Cyclic(cycles=cycles, budget=budget).phases(100, 0.1)]
     assert (len(lengths), sum(lengths)) == (cycles, budget)
     assert len(set(lengths[:-1])) <= 1
 
 
 def test_phases_are_known_from_the_config_alone() -> None:
     config = compose(["procedure=cyclic", "procedure.cycles=3", "recipe.epochs=7"])
-    assert [phase.epochs for phase in planned_phases({"procedure": config.procedure, "recipe": {"epochs": 7}})] == [
-        7
-    ] * 3
-    assert [phase.epochs for phase in planned_phases({"recipe": {"epochs": 7}})] == [7]  # of an older plan
+    rest = {"recipe": {"epochs": 7}, "density": {"value": 0.1}}
+    cyclic = {"procedure": dict(config.procedure), **rest}
+    assert [phase.epochs for phase in planned_phases(cyclic)] == [7] * 3
+    assert [phase.epochs for phase in planned_phases(rest)] == [7]  # of an older plan
 
 
 BASE = ["dataset=digits", "model=small_mlp", "growth=gradient"]
