@@ -19,7 +19,7 @@ from dst.errors import UserError
 TITLE = "Where to prune in dynamic sparse training"
 _GROWTHS = ("random", "gradient")
 _DENSITY, _PERIOD, _CRITERION = "density.value", "update_period.value", "criterion.value"
-"""What W&B stores the columns of ``dst.run.tracking.columns`` under."""
+"""What W&B stores the columns of ``dst.run.tracker.columns`` under."""
 _COLUMNS = (
     *("run:name", "run:state", "run:jobType", "config:model.value", "config:dataset.value"),
     *(f"config:{key}" for key in (_CRITERION, "growth.value", _DENSITY, _PERIOD, "seed.value")),

@@ -18,7 +18,8 @@ from dst.procedures import Procedure
 from dst.run.code import code_of
 from dst.run.directory import RunDirectory
 from dst.run.layout import METRICS, PHASES, TOPOLOGY
-from dst.run.tracking import make_tracker, report_logs
+from dst.run.tracker import report_logs
+from dst.run.trackers import make_tracker
 from dst.sparsity import DynamicSparsity
 from dst.summary import facts
 from dst.training.checkpoint import load_training_state, training_state

@@ -25,7 +25,8 @@ from dst.files.atomic import atomic_file
 from dst.files.records import read_lines
 from dst.run.layout import UPLOADED, runs_dir
 from dst.run.outcome import read_summary
-from dst.run.tracking import WandbTracker, report_logs
+from dst.run.tracker import report_logs
+from dst.run.wandb_tracker import WandbTracker
 from launch.plan import Plan
 from launch.state import is_finished
 
@@ -137,9 +138,9 @@ class _UploadTracker(WandbTracker):
 
     failure = ""
 
-    def _init(self, arguments: dict[str, Any]) -> Any:
+    def _start_run(self, arguments: dict[str, Any]) -> Any:
         self._mode()
-        return self._begin(arguments, self.cfg.mode)
+        return self._wandb_init(arguments, self.cfg.mode)
 
     def _warn(self, reason: object, outcome: str = "") -> None:
         self.failure = self.failure or " ".join(str(reason).split())[:300] or type(reason).__name__
@@ -149,7 +150,7 @@ def _target(*, key_needed: bool) -> tuple[str, str]:
     """Returns W&B's mode and server as its settings say; raises UserError where a needed key is missing."""
     import wandb
 
-    from dst.run.tracking import has_credentials
+    from dst.run.wandb_tracker import has_credentials
 
     try:
         settings = wandb.setup(wandb.Settings(silent=True)).settings

@@ -16,7 +16,7 @@ from dst.training.optimizer import _SGD, _Adam, _AdamW, _Eager
 from tests.conftest import ROOT
 
 KNOWN = {
-    "dst/run/tracking.py": "wandb.sdk.wandb_setup._singleton._connection._proc._process",
+    "dst/run/wandb_tracker.py": "wandb.sdk.wandb_setup._singleton._connection._proc._process",
     "dst/config/overrides.py": "Override._value, Override._get_value_element_as_str",
     "dst/terminal/arguments.py": "hydra._internal.utils.get_args_parser",
     "dst/training/flops.py": "torch.utils._python_dispatch.TorchDispatchMode",
@@ -47,7 +47,7 @@ def test_libraries_private_members_are_used_in_the_known_places_alone() -> None:
 
 def test_wandb_has_the_handle_by_which_a_hanging_service_is_killed(tmp_path: Path) -> None:
     line = (
-        "import wandb; from dst.run.tracking import service_process\n"
+        "import wandb; from dst.run.wandb_tracker import service_process\n"
         "wandb.init(mode='offline', settings=wandb.Settings(silent=True))\n"
         "service_process().kill(); print('killed', flush=True)"
     )
@@ -55,7 +55,7 @@ def test_wandb_has_the_handle_by_which_a_hanging_service_is_killed(tmp_path: Pat
     process = subprocess.run(
         [sys.executable, "-c", line], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
     )
-    assert process.stdout == "killed\n", f"wandb has moved {KNOWN['dst/run/tracking.py']}: see service_process"
+    assert process.stdout == "killed\n", f"wandb has moved {KNOWN['dst/run/wandb_tracker.py']}: see service_process"
 
 
 def test_hydras_overrides_have_what_tells_a_quoted_number_from_a_number() -> None:

@@ -18,7 +18,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from dst.config import TrackerConfig
-from dst.run.tracking import make_tracker
+from dst.run.trackers import make_tracker
 from tests.wandb_server import WandbServer
 
 REPOSITORY = Path(__file__).parent.parent
@@ -38,7 +38,7 @@ SCRIPT = """
 import logging, sys, time
 from pathlib import Path
 from dst.config import TrackerConfig
-from dst.run.tracking import make_tracker
+from dst.run.trackers import make_tracker
 from tests.wandb_server import WandbServer
 
 logging.basicConfig(format="%(levelname)s %(message)s")
@@ -370,7 +370,7 @@ def test_neither_training_nor_its_end_waits_for_a_wandb_that_hangs(tmp_path: Pat
 def test_a_frozen_wandb_service_neither_holds_up_the_end_nor_the_exit(tmp_path: Path) -> None:
     ending = """
     import os, signal
-    from dst.run.tracking import service_process
+    from dst.run.wandb_tracker import service_process
     os.kill(service_process().pid, signal.SIGSTOP)
     tracker.finish({"test_acc": 1.0})
     """

@@ -15,13 +15,13 @@ from analysis import wandb_runs
 from analysis.collect import Collection
 from analysis.wandb_runs import read_project
 from dst.errors import UserError
-from dst.run.tracking import columns
+from dst.run.tracker import columns
 
 Collect = Callable[..., Collection]
 
 
 class Run:
-    """A ``wandb.apis.public.Run`` as ``dst.run.tracking`` would have made it."""
+    """A ``wandb.apis.public.Run`` as ``dst.run.tracker`` would have made it."""
 
     def __init__(self, directory: Path) -> None:
         self.id = self.name = directory.name

@@ -1,0 +1,87 @@
+"""Trackers: services that a run reports its metrics to. The run directory stays the complete record.
+
+:mod:`dst.run.wandb_tracker` has the one for Weights & Biases; what all trackers share is here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dst.config.identity import method_of
+from dst.files.records import INTEGER, NUMBER, OBJECT, read_lines
+from dst.run.layout import METRICS, TOPOLOGY
+
+
+class Tracker:
+    """The tracker ``local``, which reports nothing, and the base class of the others."""
+
+    def start(self, run_id: str, config: dict[str, Any], run_dir: Path, code: Any = None) -> None:
+        """Starts reporting a run, or continues the report of an earlier attempt.
+
+        Args:
+            run_id: id of the run.
+            config: content of ``config.yaml``.
+            run_dir: directory of the run.
+            code: what :func:`dst.run.code.code_of` returned for the run.
+        """
+
+    def log_epoch(self, metrics: dict[str, Any]) -> None:
+        """Reports a line of ``metrics.jsonl``."""
+
+    def log_topology(self, update: dict[str, Any]) -> None:
+        """Reports a line of ``topology.jsonl``."""
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Ends the report with the content of ``summary.json``; an empty ``summary`` means an unfinished run."""
+
+
+def report_logs(tracker: Tracker, run_dir: Path) -> None:
+    """Reports the logs of a run directory in the order of their steps; W&B ignores lines that it already has.
+
+    Args:
+        tracker: already started.
+        run_dir: directory of the run.
+    """
+    topology = read_lines(run_dir / TOPOLOGY, {"step": INTEGER, "prune_fraction": NUMBER, "layers": OBJECT})
+    updates = [(line["step"], 0, tracker.log_topology, line) for line in topology]
+    metrics = read_lines(run_dir / METRICS, {"step": INTEGER, "epoch": INTEGER})
+    epochs = [(line["step"], 1, tracker.log_epoch, line) for line in metrics]
+    for _, _, log_line, line in sorted([*updates, *epochs], key=lambda entry: entry[:2]):
+        log_line(line)
+
+
+def columns(config: dict[str, Any]) -> dict[str, Any]:
+    """Returns the settings by which runs are grouped, under their names in ``summary.json``.
+
+    A setting without effect on the run is None.
+    """
+    method = method_name(config)
+    dynamic = method not in ("dense", "static")
+    return {
+        "model": config["model"]["name"],
+        "dataset": config["dataset"]["name"],
+        "criterion": config["criterion"]["name"] if dynamic else None,
+        "growth": config["growth"]["name"] if method_of(config) == "dst" else None,
+        "density": 1.0 if method == "dense" else config["density"]["value"],
+        "update_period": config["update_period"]["steps"] if dynamic else None,
+        "seed": config["seed"],
+    }
+
+
+def display_name(config: dict[str, Any]) -> str:
+    """Returns the method, its density and period, and the seed: ``magnitude+gradient d0.05 Δt800 s1``."""
+    row, method = columns(config), method_name(config)
+    words = [
+        method if row["growth"] is None else f"{method}+{row['growth']}",
+        "" if method == "dense" else f"d{row['density']:g}",
+        "" if row["update_period"] is None else f"Δt{row['update_period']}",
+        f"s{row['seed']}",
+    ]
+    return " ".join(filter(None, words))
+
+
+def method_name(config: dict[str, Any]) -> str:
+    """Returns ``dense``, ``static`` or the name of the pruning criterion."""
+    method = method_of(config)
+    return method if method in ("dense", "static") else str(config["criterion"]["name"])
