@@ -159,20 +159,22 @@ def check_values(tree: Any) -> None:
     for _ in range(_MAX_DEPTH):
         below: list[Any] = []
         for value in level:
-            if isinstance(value, (dict, list)):
-                inner = itertools.chain(value, value.values()) if isinstance(value, dict) else value
+            kind = type(value)  # compared by identity: plans hold hundreds of thousands of values
+            if kind is str:
+                if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+                    raise Damaged("text that is no Unicode")
+            elif kind is dict or kind is list:
                 count += 2 * len(value)
                 if count > _MAX_VALUES:  # by references to one another, a short YAML file can hold billions
                     raise Damaged(f"more than {_MAX_VALUES} values")
-                below.extend(inner)
-            elif isinstance(value, str):
-                if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
-                    raise Damaged("text that is no Unicode")
-            elif isinstance(value, int):
+                below += value
+                if kind is dict:
+                    below += value.values()
+            elif kind is int:
                 if not -(2**63) <= value < 2**63:
                     raise Damaged(f"{shown(value)} needs more than 64 bits")
-            elif value is not None and not isinstance(value, float):
-                raise Damaged(f"a {type(value).__name__}")
+            elif value is not None and kind is not bool and kind is not float:
+                raise Damaged(f"a {kind.__name__}")
         if not below:
             return
         level = below

@@ -18,11 +18,11 @@ from analysis.collect import collect
 from analysis.source import Source
 from dst.errors import UserError
 from dst.files.lock import locked
-from dst.run.outcome import read_summary
+from dst.run.outcome import clear_failure, read_summary
 from dst.run.plan import plan_path
 from dst.train import run
 from launch.plan import Plan
-from launch.state import clear_failure, is_settled, states, summaries
+from launch.state import is_settled, states, summaries
 from launch.status import status_text
 from launch.submit import submitted, to_do
 from launch.timing import Timing, measure, write
