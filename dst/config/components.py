@@ -18,9 +18,15 @@ _SAID = ("name", "label", "color")
 
 
 def build(group: str, node: Mapping[str, Any], kind: type = object, **runtime: Any) -> Any:
-    """Calls the node's ``_target_`` with the node's other keys and with ``runtime``, what only a run knows.
+    """Calls the ``_target_`` of a node with the node's other keys.
 
     The keys ``name``, ``label`` and ``color`` are passed on only to targets that take them.
+
+    Args:
+        group: what errors call the node.
+        node: with ``_target_``, the qualified name of a class or function.
+        kind: the required type of the result.
+        runtime: arguments that only a run knows, such as the shape of the data.
 
     Raises:
         UserError: for a target that cannot be imported or does not give a ``kind``, a key it does not take or a value
@@ -34,9 +40,17 @@ def build(group: str, node: Mapping[str, Any], kind: type = object, **runtime: A
 
 
 def resolve(group: str, node: Mapping[str, Any], kind: type = object) -> Callable[..., Any]:
-    """Returns the object that the node's ``_target_`` names: a class derived from ``kind``, or a function.
+    """Returns the object that a node's ``_target_`` names: a class derived from ``kind``, or a function.
 
-    Whether a function gives a ``kind`` is seen when it is called, unless its annotation says that it does not.
+    The result of a function is only checked when it is called, unless its return annotation rules ``kind`` out.
+
+    Args:
+        group: what errors call the node.
+        node: with ``_target_``.
+        kind: the required base class.
+
+    Raises:
+        UserError: if it cannot be imported or is something else.
     """
     try:
         target = pkgutil.resolve_name(node["_target_"])
@@ -65,14 +79,28 @@ def _not_a(kind: type, group: str, node: Mapping[str, Any], reason: str) -> str:
 
 
 def told_by(error: Exception, line: str) -> str:
-    """Returns ``line`` with the first line of ``error`` in brackets; what a UserError says, as it is."""
+    """Returns a one-line message for an error.
+
+    Args:
+        error: a UserError's own message is returned unchanged.
+        line: what failed; the first line of any other error is appended in brackets.
+    """
     if isinstance(error, UserError):
         return str(error)
     return f"{line} ({(str(error).strip() or type(error).__name__).splitlines()[0]})"
 
 
 def parameters(group: str, node: Mapping[str, Any], target: Callable[..., Any]) -> dict[str, Any]:
-    """Returns the node's keys as arguments of ``target``, checked against its signature and type hints."""
+    """Returns the keys of a node as arguments of its target, coerced to the annotated types.
+
+    Args:
+        group: what errors call the node.
+        node: with the arguments as keys.
+        target: what :func:`resolve` returned for it.
+
+    Raises:
+        UserError: for a key that the target does not take or a value of the wrong type.
+    """
     try:
         accepted = inspect.signature(target).parameters
     except ValueError as error:  # something written in C
@@ -94,7 +122,16 @@ def _hints(target: Callable[..., Any]) -> dict[str, Any]:
 
 
 def typed(key: str, value: Any, hint: Any) -> Any:
-    """Returns ``value`` as OmegaConf converts it to the type ``hint``; raises UserError, with ``key``, if it cannot."""
+    """Coerces a value to an annotated type, as OmegaConf does.
+
+    Args:
+        key: what errors call the value.
+        value: from a config.
+        hint: the annotation; one that no config can hold leaves the value as it is.
+
+    Raises:
+        UserError: if it cannot be converted.
+    """
     try:
         schema = OmegaConf.structured(make_dataclass("Typed", [("value", hint, field(default=MISSING))]))
     except OmegaConfBaseException:  # a type that no config can hold is the target's own affair

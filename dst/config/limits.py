@@ -1,7 +1,7 @@
-"""What values a config may have: said once, beside the fields of its schema, and looked at by one walk over all of it.
+"""Limits of config values: declared as metadata of the schema's fields, checked by one walk over the config.
 
-Besides what a field says of itself, every number must be finite and fit the machine's, and every string be one line,
-not empty, and no secret, for configs are written to files, tables and job scripts.
+Besides, every number must be finite and fit 64 bits, and every string must be one non-empty line that is no secret,
+because configs are written to files, tables and job scripts.
 """
 
 from __future__ import annotations
@@ -27,7 +27,12 @@ _SHORTEST_SECRET = 8
 
 
 def limited(holds: Callable[[Any], object], told: str | Callable[[Any], str]) -> dict[str, Any]:
-    """Returns metadata of a dataclass field: ``holds`` of every value but None, else ``told`` says what is valid."""
+    """Returns metadata that limits the values of a dataclass field; None is always valid.
+
+    Args:
+        holds: whether a value is valid.
+        told: what is valid, as the end of an error message, or a function that returns it for an invalid value.
+    """
     return {"limits": (holds, told)}
 
 
@@ -54,7 +59,11 @@ BOOLEAN = limited(lambda value: isinstance(value, bool), "must be true or false"
 
 
 def check_limits(value: Any, key: str = "") -> None:
-    """Checks a config, or the part of it called ``key``: dataclasses, dicts, lists and what these hold.
+    """Checks every value of a config: in dataclasses, dicts and lists, at any depth.
+
+    Args:
+        value: a config or a part of one.
+        key: what errors call it; empty for a whole config.
 
     Raises:
         UserError: one line with the key, its value (not where that is a secret) and what would be valid.

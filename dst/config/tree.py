@@ -23,7 +23,15 @@ def options(group: str) -> list[str]:
 
 
 def component(group: str, name: str) -> dict[str, Any]:
-    """Returns the config node of choice ``name`` in ``group``; raises UserError when there is none."""
+    """Returns the config node of a choice.
+
+    Args:
+        group: a config group.
+        name: of one of its choices.
+
+    Raises:
+        UserError: for an unknown choice.
+    """
     if name not in options(group):
         raise UserError(f"{group}={name}: {unknown(name, options(group))}")
     node = OmegaConf.to_container(OmegaConf.load(CONF_DIR / group / f"{name}.yaml"))

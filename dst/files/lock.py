@@ -1,8 +1,9 @@
-"""Who is at work on a directory: a numbered claim file with a heartbeat, so that no two processes train one run.
+"""A lock on a directory with a heartbeat, so that no two processes train one run.
 
-Safe where ``flock`` is not (NFS, Lustre): a claim is an exclusively created file, its owner touches it every few
-seconds, and ages are told by the file system's own clock. A claim whose owner died or fell silent is taken over by
-creating the next number, which only one can. An owner that wakes up too late finds the next number and stops.
+Safe where ``flock`` is not (NFS, Lustre): a lock is an exclusively created file ``claim.<number>``. Its owner touches
+it every few seconds, and ages are measured by the file system's own clock. A lock whose owner died or sent no heartbeat
+is taken over by creating the next number, which only one process can. An owner that wakes up too late finds the next
+number and stops.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from dst.errors import PlaceError
 
 HEARTBEAT_S = 10.0
 SILENT_S = 90.0
-"""A claim not touched for so long belongs to nobody any more."""
+"""A lock without a heartbeat for this long is free."""
 
 GIVE_UP_S = 60.0
-"""An owner whose signs of life have not reached the file system for so long stops while the run is still its own."""
+"""An owner whose heartbeats have failed for this long stops, while it still holds the lock."""
 _LOOKS = 3
 _NAME = re.compile(r"claim\.(0|[1-9][0-9]*)")
 
@@ -36,12 +37,12 @@ log = logging.getLogger("dst")
 
 
 class Locked(Exception):
-    """Another process is at work there."""
+    """Another process holds the lock."""
 
 
 @dataclass(frozen=True)
 class Owner:
-    """A process, as its claim names it."""
+    """The process that holds a lock."""
 
     host: str
     pid: int
@@ -52,7 +53,7 @@ class Owner:
 
     @classmethod
     def parsed(cls, text: bytes) -> Owner:
-        """Returns the owner that a claim's content names; an unknown one for content that is not ours, or none yet."""
+        """Returns the owner named in a lock file; an unknown one if the content is invalid or still empty."""
         try:
             fields = json.loads(text)
             owner = cls(**{key: fields[key] for key in cls.__dataclass_fields__})
@@ -74,7 +75,7 @@ class Owner:
         return f"process {self.pid} on {self.host}" + (f", job {self.job}" if self.job else "")
 
     def died_here(self) -> bool:
-        """The process ran on this machine and is gone."""
+        """Returns whether the process ran on this machine and has ended."""
         if (self.host, self.space) != (socket.gethostname(), _space()):
             return False
         try:
@@ -90,12 +91,13 @@ _UNKNOWN = Owner("?", 0, "?", "")
 
 
 def holder(directory: Path, clock: Callable[[], float] | None = None) -> tuple[Owner | None, bool]:
-    """Returns the latest owner of ``directory``, None if nobody claims it, and whether they are alive.
+    """Returns the latest owner of a directory, None if it was never locked, and whether that owner is alive.
 
-    What cannot be read just now counts as alive, so that nobody trains a run twice.
+    If the lock cannot be read at the moment, its owner counts as alive, so that no run is trained twice.
 
     Args:
-        clock: what time the file system of ``directory`` has; found out when needed if None.
+        directory: that may be locked.
+        clock: returns the time of the directory's file system; None: measured when needed.
     """
     try:
         found = _found(directory)
@@ -105,9 +107,9 @@ def holder(directory: Path, clock: Callable[[], float] | None = None) -> tuple[O
 
 
 def last_heartbeat(directory: Path) -> tuple[int, float] | None:
-    """Returns what changes whenever the owner of ``directory`` gives a sign of life, or changes.
+    """Returns a value that changes with every heartbeat and every new owner of ``directory``.
 
-    None without owner, or if that cannot be read just now.
+    None without a lock, or if it cannot be read at the moment.
     """
     try:
         found = _found(directory)
@@ -118,24 +120,24 @@ def last_heartbeat(directory: Path) -> tuple[int, float] | None:
 
 @contextlib.contextmanager
 def locked(directory: Path) -> Iterator[DirectoryLock]:
-    """Claims ``directory``, which exists, for the time of the block.
+    """Holds the lock on an existing directory during the block.
 
     Raises:
-        Locked: if another has it.
-        OSError: if the claims there cannot be read or written.
+        Locked: if another process holds it.
+        OSError: if lock files there cannot be read or written.
     """
     found = _found(directory)
     if found and found.is_alive(directory):
-        raise Locked(f"{directory.name} is in the hands of {found.owner}")
-    claim = DirectoryLock(directory, found.number + 1 if found else 0)
+        raise Locked(f"{directory.name} is locked by {found.owner}")
+    lock = DirectoryLock(directory, found.number + 1 if found else 0)
     try:
-        yield claim
+        yield lock
     finally:
-        claim.release()
+        lock.release()
 
 
 class DirectoryLock:
-    """A claim held; ``lost`` once another has taken it over or it was removed."""
+    """A lock that this process holds; ``lost`` once another process took it over or it was removed."""
 
     def __init__(self, directory: Path, number: int) -> None:
         self._directory, self._number, self._path = directory, number, directory / f"claim.{number}"
@@ -144,11 +146,11 @@ class DirectoryLock:
         self.lost = False
         self._create()
         self._released = threading.Event()
-        self._heart = threading.Thread(target=self._beat, name="claim", daemon=True)
+        self._heart = threading.Thread(target=self._beat, name="lock", daemon=True)
         self._heart.start()
 
     def _create(self) -> None:
-        taken = f"{self._directory.name} was claimed by another process this moment"
+        taken = f"{self._directory.name} was locked by another process at this moment"
         try:
             file = open(self._path, "x")  # noqa: SIM115  # closed below
         except FileExistsError as error:
@@ -157,10 +159,10 @@ class DirectoryLock:
             with file:
                 file.write(self._text)
             numbers = _numbers(self._directory)
-            # a listing taken while files come and go may have missed the latest
+            # a listing made while files come and go may have missed the latest
             if max(numbers, default=None) != self._number:
                 raise Locked(taken)
-        except BaseException:  # an empty claim left by a full disk would look alive for a while
+        except BaseException:  # an empty file left by a full disk would count as a living lock for a while
             with contextlib.suppress(OSError):
                 self._path.unlink()
             raise
@@ -174,7 +176,7 @@ class DirectoryLock:
             self._renew()
 
     def _renew(self) -> None:
-        """Gives a sign of life and looks whether the claim is still ours; an error of the file system says neither."""
+        """Sends a heartbeat and checks that the lock is still ours; an error of the file system decides neither."""
         now = time.monotonic()
         try:
             os.utime(self._path)
@@ -190,30 +192,30 @@ class DirectoryLock:
             self.lost = True
 
     def _is_ours(self) -> bool:
-        """No higher number is there, and ours was not released by whoever took over and used once more."""
+        """Returns whether no higher number exists and our file is still the one we wrote."""
         is_mine = self._path.read_bytes() == self._text.encode()
         return is_mine and max(_numbers(self._directory), default=0) <= self._number
 
     @property
     def silence(self) -> float:
-        """Seconds since the last sign of life that reached the file system."""
+        """Seconds since the last heartbeat that reached the file system."""
         return time.monotonic() - self._heard
 
     def check(self) -> None:
-        """Raises :class:`Locked` if the claim is known to be lost, which happens to a process stopped for long."""
+        """Raises :class:`Locked` if the lock is known to be lost, as happens to a process that was stopped for long."""
         if self.silence > GIVE_UP_S:
-            self._renew()  # the thread may have slept as long as this one
+            self._renew()  # the heartbeat thread may have been stopped with this one
         if self.lost:
             if not os.path.isdir(self._directory):
                 raise PlaceError(f"{self._directory} was removed while a process was at work there")
             raise Locked(f"{self._directory.name} was taken over by another process while this one was silent")
 
     def confirm(self) -> None:
-        """Looks into the directory, so as to write there only what is still ours to write.
+        """Checks the lock on disk; called before each write.
 
         Raises:
-            Locked: if it is not.
-            PlaceError: if that cannot be read, for so long that another may have taken over.
+            Locked: if it is lost.
+            PlaceError: if it has been unreadable for so long that another process may have taken over.
         """
         self._renew()
         self.check()
@@ -221,7 +223,7 @@ class DirectoryLock:
             raise PlaceError(f"{self._directory} cannot be read and written ({self._fault}); give the command again")
 
     def should_give_up(self) -> bool:
-        """Whether the file system has failed for so long that others will soon believe the owner dead."""
+        """Returns whether heartbeats have failed for so long that another process may soon take over."""
         if self.silence <= GIVE_UP_S:
             return False
         log.warning(
@@ -231,16 +233,16 @@ class DirectoryLock:
         return True
 
     def release(self) -> None:
-        """Gives the directory back."""
+        """Releases the lock."""
         self._released.set()
         self._heart.join()
-        with contextlib.suppress(OSError):  # it falls silent by itself
+        with contextlib.suppress(OSError):  # it expires by itself
             if self._is_ours():
                 self._path.unlink()
 
 
 def file_system_time(directory: Path) -> float:
-    """Returns the time by the clock that stamps files in ``directory``; by this machine's where it is read-only."""
+    """Returns the time of the file system of ``directory``; this machine's where it is read-only."""
     try:
         with tempfile.NamedTemporaryFile(dir=directory, prefix=".clock.") as probe:
             return os.fstat(probe.fileno()).st_mtime
@@ -250,20 +252,20 @@ def file_system_time(directory: Path) -> float:
 
 @dataclass(frozen=True)
 class _Found:
-    """A claim as it was read: its number, whose it is, and its last sign of life by the file system's clock."""
+    """A lock file as read: its number, its owner, and its last heartbeat by the file system's clock."""
 
     number: int
     owner: Owner
     touched: float
 
     def is_alive(self, directory: Path, clock: Callable[[], float] | None = None) -> bool:
-        """A claim from the future is as dead as one from the past: owners date theirs to the present."""
+        """Returns whether the heartbeat is recent; one from the future is as old as one from the past."""
         age = (clock or (lambda: file_system_time(directory)))() - self.touched
         return abs(age) < SILENT_S and not self.owner.died_here()
 
 
 def _found(directory: Path) -> _Found | None:
-    """Returns the latest claim, None if there is none; raises OSError if that cannot be read."""
+    """Returns the latest lock file, None if there is none; raises OSError if it cannot be read."""
     for _ in range(_LOOKS):
         try:
             number = max(_numbers(directory), default=None)
@@ -274,7 +276,7 @@ def _found(directory: Path) -> _Found | None:
         except OSError as error:
             if not os.path.isdir(directory):
                 return None
-            if error.errno not in (errno.ENOENT, errno.ESTALE):  # those: released in this moment, look again
+            if error.errno not in (errno.ENOENT, errno.ESTALE):  # those: released at this moment, read again
                 raise
     raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(directory))
 

@@ -1,4 +1,4 @@
-"""Reading files that this project wrote: whatever else one holds by now is :class:`Damaged`, told in one line."""
+"""Validated reading of the files that this project writes; any other content raises :class:`Damaged`."""
 
 from __future__ import annotations
 
@@ -39,9 +39,13 @@ class Damaged(ValueError):
 def read_bytes(path: Path, max_bytes: int | None = None) -> bytes | None:
     """Returns the content of a file, None if there is none.
 
+    Args:
+        path: of the file.
+        max_bytes: the largest size that is read; None for any.
+
     Raises:
-        Damaged: if something else than a file is in its place, or it is larger than ``max_bytes``.
-        OSError: if the file system refuses it.
+        Damaged: if the path is not a regular file, or the file is larger than ``max_bytes``.
+        OSError: if the file system refuses the access.
     """
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # a pipe would block
@@ -88,9 +92,13 @@ def read_yaml(path: Path) -> dict[str, Any] | None:
 
 
 def scan_lines(path: Path, fields: Fields | None = None) -> tuple[list[dict[str, Any]], list[str]]:
-    """Returns the records of a file with one JSON object a line, and for each damaged line which it is and why.
+    """Returns the records of a JSON-lines file, and a message for each damaged line.
 
-    Both are empty if there is no file. A damaged file is one fault.
+    Both are empty if there is no file. A file that cannot be read at all gives one message.
+
+    Args:
+        path: of the file.
+        fields: that each record must have.
     """
     try:
         content = read_bytes(path)
@@ -106,7 +114,12 @@ def scan_lines(path: Path, fields: Fields | None = None) -> tuple[list[dict[str,
 
 
 def read_lines(path: Path, fields: Fields | None = None) -> list[dict[str, Any]]:
-    """Returns the records of a file with one JSON object a line, none if there is no file; tells of damaged lines."""
+    """Returns the records of a JSON-lines file, none if there is no file; logs a warning about damaged lines.
+
+    Args:
+        path: of the file.
+        fields: that each record must have.
+    """
     records, faults = scan_lines(path, fields)
     if faults:
         more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
@@ -115,7 +128,15 @@ def read_lines(path: Path, fields: Fields | None = None) -> list[dict[str, Any]]
 
 
 def parse_object(text: bytes, fields: Fields | None = None) -> dict[str, Any]:
-    """Returns the JSON object that ``text`` is, with ``fields``; raises :class:`Damaged` if it is anything else."""
+    """Parses a JSON object.
+
+    Args:
+        text: UTF-8.
+        fields: that the object must have.
+
+    Raises:
+        Damaged: if it is anything else.
+    """
     try:
         value = json.loads(text)
     except RecursionError:
@@ -130,7 +151,15 @@ def parse_object(text: bytes, fields: Fields | None = None) -> dict[str, Any]:
 
 
 def check_fields(record: Mapping[str, Any], fields: Fields) -> None:
-    """Raises :class:`Damaged` unless the record has ``fields``; further ones are no matter."""
+    """Checks that a record has fields of given types; other fields are allowed.
+
+    Args:
+        record: to check.
+        fields: the allowed types by key; a key may be missing if type None is among them.
+
+    Raises:
+        Damaged: if it does not.
+    """
     for key, types in fields.items():
         if key not in record and type(None) not in types:
             raise Damaged(f"without {key}")

@@ -44,9 +44,9 @@ LOGS = (METRICS, TOPOLOGY, PHASES)
 
 
 class RunDirectory:
-    """``<output_dir>/runs/<run_id>/``: config, a line an epoch and an update, masks, checkpoint and, last, the summary.
+    """``<output_dir>/runs/<run_id>/``: config, logs, masks, checkpoints and, written last, the summary.
 
-    Every file but the two logs is written atomically. The run is finished exactly when ``summary.json`` says so.
+    Every file but the logs is written atomically. The run is finished exactly when ``summary.json`` says so.
     """
 
     def __init__(self, config: Config) -> None:
@@ -100,10 +100,14 @@ class RunDirectory:
         self._write(MASKS, _torch_bytes({name: mask.cpu().contiguous() for name, mask in masks.items()}))
 
     def append(self, file: str, *records: dict[str, Any]) -> None:
-        """Adds lines to ``metrics.jsonl`` or ``topology.jsonl``.
+        """Appends lines to a log.
+
+        Args:
+            file: one of :data:`LOGS`.
+            records: a line each.
 
         Raises:
-            Locked: if the log is not the one this process last left, as another process has put its own in its place.
+            Locked: if another process has replaced the log since this one last wrote to it.
         """
         self.guard()
         path, lines = self.path / file, [_json(record).encode() for record in records]

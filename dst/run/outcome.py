@@ -49,7 +49,13 @@ def read_failure(run_dir: Path) -> dict[str, Any] | None:
 
 
 def write_failure(run_dir: Path, error: str, where: str) -> None:
-    """Records that the run failed: ``error`` in one line, and where and when."""
+    """Writes ``failure.json``.
+
+    Args:
+        run_dir: of the run; made if need be.
+        error: why it failed, in one line.
+        where: host and SLURM job.
+    """
     run_dir.mkdir(parents=True, exist_ok=True)
     record = {"error": error, "where": where, "time": time.time()}
     with atomic_file(run_dir / FAILURE) as file:
@@ -57,7 +63,7 @@ def write_failure(run_dir: Path, error: str, where: str) -> None:
 
 
 def clear_failure(run_dir: Path) -> None:
-    """Forgets that the run failed, so that it is tried again; what is no failure of ours is kept aside."""
+    """Removes ``failure.json``, so that the run is tried again; a damaged one is kept aside."""
     if not run_dir.is_dir():
         if os.path.lexists(run_dir):
             keep_aside(run_dir)
@@ -70,7 +76,12 @@ def clear_failure(run_dir: Path) -> None:
 
 
 def summary_fault(summary: Mapping[str, Any], run_id: str) -> str:
-    """Returns why ``summary`` is not that of finished run ``run_id``, as the rest of a sentence; empty if it is."""
+    """Returns why a summary is not that of a finished run, as the end of a sentence; empty if it is.
+
+    Args:
+        summary: content of ``summary.json``.
+        run_id: of the run that it should be of.
+    """
     status = summary.get("status")
     if status not in DONE:
         return f": status is {shown(status)}, not one of {', '.join(DONE)}"

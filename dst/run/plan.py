@@ -74,7 +74,12 @@ class Frozen:
 
 
 def plan_path(name: str, output_dir: Path) -> Path:
-    """Returns where the plan of a sweep is."""
+    """Returns where the plan of a sweep is.
+
+    Args:
+        name: of the sweep.
+        output_dir: as the config has it.
+    """
     return sweep_dir(output_dir, name) / PLAN
 
 
@@ -84,7 +89,11 @@ def planned(output_dir: Path) -> list[str]:
 
 
 def read_plan(name: str, output_dir: Path) -> Frozen:
-    """Reads the plan of sweep ``name``.
+    """Reads the plan of a sweep.
+
+    Args:
+        name: of the sweep.
+        output_dir: as the config has it.
 
     Raises:
         NotPlanned: if there is none.
@@ -112,7 +121,13 @@ def read_plan(name: str, output_dir: Path) -> Frozen:
 
 
 def write_plan(name: str, output_dir: Path, plan: Frozen) -> Path:
-    """Freezes the plan in its file, which it returns; a damaged one is kept beside it."""
+    """Writes the plan of a sweep and returns its path; a damaged file in its place is kept aside.
+
+    Args:
+        name: of the sweep.
+        output_dir: as the config has it.
+        plan: replaces the one that is there.
+    """
     path = plan_path(name, output_dir)
     header = {"sweep": name, "runs": len(plan.runs), "code": plan.code, "cwd": str(plan.cwd)}
     header |= {"command": plan.command, "made": datetime.now(timezone.utc).isoformat(timespec="seconds")}

@@ -15,7 +15,7 @@ from dst.training.device import choose_device
 
 
 def announce(config: Config) -> None:
-    """Says which run this is and lets the warnings of the package through to stderr."""
+    """Prints which run this is and sends the package's log to stderr."""
     log = logging.getLogger("dst")
     if not log.handlers:
         handler = logging.StreamHandler(sys.stderr)
@@ -50,7 +50,12 @@ def describe(config: Config) -> str:
 
 
 def report(config: Config, summary: dict[str, Any]) -> None:
-    """Says how a finished run ended and where its results are."""
+    """Prints how a finished run ended and where its results are.
+
+    Args:
+        config: of the run.
+        summary: content of ``summary.json``.
+    """
     path = run_dir(Path(config.output_dir).absolute(), summary["run_id"])
     if summary["status"] == "diverged":
         print(f"diverged in epoch {summary['epochs']}: the loss is no finite number any more")
