@@ -12,10 +12,10 @@ from dst.config.identity import decides, groups_of, method_of
 from dst.files.records import Damaged, parse_yaml
 
 _SECTION = re.compile(r"^(?=[^\s#-])", re.MULTILINE)
-_NOT_SHOWN = ("tracker", "checkpoint", "device", "data_dir", "output_dir", "rerun")
+_HIDDEN_GROUPS = ("tracker", "checkpoint", "device", "data_dir", "output_dir", "rerun")
 """Groups that say how a run is done: no columns."""
 
-_NAMES_THE_GROUP = {"density": "value", "update_period": "steps"}
+_MAIN_KEY = {"density": "value", "update_period": "steps"}
 """The key after which a group's column is called like the group, where that is not ``name``."""
 
 
@@ -56,33 +56,33 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
     without_effect = set(groups_of("dst")) - set(groups_of(method))
     row: dict[str, Any] = {"method": method}
     for group, node in config.items():
-        if group in _NOT_SHOWN or group in without_effect:
+        if group in _HIDDEN_GROUPS or group in without_effect:
             continue
         if not isinstance(node, Mapping):
             row[str(group)] = _plain(node)
             continue
         for key, value in node.items():
             if not str(key).startswith("_"):
-                row[column(f"{group}.{key}")] = _plain(value)
+                row[column_name(f"{group}.{key}")] = _plain(value)
     if method == "dense":
         row["density"] = 1.0
     row["setup"] = f"{row.get('model')}/{row.get('dataset')}"
     return row
 
 
-def column(name: str) -> str:
+def column_name(name: str) -> str:
     """Returns the column of a config's key: ``recipe_lr`` of ``recipe.lr``, ``density`` of ``density.value``."""
     group, _, key = name.partition(".")
-    return group if key == _NAMES_THE_GROUP.get(group, "name") else name.replace(".", "_")
+    return group if key == _MAIN_KEY.get(group, "name") else name.replace(".", "_")
 
 
-def key_of(name: str) -> str | None:
+def config_key(name: str) -> str | None:
     """Returns the config's own name of a column whose value decides a run's result; None for any other column."""
     for group in groups_of("dst"):
         if name == group:
-            return group if decides(group, _NAMES_THE_GROUP.get(group, "name")) else None
+            return group if decides(group, _MAIN_KEY.get(group, "name")) else None
         key = name.removeprefix(f"{group}_")
-        if key != name and decides(group, key) and column(f"{group}.{key}") == name:
+        if key != name and decides(group, key) and column_name(f"{group}.{key}") == name:
             return f"{group}.{key}"
     return None
 

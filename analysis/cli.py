@@ -44,18 +44,18 @@ _LIBRARIES = ("pyarrow", "scipy", "scikit_posthocs", "matplotlib", "plotly", *_I
 def main() -> None:
     """Runs the command line; a mistake is one line on stderr and exit status 2."""
     name, *rest = sys.argv[1:] or ["help"]
-    with command(), _missing_library_named():
+    with command(), _name_missing_library():
         if name == "help" or {"-h", "--help"} & {name, *rest}:
             print(HELP, end="")
         elif name not in COMMANDS:
             raise UserError(f"{name}: {unknown(name, COMMANDS)}")
         else:
             run, keys = COMMANDS[name]
-            run(*_arguments(rest, keys))
+            run(*_parse_arguments(rest, keys))
 
 
 @contextlib.contextmanager
-def _missing_library_named() -> Iterator[None]:
+def _name_missing_library() -> Iterator[None]:
     """Says what to install where a library of the optional ones is missing."""
     try:
         yield
@@ -67,7 +67,7 @@ def _missing_library_named() -> Iterator[None]:
         raise UserError(f"{library} is not installed; pip install 'fantastic-weights[{extra}]'") from error
 
 
-def _arguments(argv: Sequence[str], keys: Sequence[str]) -> tuple[Source, dict[str, str]]:
+def _parse_arguments(argv: Sequence[str], keys: Sequence[str]) -> tuple[Source, dict[str, str]]:
     """Takes a command line apart into what every command takes and what this one takes besides."""
     valid = [*_SOURCE_KEYS, *keys]
     given: dict[str, str] = {}
@@ -87,29 +87,29 @@ def _arguments(argv: Sequence[str], keys: Sequence[str]) -> tuple[Source, dict[s
 
 def _collect(source: Source, own: dict[str, str]) -> None:
     from analysis.collect import collect
-    from analysis.printout import collected_text
+    from analysis.status import status_text
 
-    print(collected_text(collect(source), source))
+    print(status_text(collect(source), source))
 
 
 def _table(source: Source, own: dict[str, str]) -> None:
     from analysis.collect import collect
-    from analysis.table import LAYOUTS, table
+    from analysis.table import LAYOUTS, format_table
 
     layout, metric = _choice(own, "layout", LAYOUTS), _metric(own)
     collection = collect(source)
     paths = _write_tables(collection, metric)
-    print(table(collection.runs, layout, metric))
+    print(format_table(collection.runs, layout, metric))
     print(f"written to {', '.join(map(str, paths))}", file=sys.stderr)
 
 
 def _figures(source: Source, own: dict[str, str]) -> None:
-    from analysis.figures import CATALOGUE, draw, named
+    from analysis.figures import FIGURES, draw, select_figures
 
     if own.get("fig") == "help":
-        print("\n".join(f"fig={name:<4} {figure.about}" for name, figure in CATALOGUE.items()))
+        print("\n".join(f"fig={name:<4} {figure.about}" for name, figure in FIGURES.items()))
         return
-    figures, metric = named(own.get("fig", "all")), _metric(own)
+    figures, metric = select_figures(own.get("fig", "all")), _metric(own)
     from analysis.collect import collect
 
     collection = collect(source)
@@ -127,25 +127,25 @@ def _report(source: Source, own: dict[str, str]) -> None:
 
 def _overview(source: Source, own: dict[str, str]) -> None:
     from analysis.collect import collect
-    from analysis.figures import draw, named
-    from analysis.printout import collected_text
+    from analysis.figures import draw, select_figures
     from analysis.report import write_report
-    from analysis.table import table
+    from analysis.status import status_text
+    from analysis.table import format_table
 
     metric = _metric(own)
     collection = collect(source)
-    print(f"{collected_text(collection, source)}\n\n{table(collection.runs, 'text', metric)}\n")
+    print(f"{status_text(collection, source)}\n\n{format_table(collection.runs, 'text', metric)}\n")
     tables = _write_tables(collection, metric)
-    outcome = draw(named("22")[0], collection, metric)
+    outcome = draw(select_figures("22")[0], collection, metric)
     report = write_report(collection)
     print("\n".join([f"tables  {', '.join(map(str, tables))}", *outcome.lines, f"report  {report}"]))
 
 
 def _dashboard(source: Source, own: dict[str, str]) -> None:
-    from analysis.dashboard import make_dashboard
+    from analysis.dashboard import save_dashboard
 
     dry_run = _choice(own, "dry_run", ("false", "true")) == "true"
-    print(make_dashboard(source, dry_run=dry_run))
+    print(save_dashboard(source, dry_run=dry_run))
 
 
 COMMANDS: dict[str, tuple[Callable[[Source, dict[str, str]], None], tuple[str, ...]]] = {
@@ -160,10 +160,12 @@ COMMANDS: dict[str, tuple[Callable[[Source, dict[str, str]], None], tuple[str, .
 
 
 def _write_tables(collection: Collection, metric: str) -> list[Path]:
-    from analysis.table import LAYOUTS, SUFFIX, table
+    from analysis.table import LAYOUTS, SUFFIXES, format_table
 
     return [
-        collection.results.write_text(f"table.{SUFFIX[layout]}", table(collection.runs, layout, metric).rstrip() + "\n")
+        collection.results.write_text(
+            f"table.{SUFFIXES[layout]}", format_table(collection.runs, layout, metric).rstrip() + "\n"
+        )
         for layout in LAYOUTS
     ]
 

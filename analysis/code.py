@@ -22,23 +22,23 @@ def code_columns(code: Any) -> dict[str, str]:
     return {f"{_PREFIX}{key}": value for key, value in found.items() if isinstance(value, str)}
 
 
-def component_notes(runs: pd.DataFrame) -> Iterator[str]:
+def component_version_notes(runs: pd.DataFrame) -> Iterator[str]:
     """Yields a line for each component (criterion, model, …) of which the runs were made with several versions."""
     runs = runs.drop_duplicates("run_id")
     for name in runs.columns:
         group = name.removeprefix(_PREFIX)
         if group != name and group in runs:
             for option, here in runs.groupby(group):
-                yield from _mixed(here[name], f"the {group} {option}'s source")
+                yield from _mixed_versions(here[name], f"the {group} {option}'s source")
 
 
-def package_note(runs: pd.DataFrame) -> Iterator[str]:
+def package_version_notes(runs: pd.DataFrame) -> Iterator[str]:
     """Yields a line if the runs were made with several versions of the package."""
     if f"{_PREFIX}hash" in runs:
-        yield from _mixed(runs.drop_duplicates("run_id")[f"{_PREFIX}hash"], "the package's source")
+        yield from _mixed_versions(runs.drop_duplicates("run_id")[f"{_PREFIX}hash"], "the package's source")
 
 
-def _mixed(versions: pd.Series, what: str) -> Iterator[str]:
+def _mixed_versions(versions: pd.Series, what: str) -> Iterator[str]:
     counts = versions.value_counts().tolist()
     if len(counts) > 1:
         listed = f"{', '.join(map(str, counts[:-1]))} and {counts[-1]}"

@@ -13,12 +13,12 @@ import pyarrow.compute as pc
 from tqdm import tqdm
 
 from analysis.frames import runs_frame
-from analysis.metrics_files import concat, read_epochs
-from analysis.plan import missing_runs, read_planned
-from analysis.results_folder import Memory, Results
-from analysis.run_files import read_run, signature
+from analysis.metrics_files import concat_tables, read_epochs
+from analysis.plan import missing_runs, read_planned_runs
+from analysis.results_folder import CachedRuns, ResultsFolder
+from analysis.run_files import file_signature, read_run
 from analysis.source import Source
-from analysis.where import matching, there_is
+from analysis.where import describe_values, row_mask
 from dst.errors import UserError
 from dst.run.outcome import DONE
 from dst.run.plan import PlannedRun
@@ -38,7 +38,7 @@ class Collection:
 
     runs: pd.DataFrame
     missing: pd.DataFrame
-    results: Results
+    results: ResultsFolder
     origin: str
     planned: int | None = None
     _epochs: pd.DataFrame | None = None
@@ -53,16 +53,16 @@ class Collection:
 
 def collect(source: Source) -> Collection:
     """Brings ``results/`` up to date with the runs and returns them; raises UserError if there are none."""
-    results = Results(source.results)
-    memory = results.recall()
+    results = ResultsFolder(source.results)
+    memory = results.load_cache()
     if source.source == "wandb":
         from analysis.wandb_runs import read_project
 
         plan = _plan(source)
         runs, epochs = read_project(source.entity, source.project, plan)
-        memory = Memory(runs, {}, {"source": "wandb", "from": f"{source.entity or ''}/{source.project}".strip("/")})
-        results.remember(memory, epochs)
-    elif memory.origin.get("source") == "wandb" and not source.names_runs:
+        memory = CachedRuns(runs, {}, {"source": "wandb", "from": f"{source.entity or ''}/{source.project}".strip("/")})
+        results.save_cache(memory, epochs)
+    elif memory.origin.get("source") == "wandb" and not source.location_given:
         plan = _plan(source)
     else:
         plan = _plan(source)
@@ -70,11 +70,11 @@ def collect(source: Source) -> Collection:
         if memory.runs.empty and plan is None:
             raise UserError(f"no runs in {source.runs_dir}; say where they are with output_dir=… or dir=…")
         if epochs is not None:
-            results.remember(memory, epochs)
+            results.save_cache(memory, epochs)
     missing = missing_runs(plan or {}, memory.runs)
     if plan is not None:
         results.write_csv("missing.csv", missing)
-    results.write_text("collect.log", "".join(f"{line}\n" for line in problems(memory.runs)))
+    results.write_text("collect.log", "".join(f"{line}\n" for line in problem_lines(memory.runs)))
     kind = "W&B project" if memory.origin.get("source") == "wandb" else "folder"
     origin = f"{kind} {memory.origin.get('from', source.runs_dir)}"
     collection = Collection(memory.runs, missing, results, origin, None if plan is None else len(plan))
@@ -94,29 +94,33 @@ def load_runs(
         results_dir: where ``collect`` has put its results.
     """
     source = Source(sweep=sweep, output_dir=Path(output_dir), results_dir=Path(results_dir))
-    results = Results(source.results)
-    return _read_changed(source, results.recall(), results, _plan(source), with_epochs=False)[0].runs
+    results = ResultsFolder(source.results)
+    return _read_changed(source, results.load_cache(), results, _plan(source), with_epochs=False)[0].runs
 
 
-def problems(runs: pd.DataFrame) -> list[str]:
+def problem_lines(runs: pd.DataFrame) -> list[str]:
     """Returns a line for each run directory with something wrong in it: which, its status, what."""
     wrong = runs[runs["reason"].notna()]
     return (wrong["path"] + ": " + wrong["status"] + ": " + wrong["reason"]).tolist()
 
 
 def _plan(source: Source) -> dict[str, PlannedRun] | None:
-    return None if source.sweep is None else read_planned(source.output_dir, source.sweep)
+    return None if source.sweep is None else read_planned_runs(source.output_dir, source.sweep)
 
 
 def _read_changed(
-    source: Source, memory: Memory, results: Results, plan: Mapping[str, PlannedRun] | None, with_epochs: bool = True
-) -> tuple[Memory, pa.Table | None]:
+    source: Source,
+    memory: CachedRuns,
+    results: ResultsFolder,
+    plan: Mapping[str, PlannedRun] | None,
+    with_epochs: bool = True,
+) -> tuple[CachedRuns, pa.Table | None]:
     """Returns what there is now, and the learning curves if the results are to be written again."""
     origin = {"source": "runs", "from": str(source.runs_dir.absolute())}
     if memory.origin != origin:
-        memory = Memory()
+        memory = CachedRuns()
     directories = _run_directories(source.runs_dir, plan)
-    signatures = {run_id: signature(str(path)) for run_id, path in directories.items()}
+    signatures = {run_id: file_signature(str(path)) for run_id, path in directories.items()}
     known = set(memory.runs.loc[memory.runs["status"].isin(DONE), "run_id"])
     unread = {name for name, now in signatures.items() if memory.signatures.get(name) != now}
     gone = set(memory.signatures) - set(signatures)
@@ -135,9 +139,9 @@ def _read_changed(
     if with_epochs:
         fresh, unreadable = read_epochs({name: directories[name] for name in signatures if name in unread})
         rows = [row | {"reason": row["reason"] or unreadable.get(row["run_id"])} for row in rows]
-        epochs = fresh if not memory.origin else concat([_without(results.epochs(), {*unread, *gone}), fresh])
+        epochs = fresh if not memory.origin else concat_tables([_drop_runs(results.epochs(), {*unread, *gone}), fresh])
     runs = runs_frame(rows) if old.empty else runs_frame(pd.concat([old, runs_frame(rows)], ignore_index=True))
-    return Memory(runs, signatures, origin), epochs
+    return CachedRuns(runs, signatures, origin), epochs
 
 
 def _run_directories(folder: Path, plan: Iterable[str] | None) -> dict[str, Path]:
@@ -161,7 +165,7 @@ def _may_be_run(entry: os.DirEntry[str]) -> bool:
         return True
 
 
-def _without(epochs: pa.Table, run_ids: set[str]) -> pa.Table:
+def _drop_runs(epochs: pa.Table, run_ids: set[str]) -> pa.Table:
     if not run_ids:
         return epochs
     return epochs.filter(pc.invert(pc.is_in(epochs["run_id"], pa.array(sorted(run_ids), pa.string()))))
@@ -170,10 +174,10 @@ def _without(epochs: pa.Table, run_ids: set[str]) -> pa.Table:
 def _where(collection: Collection, expression: str | None) -> Collection:
     if expression is None:
         return collection
-    runs = collection.runs[matching(collection.runs, expression)]
+    runs = collection.runs[row_mask(collection.runs, expression)]
     missing = collection.missing.reindex(columns=collection.missing.columns.union(collection.runs.columns, sort=False))
-    kept = collection.missing[matching(missing, expression)]
+    kept = collection.missing[row_mask(missing, expression)]
     if runs.empty and kept.empty and len(collection.runs):
-        found = there_is(collection.runs, expression)
+        found = describe_values(collection.runs, expression)
         raise UserError(f"where={expression}: keeps none of {len(collection.runs)} runs; there are {found}")
     return replace(collection, runs=runs, missing=kept)

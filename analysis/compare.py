@@ -9,15 +9,15 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.choices import key_of
-from analysis.code import component_notes
-from analysis.frames import done
-from analysis.style import natural
+from analysis.choices import config_key
+from analysis.code import component_version_notes
+from analysis.frames import runs_with_results
+from analysis.style import natural_sort_key
 
 AXES = ("setup", "model", "dataset", "method", "criterion", "growth", "density", "update_period", "seed")
 """What every figure and table tells apart. Any other choice that varies within a setup is an axis of its own."""
 
-CELL = ["setup", "growth", "line", "density", "update_period"]
+CELL_COLUMNS = ["setup", "growth", "line", "density", "update_period"]
 """What runs of one cell, which differ in their seeds only, have in common."""
 
 REFERENCE_LINES = ("dense", "static")
@@ -28,8 +28,8 @@ _NO_EFFECT = ""
 
 
 @dataclass(frozen=True)
-class Comparable:
-    """Finished runs that differ in nothing but the columns of :data:`CELL` and the seed.
+class ComparableRuns:
+    """Finished runs that differ in nothing but the columns of :data:`CELL_COLUMNS` and the seed.
 
     Attributes:
         runs: with the column ``line``: the criterion, ``static`` or ``dense``. A further choice that varies stands
@@ -42,30 +42,30 @@ class Comparable:
     notes: tuple[str, ...] = ()
 
     @property
-    def remarks(self) -> list[str]:
+    def all_notes(self) -> list[str]:
         """The notes, and what else is to be known of the runs, for the foot of every table and figure."""
         count = self.runs.loc[self.runs["status"] == "diverged", "run_id"].nunique()
         diverged = [f"{count} diverged runs count with the accuracy they ended with"] if count else []
-        return [*self.notes, *diverged, *component_notes(self.runs)]
+        return [*self.notes, *diverged, *component_version_notes(self.runs)]
 
 
-def comparable(runs: pd.DataFrame) -> Comparable:
+def select_comparable(runs: pd.DataFrame) -> ComparableRuns:
     """Returns the finished runs; those of a setup that vary in several further choices at once are left out.
 
     Choices that change together count as one. A criterion's own parameters (MEST's ``λ``) make lines of their own.
     """
-    kept = done(runs).reset_index(drop=True)
+    kept = runs_with_results(runs).reset_index(drop=True)
     kept = kept.assign(line=line_names(kept))
-    names = _further(kept)
+    names = _other_choices(kept)
     parameters = [name for name in names if name.startswith("criterion_")]
     kept = kept.assign(line=_lines(kept, parameters))
     parts: list[pd.DataFrame] = []
     notes: list[str] = []
     for _, here in kept.groupby("setup", sort=False):
-        part, note = _by_setting(here, [name for name in names if name not in parameters])
+        part, note = _split_by_setting(here, [name for name in names if name not in parameters])
         parts.append(part)
         notes += note
-    return Comparable(pd.concat(parts, ignore_index=True) if parts else kept, tuple(notes))
+    return ComparableRuns(pd.concat(parts, ignore_index=True) if parts else kept, tuple(notes))
 
 
 def line_names(runs: pd.DataFrame) -> pd.Series:
@@ -73,17 +73,17 @@ def line_names(runs: pd.DataFrame) -> pd.Series:
     return runs["criterion"].where(runs["method"] == "dst", runs["method"])
 
 
-def dynamic(cells: pd.DataFrame) -> pd.DataFrame:
+def dynamic_lines(cells: pd.DataFrame) -> pd.DataFrame:
     """Returns the rows whose ``line`` is a criterion, not ``static`` or ``dense``."""
     return cells[~cells["line"].isin(REFERENCE_LINES)]
 
 
-def setup_of(panel: str) -> str:
-    """Returns the setup, ``model/dataset``, of a value of the column ``setup`` of a :class:`Comparable`'s runs."""
+def setup_of_panel(panel: str) -> str:
+    """Returns the setup, ``model/dataset``, of a value of the column ``setup`` of a :class:`ComparableRuns`'s runs."""
     return panel.partition(", ")[0]
 
 
-def at_one_period(chosen: Comparable) -> Comparable:
+def select_update_period(chosen: ComparableRuns) -> ComparableRuns:
     """Keeps, of each setup, the runs with the update period that the most densities were trained with.
 
     Several such periods are an axis: a panel a period.
@@ -103,18 +103,18 @@ def at_one_period(chosen: Comparable) -> Comparable:
     left_out = chosen.runs["run_id"].nunique() - runs["run_id"].nunique()
     said = ", ".join(str(period) for period in sorted(set(map(int, most["update_period"]))))
     note = f"{left_out} runs with another update period than Δt = {said} are left out"
-    return Comparable(runs, (*chosen.notes, note) if left_out else chosen.notes)
+    return ComparableRuns(runs, (*chosen.notes, note) if left_out else chosen.notes)
 
 
-def cells(runs: pd.DataFrame, values: Sequence[str]) -> pd.DataFrame:
+def aggregate_seeds(runs: pd.DataFrame, values: Sequence[str]) -> pd.DataFrame:
     """Returns mean, standard deviation (of the sample) and count over the seeds of each cell, a row a cell.
 
     Args:
-        runs: of a :class:`Comparable`.
+        runs: of a :class:`ComparableRuns`.
         values: columns to summarise: ``<value>``, ``<value>_std`` and ``<value>_n`` come back.
     """
-    frame = runs[[*CELL, *values]]
-    groups = frame.groupby(CELL, dropna=False, observed=True, sort=False)
+    frame = runs[[*CELL_COLUMNS, *values]]
+    groups = frame.groupby(CELL_COLUMNS, dropna=False, observed=True, sort=False)
     parts = {}
     for value in values:
         parts[value], parts[f"{value}_std"], parts[f"{value}_n"] = (
@@ -125,14 +125,14 @@ def cells(runs: pd.DataFrame, values: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(parts).reset_index()
 
 
-def varying(runs: pd.DataFrame) -> list[str]:
+def varying_choices(runs: pd.DataFrame) -> list[str]:
     """Returns the columns of choices, besides :data:`AXES`, that vary within some setup."""
-    found = {name for _, here in runs.groupby("setup") for name in _varying(here, _further(runs))}
+    found = {name for _, here in runs.groupby("setup") for name in _varying(here, _other_choices(runs))}
     return [name for name in runs.columns if name in found]
 
 
-def _further(runs: pd.DataFrame) -> list[str]:
-    return [name for name in runs.columns if name not in AXES and key_of(name)]
+def _other_choices(runs: pd.DataFrame) -> list[str]:
+    return [name for name in runs.columns if name not in AXES and config_key(name)]
 
 
 def _varying(runs: pd.DataFrame, names: list[str]) -> list[str]:
@@ -144,11 +144,11 @@ def _lines(runs: pd.DataFrame, parameters: list[str]) -> pd.Series:
     lines = runs["line"].copy()
     for _, here in runs.groupby("line"):
         for name in _varying(here, parameters):
-            lines.loc[here.index] += f", {key_of(name)}=" + _values(here, name)
+            lines.loc[here.index] += f", {config_key(name)}=" + _values(here, name)
     return lines
 
 
-def _by_setting(here: pd.DataFrame, names: list[str]) -> tuple[pd.DataFrame, list[str]]:
+def _split_by_setting(here: pd.DataFrame, names: list[str]) -> tuple[pd.DataFrame, list[str]]:
     """Sets the runs of a setup apart by the one choice that varies; of several, leaves out the runs and says so."""
     axes = _varying(here, names)
     if not axes:
@@ -159,8 +159,8 @@ def _by_setting(here: pd.DataFrame, names: list[str]) -> tuple[pd.DataFrame, lis
     fits = [((values == setting) | (values == _NO_EFFECT)).all(axis=1) for _, setting in settings.iterrows()]
     together = any(values.loc[settings.index, name].is_unique for name in axes)
     if not together or not pd.concat(fits, axis=1).any(axis=1).all():
-        return here[~affected], [_choose(str(here["setup"].iloc[0]), int(affected.sum()), values)]
-    labels = [", ".join(f"{key_of(name)}={setting[name]}" for name in axes) for _, setting in settings.iterrows()]
+        return here[~affected], [_left_out_note(str(here["setup"].iloc[0]), int(affected.sum()), values)]
+    labels = [", ".join(f"{config_key(name)}={setting[name]}" for name in axes) for _, setting in settings.iterrows()]
     alone = set(here.loc[affected, "line"])
     if len(alone) == 1 and alone.isdisjoint(REFERENCE_LINES):
         lines = here["line"].copy()
@@ -172,11 +172,11 @@ def _by_setting(here: pd.DataFrame, names: list[str]) -> tuple[pd.DataFrame, lis
     ), []
 
 
-def _choose(setup: str, count: int, values: pd.DataFrame) -> str:
-    given = {key_of(name): sorted(set(values[name]) - {_NO_EFFECT}, key=natural) for name in values}
+def _left_out_note(setup: str, count: int, values: pd.DataFrame) -> str:
+    given = {config_key(name): sorted(set(values[name]) - {_NO_EFFECT}, key=natural_sort_key) for name in values}
     what = ", ".join(f"{key} ({', '.join(found)})" for key, found in given.items())
-    equals = {key_of(name): "in [{}, null]" if (values[name] == _NO_EFFECT).any() else "== {}" for name in values}
-    lines = " or ".join(f"where='{key} {equals[key].format(_literal(found[0]))}'" for key, found in given.items())
+    equals = {config_key(name): "in [{}, null]" if (values[name] == _NO_EFFECT).any() else "== {}" for name in values}
+    lines = " or ".join(f"where='{key} {equals[key].format(_quote(found[0]))}'" for key, found in given.items())
     return f"{count} runs of {setup} are left out, as more than one choice varies: {what}; fix all but one: {lines}"
 
 
@@ -186,14 +186,14 @@ def _values(runs: pd.DataFrame, name: str) -> pd.Series:
     Those are the runs whose component (criterion, model, …) or, for a choice of no component, whose method has it
     nowhere.
     """
-    group = str(key_of(name)).partition(".")[0]
-    owner = runs[group if group != name and group in runs and key_of(group) else "method"]
+    group = str(config_key(name)).partition(".")[0]
+    owner = runs[group if group != name and group in runs and config_key(group) else "method"]
     known = runs[name].notna()
     matters = known.groupby(owner).transform("any").eq(True)
     return runs[name].map(_text).where(known, "null").where(matters, _NO_EFFECT)
 
 
-def _literal(value: str) -> str:
+def _quote(value: str) -> str:
     return value if re.fullmatch(r"true|false|null|\[.*\]|-?[\d.]+(e[-+]?\d+)?", value) else f'"{value}"'
 
 

@@ -11,7 +11,7 @@ import wandb_workspaces.reports.v2 as wr
 
 from analysis.collect import collect
 from analysis.compare import REFERENCE_LINES
-from analysis.results_folder import Results
+from analysis.results_folder import ResultsFolder
 from analysis.source import Source
 from analysis.style import growth_title, setup_title
 from dst.errors import UserError
@@ -31,7 +31,7 @@ Panels = list[tuple[str, str]]
 """Pairs of setup and growth."""
 
 
-def make_dashboard(source: Source, *, dry_run: bool = False) -> str:
+def save_dashboard(source: Source, *, dry_run: bool = False) -> str:
     """Saves the report to W&B, or its specification to a file, and says where.
 
     Raises:
@@ -39,9 +39,9 @@ def make_dashboard(source: Source, *, dry_run: bool = False) -> str:
     """
     if not source.entity:
         raise UserError("entity: say whose W&B project it is: entity=… project=…")
-    report = dashboard(source.entity, source.project, _panels_of(source))
+    report = build_dashboard(source.entity, source.project, _find_panels(source))
     if dry_run:
-        return f"specification in {_write_spec(report, Results(source.results))}"
+        return f"specification in {_write_spec(report, ResultsFolder(source.results))}"
     try:
         report.save()
     except Exception as error:  # wandb raises many kinds, and a bare Exception where nobody is logged in
@@ -53,7 +53,7 @@ def make_dashboard(source: Source, *, dry_run: bool = False) -> str:
     return str(report.url)
 
 
-def dashboard(entity: str, project: str, panels: Panels) -> wr.Report:
+def build_dashboard(entity: str, project: str, panels: Panels) -> wr.Report:
     """Returns the report: accuracy, update period, learning curves of each setup and growth; a table of runs."""
     blocks: list[Any] = [
         wr.P("Every panel shows the runs there are by now. A point is the mean over the seeds of a group."),
@@ -111,7 +111,7 @@ def _runset(name: str, filters: Sequence[str], groups: Iterable[str] = ()) -> wr
 
 
 def _scatter(title: str, x: wr.Config, summary: str, place: int) -> wr.ScatterPlot:
-    return wr.ScatterPlot(title=title, x=x, y=wr.SummaryMetric(summary), log_x=True, layout=_half(place))
+    return wr.ScatterPlot(title=title, x=x, y=wr.SummaryMetric(summary), log_x=True, layout=_half_width(place))
 
 
 def _curve(title: str, metric: str, place: int) -> wr.LinePlot:
@@ -123,16 +123,16 @@ def _curve(title: str, metric: str, place: int) -> wr.LinePlot:
         groupby_aggfunc="mean",
         groupby_rangefunc="stddev",
         max_runs_to_show=100,
-        layout=_half(place),
+        layout=_half_width(place),
     )
 
 
-def _half(place: int) -> wr.Layout:
+def _half_width(place: int) -> wr.Layout:
     """The left or the right half of W&B's grid of 24 columns."""
     return wr.Layout(x=12 * place, y=0, w=12, h=10)
 
 
-def _panels_of(source: Source) -> Panels:
+def _find_panels(source: Source) -> Panels:
     """Returns the setups and growths there are runs or plans of; without any, those of the paper."""
     try:
         collection = collect(source)
@@ -149,7 +149,7 @@ def _paper_setups() -> list[str]:
     return [*MAIN, *APPENDIX]
 
 
-def _write_spec(report: wr.Report, results: Results) -> Path:
+def _write_spec(report: wr.Report, results: ResultsFolder) -> Path:
     model = report._to_model()  # the library has no public way to see what it would send
     spec = json.loads(model.model_dump_json(by_alias=True, exclude_none=True))
     return results.write_text("dashboard.json", json.dumps(spec, indent=1) + "\n")

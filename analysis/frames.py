@@ -27,7 +27,7 @@ _FIRST = (
 )
 _LAST = ("reason", "path")
 
-RESULTS = (
+RESULT_COLUMNS = (
     *_ACCURACY,
     *_PARAMETERS,
     *("epochs", "best_epoch", "density_actual", "topology_updates", "itop_ratio", "duration_s", "steps_per_s"),
@@ -55,12 +55,12 @@ def runs_frame(rows: Sequence[Mapping[str, Any]] | pd.DataFrame) -> pd.DataFrame
         frame[name] = numbers.where(numbers.abs() < 2.0**63).round().astype("Int64")
     middle = sorted(set(frame.columns) - {*_FIRST, *_LAST})
     for name in middle:
-        frame[name] = _of_one_type(frame[name])
+        frame[name] = _as_one_type(frame[name])
     order = ["setup", "method", "growth", "criterion", "density", "update_period", "seed", "run_id"]
     return frame[[*_FIRST, *middle, *_LAST]].sort_values(order, na_position="first").reset_index(drop=True)
 
 
-def _of_one_type(column: pd.Series) -> pd.Series:
+def _as_one_type(column: pd.Series) -> pd.Series:
     """Runs may give one key values of several types; a column that is neither text, numbers nor booleans is text."""
     types = {type(value) for value in column.dropna()} if column.dtype == object else set()
     if types and types <= {int, float}:
@@ -68,6 +68,6 @@ def _of_one_type(column: pd.Series) -> pd.Series:
     return column.map(str, na_action="ignore") if len(types) > 1 else column
 
 
-def done(runs: pd.DataFrame) -> pd.DataFrame:
+def runs_with_results(runs: pd.DataFrame) -> pd.DataFrame:
     """Returns the runs that have results."""
     return runs[runs["status"].isin(DONE)]

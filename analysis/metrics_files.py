@@ -44,10 +44,10 @@ def read_epochs(directories: Mapping[str, Path]) -> tuple[pa.Table, dict[str, st
         table, unreadable = _read_chunk(part, contents)
         tables.append(table)
         problems |= unreadable
-    return concat(tables), problems
+    return concat_tables(tables), problems
 
 
-def concat(tables: Sequence[pa.Table]) -> pa.Table:
+def concat_tables(tables: Sequence[pa.Table]) -> pa.Table:
     """Returns the tables as one; a column that some lack is null there, one that is not of one type becomes text."""
     try:
         return pa.concat_tables(tables, promote_options="permissive").combine_chunks()
@@ -89,13 +89,13 @@ def _read_chunk(ids: Sequence[str], contents: Sequence[bytes]) -> tuple[pa.Table
         try:
             tables.append(_parse([run_id], [content]))
         except (pa.ArrowInvalid, ValueError):
-            good, bad = _salvage(run_id, content)
+            good, bad = _parse_by_line(run_id, content)
             tables += good
             problems[run_id] = f"metrics.jsonl: {bad} of {bad + len(good)} lines cannot be read"
-    return concat(tables), problems
+    return concat_tables(tables), problems
 
 
-def _salvage(run_id: str, content: bytes) -> tuple[list[pa.Table], int]:
+def _parse_by_line(run_id: str, content: bytes) -> tuple[list[pa.Table], int]:
     """Returns the lines that can be read, and the number of those that cannot."""
     good, bad = [], 0
     for line in content.splitlines(keepends=True):
@@ -112,7 +112,7 @@ def _parse(ids: Sequence[str], contents: Sequence[bytes]) -> pa.Table:
     if not text.strip():
         return SCHEMA.empty_table()
     if b"[" in text or text.count(b"{") != sum(counts) or b'"run_id"' in text:
-        text = b"".join(map(_flat, text.splitlines()))  # Arrow's parser dies of lists that are nested deeply
+        text = b"".join(map(_drop_nested, text.splitlines()))  # Arrow's parser dies of lists that are nested deeply
     table = arrow_json.read_json(
         io.BytesIO(text), parse_options=_OPTIONS, read_options=arrow_json.ReadOptions(block_size=max(len(text), 1))
     )
@@ -125,7 +125,7 @@ def _parse(ids: Sequence[str], contents: Sequence[bytes]) -> pa.Table:
     return table.add_column(0, "run_id", pc.take(names, which))
 
 
-def _flat(line: bytes) -> bytes:
+def _drop_nested(line: bytes) -> bytes:
     """The record without what is no figure of an epoch; raises ValueError if it is none."""
     record = parse_object(line)
     figures = {

@@ -14,7 +14,7 @@ from dst.run.outcome import DONE
 from dst.run.plan import NotPlanned, PlannedRun, read_plan
 
 
-def read_planned(output_dir: Path, sweep: str) -> dict[str, PlannedRun]:
+def read_planned_runs(output_dir: Path, sweep: str) -> dict[str, PlannedRun]:
     """Returns the planned runs by id; raises UserError if there is no such plan or it is damaged."""
     try:
         return {run.run_id: run for run in read_plan(sweep, output_dir).runs}

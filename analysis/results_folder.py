@@ -24,7 +24,7 @@ _KNOWN = {"format": INTEGER, "origin": OBJECT, "signatures": OBJECT, "checksums"
 
 
 @dataclass
-class Memory:
+class CachedRuns:
     """What an earlier collection left.
 
     Attributes:
@@ -38,7 +38,7 @@ class Memory:
     origin: dict[str, Any] = field(default_factory=dict)
 
 
-class Results:
+class ResultsFolder:
     """``results/`` or ``results/<sweep>/``: ``runs.parquet``, ``runs.csv``, ``epochs.parquet``, ``missing.csv``."""
 
     def __init__(self, folder: Path) -> None:
@@ -55,16 +55,16 @@ class Results:
             raise UserError(f"results_dir={self.folder}: cannot be written to ({error.strerror})") from error
         return path
 
-    def recall(self) -> Memory:
+    def load_cache(self) -> CachedRuns:
         """Returns what was collected before; an empty memory if that is incomplete or of another version."""
         try:
             known = read_object(self.folder / ".collected.json", _KNOWN, max_bytes=2**30)
             if known is None or known["format"] != _FORMAT or known["checksums"] != self._checksums():
-                return Memory()
+                return CachedRuns()
             runs = runs_frame(pd.read_parquet(self.folder / "runs.parquet"))
-            return Memory(runs, known["signatures"], known["origin"])
+            return CachedRuns(runs, known["signatures"], known["origin"])
         except (OSError, ValueError):
-            return Memory()
+            return CachedRuns()
 
     def _checksums(self) -> list[int]:
         return [zlib.crc32(read_bytes(self.folder / name) or b"") for name in ("runs.parquet", "epochs.parquet")]
@@ -73,7 +73,7 @@ class Results:
         """Returns the learning curves collected before."""
         return parquet.read_table(self.folder / "epochs.parquet")
 
-    def remember(self, memory: Memory, epochs: pa.Table | None) -> None:
+    def save_cache(self, memory: CachedRuns, epochs: pa.Table | None) -> None:
         """Writes the frames, then what they were read from; ``epochs`` None leaves those there as they are."""
         if epochs is not None:
             with atomic_file(self.path("epochs.parquet")) as file:

@@ -18,7 +18,7 @@ READ = (SUMMARY, CONFIG, METRICS, FAILURE)
 """The files a row depends on."""
 
 
-def signature(directory: str) -> str:
+def file_signature(directory: str) -> str:
     """Returns what changes whenever a file that the row depends on does: their sizes and times."""
     parts = []
     for name in READ:
@@ -40,18 +40,18 @@ def read_run(directory: Path, planned: Mapping[str, Any] | None = None) -> dict[
         directory: of the run; its name is the run's id.
         planned: the run's config according to its plan, in case its own cannot be read.
     """
-    row: dict[str, Any] = {"run_id": _shown(directory.name), "path": _shown(str(directory)), "reason": None}
+    row: dict[str, Any] = {"run_id": _printable(directory.name), "path": _printable(str(directory)), "reason": None}
     if not directory.is_dir() and os.path.lexists(directory):
         return _choices(planned) | row | {"status": "broken", "reason": "no directory"}
     config, faults = planned, []
     try:
         config = _read_config(directory) or planned
     except (OSError, ValueError) as error:
-        faults.append(_told(error))
+        faults.append(_error_text(error))
     try:
         outcome = _read_outcome(directory)
     except (OSError, ValueError) as error:
-        faults.append(_told(error))
+        faults.append(_error_text(error))
     row = _choices(config) | row
     if faults:
         return row | {"status": "broken", "reason": "; ".join(dict.fromkeys(faults))}
@@ -61,14 +61,14 @@ def read_run(directory: Path, planned: Mapping[str, Any] | None = None) -> dict[
         return row | {"status": "broken", "reason": reason}
     if outcome.get("epochs") and not os.path.lexists(directory / METRICS):
         row["reason"] = "metrics.jsonl is missing: no learning curve"
-    return row | (outcome or {"status": "running" if _at_work(directory) else "unfinished"})
+    return row | (outcome or {"status": "running" if _is_running(directory) else "unfinished"})
 
 
 def summary_columns(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Returns a summary's figures as columns."""
     columns = {key: value for key, value in summary.items() if not isinstance(value, (dict, list, type(None)))}
     versions = {f"version_{name}": str(version) for name, version in (summary.get("versions") or {}).items() if version}
-    return _without_own(columns) | versions | code_columns(summary.get("code"))
+    return _drop_reserved(columns) | versions | code_columns(summary.get("code"))
 
 
 def _read_outcome(directory: Path) -> dict[str, Any]:
@@ -81,10 +81,10 @@ def _read_outcome(directory: Path) -> dict[str, Any]:
 
 
 def _choices(config: Mapping[str, Any] | None) -> dict[str, Any]:
-    return _without_own(flatten(config)) if config else {}
+    return _drop_reserved(flatten(config)) if config else {}
 
 
-def _without_own(columns: dict[str, Any]) -> dict[str, Any]:
+def _drop_reserved(columns: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in columns.items() if name not in ("run_id", "path", "reason", "command")}
 
 
@@ -96,16 +96,16 @@ def _read_config(directory: Path) -> dict[str, Any] | None:
         raise ValueError(f"config.yaml cannot be read ({' '.join(str(error).split())})") from error
 
 
-def _told(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     return f"{Path(error.filename).name}: {error.strerror}" if isinstance(error, OSError) else str(error)
 
 
-def _shown(name: str) -> str:
+def _printable(name: str) -> str:
     """A file's name as text of one line, whatever bytes it is made of."""
     return name if name.isprintable() else ascii(name)[1:-1]
 
 
-def _at_work(directory: Path) -> bool:
+def _is_running(directory: Path) -> bool:
     from dst.files.lock import holder
 
     return holder(directory, clock=time.time)[1]

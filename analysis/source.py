@@ -47,7 +47,7 @@ class Source:
         return self.dir or runs_dir(self.output_dir)
 
     @property
-    def names_runs(self) -> bool:
+    def location_given(self) -> bool:
         """Whether it was said where the runs are; else those collected last from W&B will do."""
         return self.source == "runs" or self.dir is not None or self.output_dir != Source.output_dir
 

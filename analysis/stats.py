@@ -11,13 +11,13 @@ import pandas as pd
 import scikit_posthocs
 from scipy import stats
 
-from analysis.compare import cells
+from analysis.compare import aggregate_seeds
 
 ALPHA = 0.05
-ENOUGH_BLOCKS = 11
+MIN_BLOCKS = 11
 """Blocks that a test needs: its distribution holds for N > 10 of them (Demšar 2006, Section 3.2.2, a rule of thumb)."""
 
-BLOCK = ["setup", "growth", "density"]
+BLOCK_COLUMNS = ["setup", "growth", "density"]
 """What the criteria are ranked within (Section 5.2 of the paper)."""
 
 REGIMES: Mapping[str, tuple[float, float]] = {
@@ -36,7 +36,7 @@ class Ranking:
         average: rank of each criterion, averaged over the blocks, best (lowest) first.
         blocks: the number of blocks in which every criterion has results.
         dropped: the number of blocks left out because some criterion has none there.
-        lacking: for each criterion, how many of the dropped blocks lack it.
+        missing_blocks: for each criterion, how many of the dropped blocks lack it.
         chi2: Friedman's statistic, without correction for ties, and its p-value.
         f: Iman and Davenport's less conservative form of it, and its p-value.
         cd: Nemenyi's critical distance at :data:`ALPHA`: average ranks further apart differ significantly.
@@ -46,7 +46,7 @@ class Ranking:
     average: pd.Series
     blocks: int
     dropped: int
-    lacking: dict[str, int]
+    missing_blocks: dict[str, int]
     chi2: tuple[float, float]
     f: tuple[float, float]
     cd: float
@@ -59,8 +59,8 @@ class Ranking:
 
     @property
     def tested(self) -> bool:
-        """There are :data:`ENOUGH_BLOCKS`. If not, the ranks describe the runs, and the tests' numbers say nothing."""
-        return self.blocks >= ENOUGH_BLOCKS
+        """There are :data:`MIN_BLOCKS`. If not, the ranks describe the runs, and the tests' numbers say nothing."""
+        return self.blocks >= MIN_BLOCKS
 
     @property
     def groups(self) -> list[list[str]]:
@@ -80,10 +80,10 @@ def rankings(runs: pd.DataFrame, metric: str = "test_acc") -> dict[str, Ranking 
 
 
 def rank_criteria(runs: pd.DataFrame, metric: str = "test_acc", regime: str = "all densities") -> Ranking | None:
-    """Ranks the criteria by their means over seeds within each :data:`BLOCK`.
+    """Ranks the criteria by their means over seeds within each :data:`BLOCK_COLUMNS`.
 
     Args:
-        runs: of a :class:`analysis.compare.Comparable`; dense and static ones do not take part.
+        runs: of a :class:`analysis.compare.ComparableRuns`; dense and static ones do not take part.
         metric: the accuracy to rank by; more is better.
         regime: which densities, one of :data:`REGIMES`.
 
@@ -94,7 +94,9 @@ def rank_criteria(runs: pd.DataFrame, metric: str = "test_acc", regime: str = "a
     dynamic = runs[(runs["method"] == "dst") & (runs["density"] > low) & (runs["density"] <= high)]
     if dynamic.empty:
         return None
-    return rank(cells(dynamic, [metric]).pivot_table(index=BLOCK, columns="line", values=metric, dropna=False))
+    return rank(
+        aggregate_seeds(dynamic, [metric]).pivot_table(index=BLOCK_COLUMNS, columns="line", values=metric, dropna=False)
+    )
 
 
 def rank(scores: pd.DataFrame) -> Ranking | None:
@@ -105,13 +107,13 @@ def rank(scores: pd.DataFrame) -> Ranking | None:
     if blocks < 2 or count < 2:
         return None
     incomplete = scores[scores.isna().any(axis=1)]
-    lacking = {str(name): int(number) for name, number in incomplete.isna().sum().items() if number}
+    missing_blocks = {str(name): int(number) for name, number in incomplete.isna().sum().items() if number}
     average = complete.rank(axis=1, ascending=False, method="average").mean()
     return Ranking(
         average.sort_values(kind="stable"),
         blocks,
         len(incomplete),
-        lacking,
+        missing_blocks,
         *friedman(average.to_numpy(), blocks),
         critical_distance(count, blocks),
         scikit_posthocs.posthoc_nemenyi_friedman(complete.reset_index(drop=True)),

@@ -1,4 +1,4 @@
-"""One colour, marker and name per criterion, in every figure, table and report."""
+"""One color, marker and name per criterion, in every figure, table and report."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NAMES = {
 }
 """In the order of every legend."""
 
-_COLOURS = {
+_COLORS = {
     "dense": "#000000",
     "dropout": "#8c6d31",
     "static": "#56b4e9",
@@ -37,11 +37,11 @@ _COLOURS = {
     "sensitivity": "#7a5195",
     "random": "#8c8c8c",
 }
-"""The palette of Okabe and Ito (2008), told apart by colour-blind readers, and two that go with it."""
+"""The palette of Okabe and Ito (2008), told apart by color-blind readers, and two that go with it."""
 
-_FURTHER = ("#5d3a00", "#a6761d", "#1b4d3e", "#9a031e", "#4b0082", "#556b2f")
-_given: dict[str, str] = {}
-"""The further lines (criteria of a user's own, values of a choice) that were asked for, each with a colour to keep."""
+_EXTRA_COLORS = ("#5d3a00", "#a6761d", "#1b4d3e", "#9a031e", "#4b0082", "#556b2f")
+_assigned: dict[str, str] = {}
+"""The further lines (criteria of a user's own, values of a choice) that were asked for, each with a color to keep."""
 
 _MARKERS = {"magnitude": "o", "set": "s", "mest": "^", "snip": "v", "rsensitivity": "D", "static": "X", "random": "P"}
 
@@ -51,17 +51,17 @@ def _name(method: str) -> str:
     return method.partition(", ")[0]
 
 
-def natural(text: str) -> list[tuple[float, str]]:
+def natural_sort_key(text: str) -> list[tuple[float, str]]:
     """A key that sorts the numbers within texts as numbers: ``Δt=25`` before ``Δt=100``."""
     parts = re.split(r"(\d+(?:\.\d+)?(?:e[-+]?\d+)?)", text)
     return [(float(part), "") if index % 2 else (-1.0, part) for index, part in enumerate(parts)]
 
 
-def ordered(methods: Iterable[str]) -> list[str]:
+def legend_order(methods: Iterable[str]) -> list[str]:
     """Returns the methods (criteria, ``static``, ``dense``), each once, in the order of every legend."""
     names = list(_NAMES)
     rank = {method: names.index(_name(method)) if _name(method) in _NAMES else len(names) for method in methods}
-    return sorted(rank, key=lambda method: (rank[method], natural(method)))
+    return sorted(rank, key=lambda method: (rank[method], natural_sort_key(method)))
 
 
 def growth_order(growths: Iterable[str]) -> list[str | None]:
@@ -77,21 +77,21 @@ def label(method: str) -> str:
     return (_declared(name, "label") or _NAMES.get(name, name)) + comma + setting
 
 
-def colours(methods: Iterable[str]) -> dict[str, str]:
-    """Returns each method's colour, in the order of every legend; it is the same in all figures of a program's run.
+def colors(methods: Iterable[str]) -> dict[str, str]:
+    """Returns each method's color, in the order of every legend; it is the same in all figures of a program's run.
 
     A criterion's is ``color`` in its YAML, if there is one.
 
     Raises:
-        UserError: if that is no colour.
+        UserError: if that is no color.
     """
-    found = {method: _declared(method, "color") or _COLOURS.get(method) for method in ordered(methods)}
-    for method, colour in found.items():
-        if colour is None and method not in _given:
-            _given[method] = _FURTHER[len(_given) % len(_FURTHER)]
-        if colour is not None and not re.fullmatch(r"#[0-9a-fA-F]{6}", colour):
-            raise UserError(f"conf/criterion/{method}.yaml: color: {colour}: write such as color: '#1b4d3e'")
-    return {method: colour or _given[method] for method, colour in found.items()}
+    found = {method: _declared(method, "color") or _COLORS.get(method) for method in legend_order(methods)}
+    for method, color in found.items():
+        if color is None and method not in _assigned:
+            _assigned[method] = _EXTRA_COLORS[len(_assigned) % len(_EXTRA_COLORS)]
+        if color is not None and not re.fullmatch(r"#[0-9a-fA-F]{6}", color):
+            raise UserError(f"conf/criterion/{method}.yaml: color: {color}: write such as color: '#1b4d3e'")
+    return {method: color or _assigned[method] for method, color in found.items()}
 
 
 @cache

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.compare import Comparable, at_one_period, cells, comparable
-from analysis.style import growth_order, growth_title, label, natural, ordered, setup_title
+from analysis.compare import ComparableRuns, aggregate_seeds, select_comparable, select_update_period
+from analysis.style import growth_order, growth_title, label, legend_order, natural_sort_key, setup_title
 
 _BEST, _SECOND = "▲", "△"
 _LEGEND = f"{_BEST} best and {_SECOND} second of a density. In %: mean ± standard deviation (runs)."
@@ -65,24 +65,24 @@ class Cell:
         return f"{100 * self.mean:.2f}{std} ({self.count})"
 
 
-def panels(chosen: Comparable, metric: str = "test_acc") -> list[Panel]:
+def panels(chosen: ComparableRuns, metric: str = "test_acc") -> list[Panel]:
     """Returns a panel for each setup and growth; dense and static runs are in every panel of their setup."""
-    summary = cells(chosen.runs, [metric]).rename(
+    summary = aggregate_seeds(chosen.runs, [metric]).rename(
         columns={metric: "mean", f"{metric}_std": "std", f"{metric}_n": "count"}
     )
     summary = summary[summary["count"] > 0]
     return [
         _panel(setup, growth, of_setup[of_setup["growth"].isna() | (of_setup["growth"] == growth)])
-        for setup in sorted(summary["setup"].unique(), key=natural)
+        for setup in sorted(summary["setup"].unique(), key=natural_sort_key)
         for of_setup in [summary[summary["setup"] == setup]]
         for growth in growth_order(of_setup["growth"].dropna())
     ]
 
 
-def table(runs: pd.DataFrame, layout: str, metric: str = "test_acc") -> str:
+def format_table(runs: pd.DataFrame, layout: str, metric: str = "test_acc") -> str:
     """Returns the table of all runs that can be compared; ``layout`` is one of :data:`LAYOUTS`."""
-    chosen = at_one_period(comparable(runs))
-    return LAYOUTS[layout](panels(chosen, metric), METRIC_NAMES[metric], chosen.remarks)
+    chosen = select_update_period(select_comparable(runs))
+    return LAYOUTS[layout](panels(chosen, metric), METRIC_NAMES[metric], chosen.all_notes)
 
 
 def _panel(setup: str, growth: str | None, summary: pd.DataFrame) -> Panel:
@@ -93,7 +93,7 @@ def _panel(setup: str, growth: str | None, summary: pd.DataFrame) -> Panel:
     sparse["place"] = ranks.where((ranks <= 2) & contested, 0).astype(int)
     sparse["cell"] = [_cell(row) for row in sparse.itertuples()]
     body = sparse.pivot(index="line", columns="density", values="cell")
-    return Panel(setup, growth, dense, body.reindex(ordered(body.index)))
+    return Panel(setup, growth, dense, body.reindex(legend_order(body.index)))
 
 
 def _cell(row: object) -> Cell:
@@ -105,20 +105,20 @@ def _text(found: list[Panel], metric: str, notes: list[str]) -> str:
     for panel in found:
         dense = f"; dense {panel.dense.text()}" if panel.dense else ""
         parts.append(f"{panel.title}: {metric}{dense}")
-        parts += [_aligned(part) for part in _fitting(panel.body)]
+        parts += [_align_columns(part) for part in _split_to_terminal_width(panel.body)]
         parts.append("")
     legend = _LEGEND if found else "no finished runs to show"
     return "\n".join([*parts, legend, *(f"Note: {note}." for note in notes)])
 
 
-def _fitting(body: pd.DataFrame) -> Iterator[pd.DataFrame]:
+def _split_to_terminal_width(body: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """Yields groups of columns that fit the terminal."""
     columns = max(1, (shutil.get_terminal_size((120, 40)).columns - 14) // 22)
     for start in range(0, body.shape[1], columns):
         yield body.iloc[:, start : start + columns]
 
 
-def _aligned(body: pd.DataFrame) -> str:
+def _align_columns(body: pd.DataFrame) -> str:
     columns = [["density", *map(label, body.index)]]
     for density, values in body.items():
         found = [f"{cell.text()} {cell.mark}" if isinstance(cell, Cell) else "–  " for cell in values]
@@ -148,13 +148,13 @@ def _latex(found: list[Panel], metric: str, notes: list[str]) -> str:
     marks: tuple[Callable[[str], str], ...] = (str, r"\textbf{{{}}}".format, r"\underline{{{}}}".format)
     parts = [r"% needs \usepackage{booktabs}"]
     for panel in found:
-        head, *rows = [[_escaped(text) for text in row] for row in _rows(panel, marks)]
+        head, *rows = [[_escape_latex(text) for text in row] for row in _rows(panel, marks)]
         dense = f" Dense: {panel.dense.text()}." if panel.dense else ""
         said = "".join(f" {note}." for note in notes)
         caption = f"{panel.title}: {metric} in %, mean ± standard deviation (runs).{dense}{said}"
         parts += [
             r"\begin{table}",
-            rf"\caption{{{_escaped(caption)}}}",
+            rf"\caption{{{_escape_latex(caption)}}}",
             rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
             r"\toprule",
             " & ".join(head) + r" \\",
@@ -167,7 +167,7 @@ def _latex(found: list[Panel], metric: str, notes: list[str]) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _escaped(text: str) -> str:
+def _escape_latex(text: str) -> str:
     return text.replace("_", r"\_").replace("Δ", r"$\Delta$").replace("%", r"\%").replace("±", r"$\pm$")
 
 
@@ -199,5 +199,5 @@ LAYOUTS: dict[str, Callable[[list[Panel], str, list[str]], str]] = {
 }
 """How a table can be written: name → function of panels, the metric in words, notes."""
 
-SUFFIX = {"text": "txt", "markdown": "md", "latex": "tex", "csv": "csv"}
+SUFFIXES = {"text": "txt", "markdown": "md", "latex": "tex", "csv": "csv"}
 """What the file of a layout ends with."""

@@ -13,7 +13,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from analysis.choices import check_groups, flatten
-from analysis.frames import RESULTS, runs_frame
+from analysis.frames import RESULT_COLUMNS, runs_frame
 from analysis.metrics_files import SCHEMA
 from analysis.run_files import summary_columns
 from dst.errors import UserError
@@ -22,13 +22,13 @@ from dst.run.outcome import summary_fault
 
 _PAGE = 200
 _THREADS = 8
-_WAITS_S = (1, 2, 4, 8, 16)
+_RETRY_WAITS_S = (1, 2, 4, 8, 16)
 """Between attempts at one request."""
 
 _STATUS = {"running": "running", "failed": "failed", "crashed": "failed", "killed": "failed"}
 """What W&B's states mean for a run whose summary says nothing; any other: ``unfinished``."""
 
-_LAST_EPOCH = {*SCHEMA.names} - {*RESULTS, "run_id", "density"}
+_LAST_EPOCH = {*SCHEMA.names} - {*RESULT_COLUMNS, "run_id", "density"}
 """What W&B adds to a summary on its own: the last logged values of the learning curves."""
 
 _T = TypeVar("_T")
@@ -78,7 +78,7 @@ def _listed(pages: Any) -> Iterator[Any]:
     """Yields the runs page by page; a page that fails is asked for again, not those before it."""
     iterator = iter(pages)
     nothing = object()
-    while (run := _retried(lambda: next(iterator, nothing))) is not nothing:
+    while (run := _retry(lambda: next(iterator, nothing))) is not nothing:
         yield run
 
 
@@ -127,15 +127,15 @@ def _epochs(run: Any) -> pa.Table:
     """Returns the learning curve of a run; empty for one without."""
     keys = [name for name in SCHEMA.names if name != "run_id"]
     wanted = dict(run.summary.items()).get("epochs")
-    records = _retried(lambda: list(run.scan_history(keys=keys)))
+    records = _retry(lambda: list(run.scan_history(keys=keys)))
     if not records or len(records) != wanted:  # W&B passes over records that lack one of the keys
-        records = _retried(lambda: list(run.scan_history()))
+        records = _retry(lambda: list(run.scan_history()))
     curve = [{"run_id": run.id, **record} for record in records if record.get("epoch") is not None]
     return pa.Table.from_pylist([{name: row.get(name) for name in SCHEMA.names} for row in curve], schema=SCHEMA)
 
 
-def _retried(request: Callable[[], _T]) -> _T:
-    for wait in _WAITS_S:
+def _retry(request: Callable[[], _T]) -> _T:
+    for wait in _RETRY_WAITS_S:
         try:
             return request()
         except Exception:  # what is wrong shows at the last attempt, if it lasts

@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.choices import column, key_of
-from analysis.style import natural
+from analysis.choices import column_name, config_key
+from analysis.style import natural_sort_key
 from dst.errors import UserError
 
 _EXAMPLE = "\"criterion in ['snip', 'set'] and recipe.lr == 0.1\""
@@ -26,7 +26,7 @@ _ORDERS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 }
 
 
-def matching(frame: pd.DataFrame, expression: str) -> pd.Series:
+def row_mask(frame: pd.DataFrame, expression: str) -> pd.Series:
     """Returns, for each row, whether the expression holds.
 
     It may hold columns (``recipe_lr``) or the config's own names (``recipe.lr``), numbers, texts, ``true false null``,
@@ -46,15 +46,17 @@ def matching(frame: pd.DataFrame, expression: str) -> pd.Series:
         raise UserError(f"{said}: compares text with a number; write such as {_EXAMPLE}") from error
 
 
-def there_is(frame: pd.DataFrame, expression: str) -> str:
+def describe_values(frame: pd.DataFrame, expression: str) -> str:
     """Says which values the columns have that a valid expression compares."""
-    names = {name for node in ast.walk(ast.parse(expression.strip(), mode="eval")) if (name := _dotted(node))}
+    names = {name for node in ast.walk(ast.parse(expression.strip(), mode="eval")) if (name := _dotted_name(node))}
     whole = [name for name in names if not any(other.startswith(f"{name}.") for other in names)]
-    return "; ".join(f"{name}: {_some(frame[column(name)])}" for name in sorted(whole) if column(name) in frame)
+    return "; ".join(
+        f"{name}: {_some(frame[column_name(name)])}" for name in sorted(whole) if column_name(name) in frame
+    )
 
 
 def _some(values: pd.Series) -> str:
-    found = sorted({str(value) for value in values.dropna()}, key=natural)
+    found = sorted({str(value) for value in values.dropna()}, key=natural_sort_key)
     return ", ".join(found[:_SHOWN]) + (f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else "")
 
 
@@ -70,22 +72,22 @@ def _rows(node: ast.expr, frame: pd.DataFrame) -> pd.Series:
         return ~_rows(node.operand, frame)
     if isinstance(node, ast.Compare):
         sides = [_value(side, frame) for side in (node.left, *node.comparators)]
-        parts = [_compared(a, op, b) for a, op, b in zip(sides, node.ops, sides[1:], strict=False)]
+        parts = [_compare(a, op, b) for a, op, b in zip(sides, node.ops, sides[1:], strict=False)]
         return pd.concat(parts, axis=1).all(axis=1)
     raise UserError(f"{ast.unparse(node)} is no comparison; use == != < <= > >= in, and, or, not, as in {_EXAMPLE}")
 
 
-def _compared(left: Any, op: ast.cmpop, right: Any) -> pd.Series:
+def _compare(left: Any, op: ast.cmpop, right: Any) -> pd.Series:
     if isinstance(op, (ast.NotEq, ast.NotIn, ast.IsNot)):
         opposite = {ast.NotEq: ast.Eq, ast.NotIn: ast.In, ast.IsNot: ast.Is}[type(op)]()
-        return ~_compared(left, opposite, right)
+        return ~_compare(left, opposite, right)
     if isinstance(op, ast.In):
         if not isinstance(left, pd.Series) or not isinstance(right, list):
             raise UserError(f"in needs a name on its left and a list on its right, as in {_EXAMPLE}")
         found = [json.dumps(value) if isinstance(value, list) else value for value in right if value is not None]
         return left.isin(found) | (left.isna() if None in right else False)
     if not isinstance(left, pd.Series):
-        left, right, op = right, left, _turned(op)
+        left, right, op = right, left, _mirrored(op)
     if not isinstance(left, pd.Series):
         raise UserError(f"every comparison needs a name, as in {_EXAMPLE}")
     if right is None:
@@ -98,14 +100,14 @@ def _compared(left: Any, op: ast.cmpop, right: Any) -> pd.Series:
     return held
 
 
-def _turned(op: ast.cmpop) -> ast.cmpop:
+def _mirrored(op: ast.cmpop) -> ast.cmpop:
     turned = {ast.Lt: ast.Gt, ast.LtE: ast.GtE, ast.Gt: ast.Lt, ast.GtE: ast.LtE}.get(type(op), type(op))
     return turned()
 
 
 def _value(node: ast.expr, frame: pd.DataFrame) -> Any:
     """Evaluates one side of a comparison: a column, or a number, text, truth value, None, or list of those."""
-    name = _dotted(node)
+    name = _dotted_name(node)
     if name in _CONSTANTS:
         return _CONSTANTS[name]
     if name is not None:
@@ -125,18 +127,18 @@ def _number(node: ast.expr) -> Any:
     raise UserError(f"-{ast.unparse(node)} is no number")
 
 
-def _dotted(node: ast.AST) -> str | None:
+def _dotted_name(node: ast.AST) -> str | None:
     if isinstance(node, ast.Name):
         return node.id
-    if isinstance(node, ast.Attribute) and (before := _dotted(node.value)):
+    if isinstance(node, ast.Attribute) and (before := _dotted_name(node.value)):
         return f"{before}.{node.attr}"
     return None
 
 
 def _column(name: str, frame: pd.DataFrame) -> pd.Series:
-    if column(name) in frame:
-        return frame[column(name)]
-    valid = sorted(key_of(known) or known for known in map(str, frame.columns))
+    if column_name(name) in frame:
+        return frame[column_name(name)]
+    valid = sorted(config_key(known) or known for known in map(str, frame.columns))
     if not valid:
         raise UserError(f"{name}: a list holds values, no names; put texts in quotes")
     nearest = difflib.get_close_matches(name, valid, n=len(valid), cutoff=0)

@@ -1,6 +1,6 @@
 """The figures of the paper, by number: each a function from tidy frames to matplotlib figures.
 
-To add one, write a function ``Material -> list[Drawing]`` in a file of this folder and list it in :data:`CATALOGUE`.
+To add one, write a function ``FigureData -> list[Drawing]`` in a file of this folder and list it in :data:`FIGURES`.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 import matplotlib
 
-from analysis.compare import comparable
+from analysis.compare import select_comparable
 from analysis.figures.accuracy import figure_1, figure_10, figure_22
-from analysis.figures.canvas import STYLE, Drawing, Material
+from analysis.figures.canvas import STYLE, Drawing, FigureData
 from analysis.figures.critical_distance import figure_3
 from analysis.figures.curves import LEARNING_CURVES, all_learning_curves, figure_2, figure_4, learning_curves
 from analysis.figures.periods import figure_5, figure_11
-from analysis.frames import done
+from analysis.frames import runs_with_results
 from dst.errors import UserError, unknown
 from dst.files.atomic import atomic_file
 
@@ -34,10 +34,10 @@ class PaperFigure:
     name: str
     about: str
     needs: str
-    draw: Callable[[Material], list[Drawing]]
+    draw: Callable[[FigureData], list[Drawing]]
 
 
-_LIST = (
+_ALL = (
     PaperFigure("1", "accuracy versus density, setups side by side", "finished runs", figure_1),
     PaperFigure("2", "ImageNet: validation accuracy and training loss over time", "runs on imagenet", figure_2),
     PaperFigure("3", "critical-distance diagrams of the criteria", "two criteria in two blocks of runs", figure_3),
@@ -54,31 +54,31 @@ _LIST = (
     ),
     PaperFigure("curves", "learning curves of every setup there is", "finished runs", all_learning_curves),
 )
-CATALOGUE = {figure.name: figure for figure in _LIST}
+FIGURES = {figure.name: figure for figure in _ALL}
 """Every figure by what one types for it."""
 
 
 @dataclass(frozen=True)
-class Outcome:
+class DrawnFigure:
     """What became of a figure: the lines to print, and the files."""
 
     lines: list[str]
     paths: list[Path]
 
 
-def named(text: str) -> list[PaperFigure]:
+def select_figures(text: str) -> list[PaperFigure]:
     """Returns the figures that ``fig=…`` asks for: numbers or names with commas, or ``all``."""
     if text == "all":
-        return list(CATALOGUE.values())
+        return list(FIGURES.values())
     for name in text.split(","):
-        if name not in CATALOGUE:
-            raise UserError(f"fig={name}: {unknown(name, ['all', 'help', *CATALOGUE])}")
-    return [CATALOGUE[name] for name in text.split(",")]
+        if name not in FIGURES:
+            raise UserError(f"fig={name}: {unknown(name, ['all', 'help', *FIGURES])}")
+    return [FIGURES[name] for name in text.split(",")]
 
 
-def draw(figure: PaperFigure, collection: Collection, metric: str) -> Outcome:
+def draw(figure: PaperFigure, collection: Collection, metric: str) -> DrawnFigure:
     """Draws a figure with what there is into ``<results>/figures`` as PDF and PNG; says so where there is nothing."""
-    material = Material(collection.runs, collection.missing, lambda: collection.epochs, metric)
+    material = FigureData(collection.runs, collection.missing, lambda: collection.epochs, metric)
     lines: list[str] = []
     paths: list[Path] = []
     with matplotlib.rc_context(STYLE):
@@ -89,13 +89,13 @@ def draw(figure: PaperFigure, collection: Collection, metric: str) -> Outcome:
             _save(drawing, written)
             lines.append(f"figure {figure.name}: {', '.join(map(str, written))}")
             paths += written
-    return Outcome(
+    return DrawnFigure(
         lines or [f"figure {figure.name}: nothing to draw, it needs {figure.needs}{_left_out(collection)}"], paths
     )
 
 
 def _left_out(collection: Collection) -> str:
-    left_out = len(done(collection.runs)) - comparable(collection.runs).runs["run_id"].nunique()
+    left_out = len(runs_with_results(collection.runs)) - select_comparable(collection.runs).runs["run_id"].nunique()
     return f" ({left_out} runs are left out; python -m analysis table says why)" if left_out else ""
 
 

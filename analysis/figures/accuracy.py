@@ -7,20 +7,20 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.compare import at_one_period, cells, comparable, dynamic, setup_of
+from analysis.compare import aggregate_seeds, dynamic_lines, select_comparable, select_update_period, setup_of_panel
 from analysis.figures.canvas import (
     Drawing,
+    FigureData,
     Grid,
-    Material,
+    as_sentences,
     draw_lines,
     gaps_note,
     line_style,
-    log_ticks,
     missing_note,
-    notes_text,
     seeds_note,
+    set_log_ticks,
 )
-from analysis.style import colours, growth_order, growth_title, natural, setup_title
+from analysis.style import colors, growth_order, growth_title, natural_sort_key, setup_title
 from analysis.table import METRIC_NAMES
 
 MAIN = (
@@ -33,40 +33,40 @@ APPENDIX = ("small_cnn/cifar10", "resnet56/cifar100")
 """The setups of Figure 10."""
 
 
-def figure_1(material: Material) -> list[Drawing]:
+def figure_1(material: FigureData) -> list[Drawing]:
     """Setups side by side, a row for each growth; all setups there are if none is of the paper's figure."""
     setups = [setup for setup in MAIN if setup in set(material.runs["setup"])]
     return accuracy_versus_density(material, setups or None, by_rows=False)
 
 
-def figure_10(material: Material) -> list[Drawing]:
+def figure_10(material: FigureData) -> list[Drawing]:
     """As Figure 1, for the two setups that the main text has no room for."""
     return accuracy_versus_density(material, APPENDIX, by_rows=False)
 
 
-def figure_22(material: Material) -> list[Drawing]:
+def figure_22(material: FigureData) -> list[Drawing]:
     """Every setup there is, one below the other, a column for each growth."""
     return accuracy_versus_density(material, None, by_rows=True)
 
 
-def accuracy_versus_density(material: Material, setups: Sequence[str] | None, *, by_rows: bool) -> list[Drawing]:
+def accuracy_versus_density(material: FigureData, setups: Sequence[str] | None, *, by_rows: bool) -> list[Drawing]:
     """Draws a panel for each setup and growth: criteria and static as lines, dense as a dashed one.
 
     Args:
         setups: which, in this order; None: all.
         by_rows: a row, not a column, for each setup.
     """
-    chosen = at_one_period(
-        comparable(material.runs if setups is None else material.runs[material.runs["setup"].isin(setups)])
+    chosen = select_update_period(
+        select_comparable(material.runs if setups is None else material.runs[material.runs["setup"].isin(setups)])
     )
-    summary = cells(chosen.runs, [material.metric])
+    summary = aggregate_seeds(chosen.runs, [material.metric])
     summary = summary[summary[f"{material.metric}_n"] > 0]
     if summary.empty:
         return []
     below = False
-    order = sorted(summary["setup"].unique(), key=natural)
+    order = sorted(summary["setup"].unique(), key=natural_sort_key)
     if setups is not None:
-        order.sort(key=lambda panel: setups.index(setup_of(panel)))
+        order.sort(key=lambda panel: setups.index(setup_of_panel(panel)))
     growths = growth_order(summary["growth"].dropna())
     shape = (len(order), len(growths)) if by_rows else (len(growths), len(order))
     alone = len(order) * len(growths) == 1
@@ -76,9 +76,9 @@ def accuracy_versus_density(material: Material, setups: Sequence[str] | None, *,
             axes = grid.axes[(row, column) if by_rows else (column, row)]
             here = summary[(summary["setup"] == setup) & (summary["growth"].isna() | (summary["growth"] == growth))]
             _panel(grid, axes, here, material.metric)
-            limits = _limits(summary[summary["setup"] == setup], material.metric)
+            limits = _y_limits(summary[summary["setup"] == setup], material.metric)
             if limits:
-                below |= _cut(axes, here, material.metric, limits)
+                below |= _crop_below(axes, here, material.metric, limits)
             axes.set_title(f"{setup_title(setup)}\n{growth_title(growth)}" if growth else setup_title(setup))
             if (column if by_rows else row) == 0:
                 axes.set_ylabel(f"{METRIC_NAMES[material.metric]} (%)")
@@ -88,9 +88,9 @@ def accuracy_versus_density(material: Material, setups: Sequence[str] | None, *,
     caption = [
         seeds_note(summary[f"{material.metric}_n"]),
         *(["▼ a mean that lies below the axis, in %."] if below else []),
-        *missing_note(material.missing, set(map(setup_of, order))),
+        *missing_note(material.missing, set(map(setup_of_panel, order))),
         *gaps_note(sparse, "density"),
-        *notes_text(chosen.remarks),
+        *as_sentences(chosen.all_notes),
     ]
     return [grid.finish(caption)]
 
@@ -99,14 +99,14 @@ def _panel(grid: Grid, axes: Axes, here: pd.DataFrame, metric: str) -> None:
     sparse = here[here["line"] != "dense"]
     grid.used(draw_lines(axes, sparse, "density", metric))
     for value in here.loc[here["line"] == "dense", metric]:
-        axes.axhline(100 * value, **line_style("dense", colours(["dense"])["dense"]))
+        axes.axhline(100 * value, **line_style("dense", colors(["dense"])["dense"]))
         grid.used(["dense"])
-    log_ticks(axes, sparse["density"], at_most=5)
+    set_log_ticks(axes, sparse["density"], at_most=5)
 
 
-def _limits(cells_of_setup: pd.DataFrame, metric: str) -> tuple[float, float] | None:
+def _y_limits(cells_of_setup: pd.DataFrame, metric: str) -> tuple[float, float] | None:
     """Returns the y axis on which the criteria can be told apart, None if static's points leave room enough."""
-    criteria = dynamic(cells_of_setup)
+    criteria = dynamic_lines(cells_of_setup)
     if criteria.empty:
         return None
     shown = cells_of_setup[cells_of_setup["line"] != "static"]
@@ -117,11 +117,11 @@ def _limits(cells_of_setup: pd.DataFrame, metric: str) -> tuple[float, float] | 
     return 100 * (low - 0.7 * room), 100 * (top + 0.2 * room)
 
 
-def _cut(axes: Axes, here: pd.DataFrame, metric: str, limits: tuple[float, float]) -> bool:
+def _crop_below(axes: Axes, here: pd.DataFrame, metric: str, limits: tuple[float, float]) -> bool:
     """Cuts the y axis and says at its foot what lies below; returns whether anything does."""
     axes.set_ylim(*limits)
     below = here[100 * here[metric] < limits[0]]
-    palette = colours(below["line"])
+    palette = colors(below["line"])
     for density, value, line in zip(below["density"], below[metric], below["line"], strict=True):
         place = axes.get_xaxis_transform()
         axes.text(density, 0.02, f"▼{100 * value:.0f}", transform=place, color=palette[line], ha="right", fontsize=6)

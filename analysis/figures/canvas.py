@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from analysis.compare import line_names
-from analysis.style import colours, label, marker
+from analysis.style import colors, label, marker
 
 STYLE = {
     "font.size": 8,
@@ -33,7 +33,7 @@ STYLE = {
 
 
 @dataclass(frozen=True)
-class Material:
+class FigureData:
     """What a figure may be drawn from.
 
     Attributes:
@@ -87,8 +87,8 @@ class Grid:
 
     def finish(self, caption: Sequence[str], suffix: str = "", *, markers: bool = True) -> Drawing:
         """Adds the legend, with or without the lines' markers, and the caption."""
-        palette = colours(self._lines)
-        styles = [line_style(line, colour) | ({} if markers else {"marker": ""}) for line, colour in palette.items()]
+        palette = colors(self._lines)
+        styles = [line_style(line, color) | ({} if markers else {"marker": ""}) for line, color in palette.items()]
         handles = [Line2D([], [], label=label(line), **style) for line, style in zip(palette, styles, strict=True)]
         if self.compact:
             for axes in self.axes.flat:
@@ -104,11 +104,11 @@ class Grid:
         return Drawing(self.figure, caption, suffix)
 
 
-def line_style(line: str, colour: str) -> dict[str, Any]:
+def line_style(line: str, color: str) -> dict[str, Any]:
     """Returns how a criterion, ``static`` or ``dense`` is drawn."""
     if line in ("dense", "dropout"):
-        return {"color": colour, "linestyle": "--" if line == "dense" else "-.", "marker": ""}
-    return {"color": colour, "linestyle": "-" if line != "static" else ":", "marker": marker(line)}
+        return {"color": color, "linestyle": "--" if line == "dense" else "-.", "marker": ""}
+    return {"color": color, "linestyle": "-" if line != "static" else ":", "marker": marker(line)}
 
 
 def draw_lines(axes: Axes, cells: pd.DataFrame, x: str, y: str, scale: float = 100) -> list[str]:
@@ -116,8 +116,8 @@ def draw_lines(axes: Axes, cells: pd.DataFrame, x: str, y: str, scale: float = 1
 
     On the logarithmic x axis the points of different lines are set apart by 1.5 %, so as not to hide one another.
     """
-    palette = colours(cells["line"])
-    for index, (line, colour) in enumerate(palette.items()):
+    palette = colors(cells["line"])
+    for index, (line, color) in enumerate(palette.items()):
         points = cells[cells["line"] == line].dropna(subset=[y]).sort_values(x)
         apart = 1.015 ** (index - (len(palette) - 1) / 2) if len(palette) > 1 else 1.0
         axes.errorbar(
@@ -126,12 +126,12 @@ def draw_lines(axes: Axes, cells: pd.DataFrame, x: str, y: str, scale: float = 1
             yerr=scale * points[f"{y}_std"].fillna(0),
             elinewidth=0.7,
             capsize=1.5,
-            **line_style(line, colour),
+            **line_style(line, color),
         )
     return list(palette)
 
 
-def log_ticks(axes: Axes, values: Iterable[float], at_most: int = 6) -> None:
+def set_log_ticks(axes: Axes, values: Iterable[float], at_most: int = 6) -> None:
     """Makes the x axis logarithmic with plain numbers at those of ``values`` that leave room for one another."""
     axes.set_xscale("log")
     ticks: list[float] = []
@@ -164,15 +164,15 @@ def missing_note(missing: pd.DataFrame, setups: Iterable[str]) -> list[str]:
 
 def gaps_note(cells: pd.DataFrame, x: str) -> list[str]:
     """Says which lines lack points that others of their panel have, without needing a plan."""
-    lacking: dict[str, int] = {}
+    missing_points: dict[str, int] = {}
     for _, panel in cells.groupby(["setup", "growth"], dropna=False):
         present = panel.groupby("line")[x].nunique()
         for line, count in (panel[x].nunique() - present).items():
-            lacking[str(line)] = lacking.get(str(line), 0) + int(count)
-    found = [f"{label(line)} lacks {count}" for line, count in lacking.items() if count]
+            missing_points[str(line)] = missing_points.get(str(line), 0) + int(count)
+    found = [f"{label(line)} lacks {count}" for line, count in missing_points.items() if count]
     return [f"Points without runs: {', '.join(found)}."] if found else []
 
 
-def notes_text(notes: Iterable[str]) -> list[str]:
+def as_sentences(notes: Iterable[str]) -> list[str]:
     """Returns notes as sentences."""
     return [f"{note[0].upper()}{note[1:]}." for note in notes]

@@ -5,30 +5,30 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.compare import at_one_period, comparable, setup_of
-from analysis.figures.canvas import Drawing, Material, missing_note, notes_text
-from analysis.stats import ALPHA, ENOUGH_BLOCKS, Ranking, rankings
-from analysis.style import colours, label
+from analysis.compare import select_comparable, select_update_period, setup_of_panel
+from analysis.figures.canvas import Drawing, FigureData, as_sentences, missing_note
+from analysis.stats import ALPHA, MIN_BLOCKS, Ranking, rankings
+from analysis.style import colors, label
 
 
-def figure_3(material: Material) -> list[Drawing]:
+def figure_3(material: FigureData) -> list[Drawing]:
     """A diagram each for all densities, those up to 0.2 and those above."""
-    chosen = at_one_period(comparable(material.runs))
+    chosen = select_update_period(select_comparable(material.runs))
     ranked = rankings(chosen.runs, material.metric)
     found = {regime: ranking for regime, ranking in ranked.items() if ranking is not None}
     if not found:
         return []
-    lacking = [f"Too few runs for {regime}." for regime in ranked if regime not in found]
+    unranked = [f"Too few runs for {regime}." for regime in ranked if regime not in found]
     caption = [
-        *(sentence for regime, ranking in found.items() for sentence in in_words(regime, ranking)),
-        *lacking,
-        *missing_note(material.missing, chosen.runs["setup"].map(setup_of).unique()),
-        *notes_text(chosen.remarks),
+        *(sentence for regime, ranking in found.items() for sentence in describe_ranking(regime, ranking)),
+        *unranked,
+        *missing_note(material.missing, chosen.runs["setup"].map(setup_of_panel).unique()),
+        *as_sentences(chosen.all_notes),
     ]
-    return [Drawing(diagrams(found), caption)]
+    return [Drawing(draw_diagrams(found), caption)]
 
 
-def diagrams(rankings: dict[str, Ranking]) -> Figure:
+def draw_diagrams(rankings: dict[str, Ranking]) -> Figure:
     """Draws the diagrams below one another."""
     figure = Figure(figsize=(5.2, 1.75 * len(rankings)), layout="constrained")
     for axes, (regime, ranking) in zip(
@@ -38,10 +38,10 @@ def diagrams(rankings: dict[str, Ranking]) -> Figure:
     return figure
 
 
-def in_words(regime: str, ranking: Ranking) -> list[str]:
+def describe_ranking(regime: str, ranking: Ranking) -> list[str]:
     """Says what the tests say."""
     if not ranking.tested:
-        sentences = [f"{regime.capitalize()}: average ranks over {too_few(ranking.blocks)}."]
+        sentences = [f"{regime.capitalize()}: average ranks over {too_few_blocks(ranking.blocks)}."]
         return [*sentences, *_dropped(ranking)]
     f, p = ranking.f
     verdict = "the criteria differ" if ranking.significant else "no difference among the criteria is significant"
@@ -51,21 +51,21 @@ def in_words(regime: str, ranking: Ranking) -> list[str]:
     return [f"{text}, critical distance {ranking.cd:.2f}).", *_dropped(ranking)]
 
 
-def too_few(blocks: int) -> str:
+def too_few_blocks(blocks: int) -> str:
     """Says how many blocks there are and how many a test needs."""
-    return f"{blocks} blocks of setup, growth and density; not tested, as a test needs {ENOUGH_BLOCKS} or more"
+    return f"{blocks} blocks of setup, growth and density; not tested, as a test needs {MIN_BLOCKS} or more"
 
 
 def _dropped(ranking: Ranking) -> list[str]:
     if not ranking.dropped:
         return []
-    lacking = ", ".join(f"{label(name)} lacks {count}" for name, count in ranking.lacking.items())
-    return [f"{ranking.dropped} incomplete blocks dropped ({lacking})."]
+    listed = ", ".join(f"{label(name)} lacks {count}" for name, count in ranking.missing_blocks.items())
+    return [f"{ranking.dropped} incomplete blocks dropped ({listed})."]
 
 
 def _diagram(axes: Axes, regime: str, ranking: Ranking) -> None:
     count = len(ranking.average)
-    palette = colours(ranking.average.index)
+    palette = colors(ranking.average.index)
     half = (count + 1) // 2
     groups = ranking.groups if ranking.tested else []
     depth = 0.55 + 0.17 * len(groups)

@@ -9,17 +9,24 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.compare import CELL, Comparable, at_one_period, cells, comparable, setup_of
+from analysis.compare import (
+    CELL_COLUMNS,
+    ComparableRuns,
+    aggregate_seeds,
+    select_comparable,
+    select_update_period,
+    setup_of_panel,
+)
 from analysis.figures.canvas import (
     Drawing,
+    FigureData,
     Grid,
-    Material,
+    as_sentences,
     line_style,
     missing_note,
-    notes_text,
     seeds_note,
 )
-from analysis.style import colours, growth_order, growth_title, label, natural, ordered, setup_title
+from analysis.style import colors, growth_order, growth_title, label, legend_order, natural_sort_key, setup_title
 from analysis.table import METRIC_NAMES
 
 LEARNING_CURVES = {
@@ -36,15 +43,15 @@ LEARNING_CURVES = {
 
 _LOSS_GAP_SETUP, _LOSS_GAP_DENSITY = "large_mlp/cifar10", 0.1
 _DROPOUT = "_dropout"
-_Draw = Callable[[Material, Comparable, str], list[Drawing]]
+_Draw = Callable[[FigureData, ComparableRuns, str], list[Drawing]]
 
 
-def figure_2(material: Material) -> list[Drawing]:
+def figure_2(material: FigureData) -> list[Drawing]:
     """ImageNet: validation accuracy and training loss over the epochs, the best of the dense model as a dashed line."""
-    return _panel_by_panel(material, "dataset", "imagenet", _over_time)
+    return _draw_per_panel(material, "dataset", "imagenet", _accuracy_and_loss)
 
 
-def _over_time(material: Material, chosen: Comparable, suffix: str) -> list[Drawing]:
+def _accuracy_and_loss(material: FigureData, chosen: ComparableRuns, suffix: str) -> list[Drawing]:
     """A row for each density and growth."""
     curves = _curves(chosen, material, ["val_acc", "train_loss"])
     if curves.empty:
@@ -67,45 +74,45 @@ def _over_time(material: Material, chosen: Comparable, suffix: str) -> list[Draw
     return [grid.finish([f"{_title(chosen)}.", *_caption(chosen, material)], suffix, markers=False)]
 
 
-def learning_curves(setup: str) -> Callable[[Material], list[Drawing]]:
+def learning_curves(setup: str) -> Callable[[FigureData], list[Drawing]]:
     """Returns the function that draws the learning curves of one setup."""
-    return lambda material: _panel_by_panel(material, "setup", setup, _learning_curves)
+    return lambda material: _draw_per_panel(material, "setup", setup, _learning_curves)
 
 
-def all_learning_curves(material: Material) -> list[Drawing]:
+def all_learning_curves(material: FigureData) -> list[Drawing]:
     """A figure for each setup there is."""
     setups = sorted(material.runs["setup"].dropna().unique())
     return [
         drawing
         for setup in setups
-        for drawing in _panel_by_panel(material, "setup", setup, _learning_curves, f"_{setup.replace('/', '_')}")
+        for drawing in _draw_per_panel(material, "setup", setup, _learning_curves, f"_{setup.replace('/', '_')}")
     ]
 
 
-def _panel_by_panel(material: Material, column: str, value: str, draw: _Draw, suffix: str = "") -> list[Drawing]:
+def _draw_per_panel(material: FigureData, column: str, value: str, draw: _Draw, suffix: str = "") -> list[Drawing]:
     """Draws the runs with a setup or dataset: a figure for each value of a further choice that varies."""
-    chosen = at_one_period(comparable(material.runs[material.runs[column] == value]))
-    panels = sorted(chosen.runs["setup"].unique(), key=natural)
+    chosen = select_update_period(select_comparable(material.runs[material.runs[column] == value]))
+    panels = sorted(chosen.runs["setup"].unique(), key=natural_sort_key)
     return [
         drawing
         for panel in panels
         for drawing in draw(
             material,
-            Comparable(chosen.runs[chosen.runs["setup"] == panel], chosen.notes),
+            ComparableRuns(chosen.runs[chosen.runs["setup"] == panel], chosen.notes),
             suffix + (_slug(panel) if len(panels) > 1 else ""),
         )
     ]
 
 
 def _slug(panel: str) -> str:
-    return re.sub(r"[^\w.=-]+", "_", panel.removeprefix(setup_of(panel)))
+    return re.sub(r"[^\w.=-]+", "_", panel.removeprefix(setup_of_panel(panel)))
 
 
-def _title(chosen: Comparable) -> str:
+def _title(chosen: ComparableRuns) -> str:
     return setup_title(str(chosen.runs["setup"].iloc[0]))
 
 
-def _learning_curves(material: Material, chosen: Comparable, suffix: str) -> list[Drawing]:
+def _learning_curves(material: FigureData, chosen: ComparableRuns, suffix: str) -> list[Drawing]:
     """Validation accuracy over the epochs: a row a density, a column a growth."""
     curves = _curves(chosen, material, ["val_acc"])
     densities = sorted(curves.loc[curves["line"] != "dense", "density"].unique())
@@ -118,7 +125,7 @@ def _learning_curves(material: Material, chosen: Comparable, suffix: str) -> lis
             axes = grid.axes[row, column]
             wanted = (curves["density"] == density) & (curves["growth"].isna() | (curves["growth"] == growth))
             grid.used(_draw(axes, curves[wanted | (curves["line"] == "dense")], "val_acc", scale=100))
-            _leave_out_start(axes, curves[wanted | (curves["line"] == "dense")])
+            _crop_first_epochs(axes, curves[wanted | (curves["line"] == "dense")])
             axes.set_title(f"density {density:g}" + (f", {growth_title(growth)}" if growth else ""))
             if column == 0:
                 axes.set_ylabel("validation acc. (%)")
@@ -128,7 +135,7 @@ def _learning_curves(material: Material, chosen: Comparable, suffix: str) -> lis
     return [grid.finish(caption, suffix, markers=False)]
 
 
-def figure_4(material: Material) -> list[Drawing]:
+def figure_4(material: FigureData) -> list[Drawing]:
     """The loss gap over time and the accuracy of each line; every setup there is if the paper's is not."""
     setups = sorted(material.runs["setup"].dropna().unique())
     if _LOSS_GAP_SETUP in setups:
@@ -137,23 +144,23 @@ def figure_4(material: Material) -> list[Drawing]:
     return [drawing for setup in plain for drawing in _loss_gaps(material, setup, f"_{setup.replace('/', '_')}")]
 
 
-def _loss_gaps(material: Material, setup: str, suffix: str) -> list[Drawing]:
+def _loss_gaps(material: FigureData, setup: str, suffix: str) -> list[Drawing]:
     """Draws the loss gap of a setup, with the dense runs of its model with dropout beside it."""
     with_dropout = setup.replace("/", f"{_DROPOUT}/")
-    chosen = at_one_period(comparable(material.runs[material.runs["setup"].isin([setup, with_dropout])]))
-    plain = chosen.runs[chosen.runs["setup"].map(setup_of) == setup]
-    dropout = chosen.runs[(chosen.runs["setup"].map(setup_of) == with_dropout) & (chosen.runs["line"] == "dense")]
-    panels = sorted(plain["setup"].unique(), key=natural)
+    chosen = select_update_period(select_comparable(material.runs[material.runs["setup"].isin([setup, with_dropout])]))
+    plain = chosen.runs[chosen.runs["setup"].map(setup_of_panel) == setup]
+    dropout = chosen.runs[(chosen.runs["setup"].map(setup_of_panel) == with_dropout) & (chosen.runs["line"] == "dense")]
+    panels = sorted(plain["setup"].unique(), key=natural_sort_key)
     drawings = []
     for panel in panels:
         own = dropout["setup"].isin([with_dropout, panel.replace(setup, with_dropout)])
         runs = pd.concat([plain[plain["setup"] == panel], dropout[own].assign(line="dropout")], ignore_index=True)
         name = suffix + (_slug(panel) if len(panels) > 1 else "")
-        drawings += _loss_gap(material, Comparable(runs, chosen.notes), name)
+        drawings += _loss_gap(material, ComparableRuns(runs, chosen.notes), name)
     return drawings
 
 
-def _loss_gap(material: Material, chosen: Comparable, suffix: str) -> list[Drawing]:
+def _loss_gap(material: FigureData, chosen: ComparableRuns, suffix: str) -> list[Drawing]:
     runs = chosen.runs
     densities = sorted(runs.loc[runs["method"] == "dst", "density"].unique())
     if not densities:
@@ -161,7 +168,7 @@ def _loss_gap(material: Material, chosen: Comparable, suffix: str) -> list[Drawi
     density = min(densities, key=lambda value: abs(np.log(value / _LOSS_GAP_DENSITY)))
     title = f"{_title(chosen)}, density {density:g}."
     runs = runs[(runs["density"] == density) | (runs["method"] == "dense")]
-    chosen = Comparable(runs, chosen.notes)
+    chosen = ComparableRuns(runs, chosen.notes)
     curves = _curves(chosen, material, ["train_loss", "val_loss"], gap=True)
     growths = growth_order(runs["growth"].dropna())
     grid = Grid.make(len(growths), 2, panel=(3.2, 2.4), sharex="col")
@@ -174,7 +181,7 @@ def _loss_gap(material: Material, chosen: Comparable, suffix: str) -> list[Drawi
     return [grid.finish([title, *_caption(chosen, material)], suffix)]
 
 
-def _leave_out_start(axes: Axes, curves: pd.DataFrame) -> None:
+def _crop_first_epochs(axes: Axes, curves: pd.DataFrame) -> None:
     """Starts the y axis at what is reached after a tenth of the epochs, so that differences later on show."""
     later = curves[curves["epoch"] > 0.1 * curves["epoch"].max()]
     low, high = 100 * later["val_acc"].min(), 100 * curves["val_acc"].max()
@@ -183,9 +190,9 @@ def _leave_out_start(axes: Axes, curves: pd.DataFrame) -> None:
 
 
 def _accuracy_points(axes: Axes, runs: pd.DataFrame, metric: str) -> None:
-    summary = cells(runs, [metric]).set_index("line")
-    lines = [line for line in ordered(summary.index) if pd.notna(summary.at[line, metric])]
-    palette = colours(lines)
+    summary = aggregate_seeds(runs, [metric]).set_index("line")
+    lines = [line for line in legend_order(summary.index) if pd.notna(summary.at[line, metric])]
+    palette = colors(lines)
     for position, line in enumerate(lines):
         mean, std = summary.loc[line, [metric, f"{metric}_std"]].fillna(0)
         style = line_style(line, palette[line]) | {"linestyle": "", "marker": line_style(line, "")["marker"] or "_"}
@@ -194,34 +201,34 @@ def _accuracy_points(axes: Axes, runs: pd.DataFrame, metric: str) -> None:
     axes.set_ylabel(f"{METRIC_NAMES[metric]} (%)")
 
 
-def _curves(chosen: Comparable, material: Material, values: list[str], *, gap: bool = False) -> pd.DataFrame:
+def _curves(chosen: ComparableRuns, material: FigureData, values: list[str], *, gap: bool = False) -> pd.DataFrame:
     """Returns mean and standard deviation over the seeds, a row a cell and epoch."""
     if chosen.runs.empty:
-        return pd.DataFrame(columns=[*CELL, "epoch", *values])
+        return pd.DataFrame(columns=[*CELL_COLUMNS, "epoch", *values])
     epochs = material.epochs()[["run_id", "epoch", *values]]
-    frame = chosen.runs[["run_id", *CELL]].merge(epochs, on="run_id")
+    frame = chosen.runs[["run_id", *CELL_COLUMNS]].merge(epochs, on="run_id")
     if gap:
         frame["gap"] = frame["val_loss"] - frame["train_loss"]
         values = ["gap"]
-    groups = frame.groupby([*CELL, "epoch"], dropna=False, sort=False)[values]
+    groups = frame.groupby([*CELL_COLUMNS, "epoch"], dropna=False, sort=False)[values]
     return groups.mean().join(groups.std(ddof=1).add_suffix("_std")).reset_index()
 
 
 def _draw(axes: Axes, curves: pd.DataFrame, value: str, scale: float = 1) -> list[str]:
-    palette = colours(curves["line"])
-    for line, colour in palette.items():
+    palette = colors(curves["line"])
+    for line, color in palette.items():
         points = curves[curves["line"] == line].sort_values("epoch")
         mean, std = scale * points[value], scale * points[f"{value}_std"].fillna(0)
-        style = line_style(line, colour) | {"marker": "", "linewidth": 1.0}
+        style = line_style(line, color) | {"marker": "", "linewidth": 1.0}
         axes.plot(points["epoch"], mean, **style)
-        axes.fill_between(points["epoch"], mean - std, mean + std, color=colour, alpha=0.15, linewidth=0)
+        axes.fill_between(points["epoch"], mean - std, mean + std, color=color, alpha=0.15, linewidth=0)
     return list(palette)
 
 
-def _caption(chosen: Comparable, material: Material) -> Sequence[str]:
-    counts = chosen.runs.groupby(CELL, dropna=False).size()
+def _caption(chosen: ComparableRuns, material: FigureData) -> Sequence[str]:
+    counts = chosen.runs.groupby(CELL_COLUMNS, dropna=False).size()
     return [
         seeds_note(counts),
-        *missing_note(material.missing, chosen.runs["setup"].map(setup_of).unique()),
-        *notes_text(chosen.remarks),
+        *missing_note(material.missing, chosen.runs["setup"].map(setup_of_panel).unique()),
+        *as_sentences(chosen.all_notes),
     ]

@@ -7,25 +7,25 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.compare import Comparable, cells, comparable, setup_of
+from analysis.compare import ComparableRuns, aggregate_seeds, select_comparable, setup_of_panel
 from analysis.figures.canvas import (
     Drawing,
+    FigureData,
     Grid,
-    Material,
+    as_sentences,
     draw_lines,
     gaps_note,
-    log_ticks,
     missing_note,
-    notes_text,
     seeds_note,
+    set_log_ticks,
 )
-from analysis.style import colours, growth_order, growth_title, setup_title
+from analysis.style import colors, growth_order, growth_title, setup_title
 
 _SETUPS = ("large_mlp/cifar10", "small_cnn/cifar10", "resnet56/cifar10")
 _ITOP_SETUP, _ITOP_DENSITY = "large_mlp/cifar10", 0.1
 
 
-def figure_5(material: Material) -> list[Drawing]:
+def figure_5(material: FigureData) -> list[Drawing]:
     """A column for each setup and density, a row for each growth; static as a line of its own."""
     chosen, varied = _varied(material, _SETUPS)
     if varied.empty:
@@ -42,9 +42,9 @@ def figure_5(material: Material) -> list[Drawing]:
             here = varied[(varied["growth"] == growth) & (varied["setup"] == setup) & (varied["density"] == density)]
             grid.used(draw_lines(axes, here, "update_period", "val_acc"))
             for value in static.loc[(static["setup"] == setup) & (static["density"] == density), "val_acc"]:
-                axes.axhline(100 * value, color=colours(["static"])["static"], linestyle=":")
+                axes.axhline(100 * value, color=colors(["static"])["static"], linestyle=":")
                 grid.used(["static"])
-            log_ticks(axes, here["update_period"], at_most=4)
+            set_log_ticks(axes, here["update_period"], at_most=4)
             axes.set_title(f"{setup_title(setup)}\n{growth_title(growth)}, density {density:g}")
             if row == len(growths) - 1:
                 axes.set_xlabel("Δt (steps, log scale)")
@@ -53,7 +53,7 @@ def figure_5(material: Material) -> list[Drawing]:
     return [grid.finish(_caption(varied, "val_acc", chosen, material))]
 
 
-def figure_11(material: Material) -> list[Drawing]:
+def figure_11(material: FigureData) -> list[Drawing]:
     """A column for each growth, a row for each setup, at density 0.1 or the one next to it."""
     chosen, varied = _varied(material, (_ITOP_SETUP,))
     varied = varied[varied["line"] != "static"]
@@ -68,17 +68,19 @@ def figure_11(material: Material) -> list[Drawing]:
             axes = grid.axes[row, column]
             here = varied[(varied["growth"] == growth) & (varied["setup"] == setup)]
             grid.used(draw_lines(axes, here, "update_period", "itop_ratio", scale=1))
-            log_ticks(axes, here["update_period"], at_most=4)
+            set_log_ticks(axes, here["update_period"], at_most=4)
             axes.set_title(f"{setup_title(setup)}\n{growth_title(growth)}, density {density:g}")
             axes.set_xlabel("Δt (steps, log scale)")
         grid.axes[row, 0].set_ylabel("ITOP ratio")
     return [grid.finish(_caption(varied, "itop_ratio", chosen, material))]
 
 
-def varied_cells(chosen: Comparable) -> pd.DataFrame:
+def cells_with_several_periods(chosen: ComparableRuns) -> pd.DataFrame:
     """Returns the cells of setups and densities trained with two update periods or more, static's included."""
     values = ["val_acc", "itop_ratio"]
-    summary = cells(chosen.runs[chosen.runs["method"] != "dense"], values).astype({"update_period": "float64"})
+    summary = aggregate_seeds(chosen.runs[chosen.runs["method"] != "dense"], values).astype(
+        {"update_period": "float64"}
+    )
     periods = summary.groupby(["setup", "growth", "density"])["update_period"].transform("nunique")
     varied = summary[periods > 1]
     pairs = varied[["setup", "density"]].drop_duplicates()
@@ -86,18 +88,18 @@ def varied_cells(chosen: Comparable) -> pd.DataFrame:
     return pd.concat([static, varied], ignore_index=True)
 
 
-def _varied(material: Material, setups: Sequence[str]) -> tuple[Comparable, pd.DataFrame]:
+def _varied(material: FigureData, setups: Sequence[str]) -> tuple[ComparableRuns, pd.DataFrame]:
     """Returns the varied cells: those of the paper's setups if there are any, else all."""
-    chosen = comparable(material.runs)
-    varied = varied_cells(chosen)
-    of_paper = varied[varied["setup"].map(setup_of).isin(setups)]
+    chosen = select_comparable(material.runs)
+    varied = cells_with_several_periods(chosen)
+    of_paper = varied[varied["setup"].map(setup_of_panel).isin(setups)]
     return chosen, varied if of_paper.empty else of_paper
 
 
-def _caption(varied: pd.DataFrame, value: str, chosen: Comparable, material: Material) -> Sequence[str]:
+def _caption(varied: pd.DataFrame, value: str, chosen: ComparableRuns, material: FigureData) -> Sequence[str]:
     return [
         seeds_note(varied[f"{value}_n"]),
-        *missing_note(material.missing, varied["setup"].map(setup_of).unique()),
+        *missing_note(material.missing, varied["setup"].map(setup_of_panel).unique()),
         *gaps_note(varied.assign(growth=varied["growth"] + varied["density"].astype(str)), "update_period"),
-        *notes_text(chosen.remarks),
+        *as_sentences(chosen.all_notes),
     ]

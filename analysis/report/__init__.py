@@ -14,16 +14,16 @@ import matplotlib
 import pandas as pd
 from plotly.offline import get_plotlyjs
 
-from analysis.code import package_note
-from analysis.compare import at_one_period, cells, comparable, line_names, varying
-from analysis.figures.canvas import STYLE, notes_text
-from analysis.figures.critical_distance import diagrams, in_words
-from analysis.figures.periods import varied_cells
-from analysis.printout import status_table
+from analysis.code import package_version_notes
+from analysis.compare import aggregate_seeds, line_names, select_comparable, select_update_period, varying_choices
+from analysis.figures.canvas import STYLE, as_sentences
+from analysis.figures.critical_distance import describe_ranking, draw_diagrams
+from analysis.figures.periods import cells_with_several_periods
 from analysis.report.findings import findings
-from analysis.report.payload import CURVES, POINTS, columnar, columns_of, pack_curves
+from analysis.report.payload import CURVES, POINTS, columnar, pack_curves, table_columns
 from analysis.stats import Ranking, rankings
-from analysis.style import colours, label, marker
+from analysis.status import status_table
+from analysis.style import colors, label, marker
 from analysis.table import METRIC_NAMES
 
 if TYPE_CHECKING:
@@ -58,28 +58,28 @@ def write_report(collection: Collection) -> Path:
 
 
 def _data(collection: Collection, runs: pd.DataFrame) -> dict[str, Any]:
-    chosen = comparable(collection.runs)
-    at_period = at_one_period(chosen)
+    chosen = select_comparable(collection.runs)
+    at_period = select_update_period(chosen)
     ranked = rankings(at_period.runs)
     found = {regime: ranking for regime, ranking in ranked.items() if ranking is not None}
-    varied = varied_cells(chosen)
-    accuracy = cells(at_period.runs, list(METRIC_NAMES))
-    palette = colours([*accuracy["line"], *varied["line"]])
-    remarks = notes_text([*at_period.remarks, *package_note(at_period.runs)])
-    overall, of_setups = findings(at_period.runs, varied, ranked)
-    columns = columns_of(runs, varying(runs))
+    varied = cells_with_several_periods(chosen)
+    accuracy = aggregate_seeds(at_period.runs, list(METRIC_NAMES))
+    palette = colors([*accuracy["line"], *varied["line"]])
+    notes = as_sentences([*at_period.all_notes, *package_version_notes(at_period.runs)])
+    overall, by_setup = findings(at_period.runs, varied, ranked)
+    columns = table_columns(runs, varying_choices(runs))
     made = datetime.now().astimezone().isoformat(sep=" ", timespec="minutes")
     return {
         "origin": f"{len(runs)} runs in {collection.origin}; report of {made}",
         "tiles": _tiles(collection, runs),
         "statuses": _statuses(runs),
-        "findings": [*overall, *remarks],
-        "setup_findings": of_setups,
+        "findings": [*overall, *notes],
+        "setup_findings": by_setup,
         "diagrams": [_image(regime, ranking) for regime, ranking in found.items()],
-        "rank_notes": [sentence for regime, ranking in found.items() for sentence in in_words(regime, ranking)],
-        "notes": remarks,
+        "rank_notes": [sentence for regime, ranking in found.items() for sentence in describe_ranking(regime, ranking)],
+        "notes": notes,
         "metrics": METRIC_NAMES,
-        "lines": {line: _look(line, colour) for line, colour in palette.items()},
+        "lines": {line: _line_style(line, color) for line, color in palette.items()},
         "cells": columnar(accuracy.drop(columns="update_period")),
         "periods": columnar(varied),
         "columns": columns,
@@ -103,16 +103,16 @@ def _statuses(runs: pd.DataFrame) -> dict[str, Any]:
     return {"columns": list(table.columns), "rows": table.to_numpy(object).tolist()}
 
 
-def _look(line: str, colour: str) -> dict[str, str]:
-    return {"label": label(line), "colour": colour, "symbol": _SYMBOLS.get(marker(line), "circle")}
+def _line_style(line: str, color: str) -> dict[str, str]:
+    return {"label": label(line), "color": color, "symbol": _SYMBOLS.get(marker(line), "circle")}
 
 
 def _image(regime: str, ranking: Ranking) -> dict[str, str]:
     with matplotlib.rc_context(STYLE):
         buffer = io.BytesIO()
-        diagrams({regime: ranking}).savefig(buffer, format="svg")
+        draw_diagrams({regime: ranking}).savefig(buffer, format="svg")
     source = f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-    return {"source": source, "about": " ".join(in_words(regime, ranking))}
+    return {"source": source, "about": " ".join(describe_ranking(regime, ranking))}
 
 
 def _script_safe(text: str) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 
 import pandas as pd
 
-from analysis.compare import cells, dynamic
-from analysis.figures.critical_distance import too_few
+from analysis.compare import aggregate_seeds, dynamic_lines
+from analysis.figures.critical_distance import too_few_blocks
 from analysis.stats import ALPHA, Ranking
 from analysis.style import growth_title, label, setup_title
 
@@ -24,7 +24,7 @@ def findings(
         varied: cells of setups that were trained with several update periods.
         rankings: of the criteria, by regime of densities.
     """
-    summary = cells(runs, ["test_acc"])
+    summary = aggregate_seeds(runs, ["test_acc"])
     summary = summary[summary["test_acc_n"] > 0]
     if summary.empty:
         return ["No run has finished yet."], []
@@ -41,7 +41,7 @@ def _significance(rankings: Mapping[str, Ranking | None]) -> Iterator[str]:
         if not ranking.tested:
             yield (
                 f"{regime.capitalize()}: {label(best)} has the best average rank, {ranking.average.iloc[0]:.2f} over "
-                f"{too_few(ranking.blocks)}."
+                f"{too_few_blocks(ranking.blocks)}."
             )
             continue
         if not ranking.significant:
@@ -62,7 +62,7 @@ def _significance(rankings: Mapping[str, Ranking | None]) -> Iterator[str]:
 
 
 def _winners(summary: pd.DataFrame) -> Iterator[str]:
-    for (setup, growth), here in dynamic(summary).groupby(["setup", "growth"]):
+    for (setup, growth), here in dynamic_lines(summary).groupby(["setup", "growth"]):
         contested = here[here.groupby("density")["line"].transform("size") > 1]
         if contested.empty:
             continue
@@ -76,7 +76,10 @@ def _winners(summary: pd.DataFrame) -> Iterator[str]:
 
 def _spread(summary: pd.DataFrame) -> Iterator[str]:
     means = (
-        dynamic(summary).groupby(["setup", "growth", "density"])["test_acc"].agg(["max", "min", "size"]).reset_index()
+        dynamic_lines(summary)
+        .groupby(["setup", "growth", "density"])["test_acc"]
+        .agg(["max", "min", "size"])
+        .reset_index()
     )
     means = means[means["size"] > 1]
     gap = 100 * (means["max"] - means["min"])
@@ -92,7 +95,7 @@ def _spread(summary: pd.DataFrame) -> Iterator[str]:
 
 def _against_static(summary: pd.DataFrame) -> Iterator[str]:
     static = summary[summary["line"] == "static"].set_index(["setup", "density"])["test_acc"].rename("static")
-    pairs = dynamic(summary).join(static, on=["setup", "density"], how="inner")
+    pairs = dynamic_lines(summary).join(static, on=["setup", "density"], how="inner")
     if pairs.empty:
         return
     better = int((pairs["test_acc"] > pairs["static"]).sum())
@@ -105,7 +108,7 @@ def _against_static(summary: pd.DataFrame) -> Iterator[str]:
 
 def _against_dense(summary: pd.DataFrame) -> Iterator[str]:
     dense = summary[summary["line"] == "dense"].set_index("setup")["test_acc"].rename("dense")
-    pairs = dynamic(summary).join(dense, on="setup", how="inner")
+    pairs = dynamic_lines(summary).join(dense, on="setup", how="inner")
     for setup, here in pairs.groupby("setup"):
         reached = here[here["test_acc"] >= here["dense"]]
         if reached.empty:
@@ -123,7 +126,7 @@ def _against_dense(summary: pd.DataFrame) -> Iterator[str]:
 
 
 def _growths(summary: pd.DataFrame) -> Iterator[str]:
-    wide = dynamic(summary).pivot_table(index=["setup", "line", "density"], columns="growth", values="test_acc")
+    wide = dynamic_lines(summary).pivot_table(index=["setup", "line", "density"], columns="growth", values="test_acc")
     if {"gradient", "random"} <= set(wide.columns):
         difference = 100 * (wide["gradient"] - wide["random"]).dropna()
         if len(difference):
@@ -135,7 +138,7 @@ def _growths(summary: pd.DataFrame) -> Iterator[str]:
 
 
 def _periods(varied: pd.DataFrame) -> Iterator[str]:
-    for (setup, growth), here in dynamic(varied).groupby(["setup", "growth"]):
+    for (setup, growth), here in dynamic_lines(varied).groupby(["setup", "growth"]):
         means = here.groupby("update_period")["val_acc"].mean()
         best, worst = means.idxmax(), means.idxmin()
         yield (

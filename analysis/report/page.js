@@ -59,7 +59,7 @@ options($("setup"), unique(cells.map((cell) => cell.setup)));
 options($("metric"), Object.keys(data.metrics), (name) => data.metrics[name]);
 for (const line of order) {
   const label = element("label"), box = element("input", undefined, { type: "checkbox", checked: true, value: line });
-  label.style.color = data.lines[line].colour;
+  label.style.color = data.lines[line].color;
   label.append(box, " " + data.lines[line].label);
   $("lines").append(label);
 }
@@ -70,7 +70,7 @@ function trace(line, points, x, y, scale) {
   return { type: "scatter", mode: "lines+markers", name: style.label, x: sorted.map((point) => point[x]),
     y: sorted.map((point) => scale * point[y]), customdata: sorted.map((point) => [scale * (point[y + "_std"] ?? 0), point[y + "_n"]]),
     error_y: { type: "data", array: sorted.map((point) => scale * (point[y + "_std"] ?? 0)), thickness: 1, width: 3 },
-    line: { color: style.colour, dash: line === "static" ? "dot" : "solid", width: 2 }, marker: { color: style.colour, size: 6, symbol: style.symbol },
+    line: { color: style.color, dash: line === "static" ? "dot" : "solid", width: 2 }, marker: { color: style.color, size: 6, symbol: style.symbol },
     hovertemplate: `<b>${style.label}</b> at %{x}<br>%{y:.2f} ± %{customdata[0]:.2f} (%{customdata[1]} runs)<extra></extra>` };
 }
 function chart(id, points, x, y, titles, scale, level) {
@@ -81,9 +81,9 @@ function chart(id, points, x, y, titles, scale, level) {
   if (level && level.value !== undefined && level.value !== null && shown().has(level.line)) {
     const style = data.lines[level.line];
     shapes.push({ type: "line", xref: "paper", x0: 0, x1: 1, y0: scale * level.value, y1: scale * level.value,
-      line: { color: style.colour, width: 2, dash: level.line === "dense" ? "dash" : "dot" } });
+      line: { color: style.color, width: 2, dash: level.line === "dense" ? "dash" : "dot" } });
     annotations.push({ xref: "paper", x: 0, xanchor: "left", y: scale * level.value, yanchor: "bottom", showarrow: false,
-      text: `${style.label} ${(scale * level.value).toFixed(2)}`, font: { color: style.colour, size: 12 } });
+      text: `${style.label} ${(scale * level.value).toFixed(2)}`, font: { color: style.color, size: 12 } });
     traces.push({ type: "scatter", mode: "lines", x: [ticks[0] ?? 0.1, ticks.at(-1) ?? 1], y: [scale * level.value, scale * level.value],
       hoverinfo: "skip", opacity: 0 });
   }
@@ -228,9 +228,9 @@ async function curvesOf(row) {
   return Object.fromEntries(names.map((name) => [name, kept.map((index) => found[name][index])]));
 }
 function drawRun(id, found, names, titles, scale) {
-  const colours = ["#9aa5b1", "#1d2733"]; // no criterion's
+  const colors = ["#9aa5b1", "#1d2733"]; // no criterion's
   const traces = names.map((name, index) => ({ type: "scatter", mode: "lines+markers", name: name.startsWith("val") ? "validation" : "training",
-    x: found.epoch.map(Math.round), y: found[name].map((value) => (value === null ? null : scale * value)), marker: { size: 4 }, line: { color: colours[index] } }));
+    x: found.epoch.map(Math.round), y: found[name].map((value) => (value === null ? null : scale * value)), marker: { size: 4 }, line: { color: colors[index] } }));
   Plotly.react(id, traces, { ...LAYOUT, showlegend: true, legend: { orientation: "h", y: 1.14 }, xaxis: { ...GRID, title: { text: "epoch" } },
     yaxis: { ...GRID, title: { text: titles } } }, CONFIG);
 }

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.choices import key_of
+from analysis.choices import config_key
 
 POINTS = 60
 """Epochs of a run that the report keeps; of longer ones every n-th, and always the first and the last."""
@@ -41,11 +41,11 @@ _COLUMNS: list[dict[str, Any]] = [
 _ALWAYS = ("run_id", "status", "setup", "line", "growth", "density", "update_period", "seed", "test_acc")
 
 
-def columns_of(runs: pd.DataFrame, varying: Sequence[str]) -> list[dict[str, Any]]:
+def table_columns(runs: pd.DataFrame, varying: Sequence[str]) -> list[dict[str, Any]]:
     """Returns the columns of the run table: every choice that varies among the runs, and no other that is empty."""
     place = 1 + next(index for index, column in enumerate(_COLUMNS) if column["name"] == "update_period")
     further = [
-        {"name": name, "title": key_of(name), "filter": True, "number": pd.api.types.is_numeric_dtype(runs[name])}
+        {"name": name, "title": config_key(name), "filter": True, "number": pd.api.types.is_numeric_dtype(runs[name])}
         for name in varying
     ]
     columns = [*_COLUMNS[:place], *further, *_COLUMNS[place:]]

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from analysis.collect import Collection, collect
 from analysis.report import write_report
 from analysis.source import Source
-from analysis.table import LAYOUTS, table
+from analysis.table import LAYOUTS, format_table
 from launch.plan import Plan
 from launch.state import states, summaries
 from launch.status import status_text
@@ -60,7 +60,7 @@ def go_through(output_dir: Path, results: Path) -> Collection:
     """Does with the runs what the commands do."""
     collection = collect(Source(output_dir=output_dir, results_dir=results))
     for layout in LAYOUTS:
-        table(collection.runs, layout)
+        format_table(collection.runs, layout)
     assert collection.epochs is not None
     plan = Plan.read("tiny", output_dir)
     status_text(plan, states(plan))

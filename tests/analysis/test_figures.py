@@ -11,17 +11,16 @@ import pytest
 from matplotlib.colors import to_rgb
 from omegaconf import open_dict
 
-from analysis import style as looks
+from analysis import style
 from analysis.collect import Collection
-from analysis.compare import at_one_period, comparable
-from analysis.figures import CATALOGUE, Material, draw
+from analysis.compare import select_comparable, select_update_period
+from analysis.figures import FIGURES, FigureData, draw
 from analysis.figures.accuracy import figure_22
-from analysis.figures.periods import varied_cells
+from analysis.figures.periods import cells_with_several_periods
 from analysis.report.findings import findings
-from analysis.style import colours
-from analysis.table import table
-from dst import config
-from dst.config import compose, run_id
+from analysis.style import colors
+from analysis.table import format_table
+from dst.config import compose, overrides, run_id
 from dst.config.components import build
 from dst.errors import UserError
 
@@ -37,7 +36,7 @@ def study(trained: Path, collected: Collect) -> Collection:
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_a_figure_with_runs_is_drawn_as_pdf_and_png(name: str, study: Collection) -> None:
-    outcome = draw(CATALOGUE[name], study, "test_acc")
+    outcome = draw(FIGURES[name], study, "test_acc")
     starts = {".pdf": b"%PDF", ".png": b"\x89PNG"}
     assert sorted(path.suffix for path in outcome.paths) == [".pdf", ".png"]
     for path in outcome.paths:
@@ -49,24 +48,24 @@ def test_a_figure_with_runs_is_drawn_as_pdf_and_png(name: str, study: Collection
 
 @pytest.mark.parametrize("name", NOT_DRAWN)
 def test_a_figure_without_runs_is_one_line_that_says_what_it_needs(name: str, study: Collection) -> None:
-    outcome = draw(CATALOGUE[name], study, "test_acc")
+    outcome = draw(FIGURES[name], study, "test_acc")
     assert outcome.paths == []
-    assert outcome.lines == [f"figure {name}: nothing to draw, it needs {CATALOGUE[name].needs}"]
+    assert outcome.lines == [f"figure {name}: nothing to draw, it needs {FIGURES[name].needs}"]
 
 
 def test_every_figure_asked_for_is_in_the_catalogue() -> None:
-    assert set(CATALOGUE) == {*DRAWN, *NOT_DRAWN}
-    assert {str(number) for number in (1, 2, 3, 4, 5, 10, 11, 22, *range(23, 31))} <= set(CATALOGUE)
+    assert set(FIGURES) == {*DRAWN, *NOT_DRAWN}
+    assert {str(number) for number in (1, 2, 3, 4, 5, 10, 11, 22, *range(23, 31))} <= set(FIGURES)
 
 
-@pytest.mark.parametrize("name", CATALOGUE)
+@pytest.mark.parametrize("name", FIGURES)
 def test_no_figure_minds_an_empty_study(name: str, study: Collection) -> None:
-    nothing = Material(study.runs.iloc[:0], study.missing, lambda: study.epochs.iloc[:0])
-    assert CATALOGUE[name].draw(nothing) == []
+    nothing = FigureData(study.runs.iloc[:0], study.missing, lambda: study.epochs.iloc[:0])
+    assert FIGURES[name].draw(nothing) == []
 
 
-def material(collection: Collection) -> Material:
-    return Material(collection.runs, collection.missing, lambda: collection.epochs)
+def material(collection: Collection) -> FigureData:
+    return FigureData(collection.runs, collection.missing, lambda: collection.epochs)
 
 
 def test_accuracy_is_the_mean_of_the_runs_against_a_log_axis_with_dense_dashed(study: Collection) -> None:
@@ -79,7 +78,7 @@ def test_accuracy_is_the_mean_of_the_runs_against_a_log_axis_with_dense_dashed(s
     runs = study.runs[(study.runs["growth"] == "random") & (study.runs["update_period"] == 10)]
     for criterion in ("magnitude", "snip"):
         means = runs[runs["criterion"] == criterion].groupby("density")["test_acc"].mean()
-        line = next(line for line in random.lines if line.get_color() == colours([criterion])[criterion])
+        line = next(line for line in random.lines if line.get_color() == colors([criterion])[criterion])
         assert np.asarray(line.get_ydata()) == pytest.approx(100 * means.to_numpy())
         assert np.asarray(line.get_xdata()) == pytest.approx(means.index.to_numpy(), rel=0.05)
 
@@ -97,16 +96,16 @@ def test_missing_runs_are_named_in_the_caption(outputs: Path, collected: Collect
 def test_what_is_below_the_axis_is_said(study: Collection) -> None:
     runs = study.runs.assign(test_acc=0.9 + study.runs["seed"].astype(float) / 1000)
     runs.loc[(runs["method"] == "static") & (runs["density"] == 0.1), "test_acc"] = 0.2
-    drawing = figure_22(Material(runs, study.missing, lambda: study.epochs))[0]
+    drawing = figure_22(FigureData(runs, study.missing, lambda: study.epochs))[0]
     assert any("▼" in sentence for sentence in drawing.caption)
     assert [text.get_text() for text in drawing.figure.axes[0].texts] == ["▼20"]
 
 
-def test_a_colour_belongs_to_a_criterion_whatever_else_is_drawn() -> None:
-    everything = colours(["dense", "static", "magnitude", "set", "mest", "snip", "rsensitivity", "random", "mine"])
+def test_a_color_belongs_to_a_criterion_whatever_else_is_drawn() -> None:
+    everything = colors(["dense", "static", "magnitude", "set", "mest", "snip", "rsensitivity", "random", "mine"])
     assert len(set(everything.values())) == 9
-    for method, colour in everything.items():
-        assert colours([method])[method] == colour
+    for method, color in everything.items():
+        assert colors([method])[method] == color
 
 
 # Viénot, Brettel and Mollon (1999): what a dichromat sees of linear RGB
@@ -117,9 +116,9 @@ DICHROMATS = {
 
 
 @pytest.mark.parametrize("kind", DICHROMATS)
-def test_colour_blind_readers_can_tell_the_papers_criteria_apart(kind: str) -> None:
-    palette = colours(["static", "magnitude", "set", "mest", "snip", "rsensitivity"])
-    linear = {name: np.array(to_rgb(colour)) ** 2.2 for name, colour in palette.items()}
+def test_color_blind_readers_can_tell_the_papers_criteria_apart(kind: str) -> None:
+    palette = colors(["static", "magnitude", "set", "mest", "snip", "rsensitivity"])
+    linear = {name: np.array(to_rgb(color)) ** 2.2 for name, color in palette.items()}
     seen = {name: np.clip(np.array(DICHROMATS[kind]) @ rgb, 0, 1) ** (1 / 2.2) for name, rgb in linear.items()}
     distances = {pair: np.linalg.norm(seen[pair[0]] - seen[pair[1]]) for pair in itertools.combinations(seen, 2)}
     assert min(distances.values()) > 0.1, min(distances, key=distances.__getitem__)
@@ -130,9 +129,9 @@ def test_error_bars_are_the_standard_deviation_over_seeds(study: Collection) -> 
     chosen = (runs["criterion"] == "snip") & (runs["density"] == 0.1) & (runs["growth"] == "random")
     chosen &= runs["update_period"] == 10
     runs.loc[chosen, "test_acc"] = [0.5, 0.7]
-    axes = figure_22(Material(runs, study.missing, lambda: pd.DataFrame()))[0].figure.axes[0]
-    colour = colours(["snip"])["snip"]
-    bars = next(bars for bars in axes.collections if tuple(bars.get_color()[0][:3]) == to_rgb(colour))
+    axes = figure_22(FigureData(runs, study.missing, lambda: pd.DataFrame()))[0].figure.axes[0]
+    color = colors(["snip"])["snip"]
+    bars = next(bars for bars in axes.collections if tuple(bars.get_color()[0][:3]) == to_rgb(color))
     (_, low), (_, high) = bars.get_segments()[0]
     assert (low, high) == (pytest.approx(60 - 14.142, abs=0.01), pytest.approx(60 + 14.142, abs=0.01))
 
@@ -140,24 +139,26 @@ def test_error_bars_are_the_standard_deviation_over_seeds(study: Collection) -> 
 @pytest.fixture
 def own_criterion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The YAML of a criterion of one's own, in a copy of ``conf``."""
-    conf = Path(shutil.copytree(looks.CONF_DIR, tmp_path / "conf"))
-    monkeypatch.setattr(looks, "CONF_DIR", conf)
-    monkeypatch.setattr(config, "CONF_DIR", conf)
-    looks._declared.cache_clear()
+    conf = Path(shutil.copytree(style.CONF_DIR, tmp_path / "conf"))
+    monkeypatch.setattr(style, "CONF_DIR", conf)
+    monkeypatch.setattr(overrides, "CONF_DIR", conf)
+    style._declared.cache_clear()
     path = conf / "criterion" / "movement.yaml"
     path.write_text("_target_: dst.sparsity.SNIP\nname: movement\nlabel: Movement (ours)\ncolor: '#123456'\n")
     yield path
-    looks._declared.cache_clear()
+    style._declared.cache_clear()
 
 
-def test_a_criterion_is_called_and_coloured_as_its_yaml_says(own_criterion: Path, study: Collection) -> None:
+def test_a_criterion_is_called_and_colored_as_its_yaml_says(own_criterion: Path, study: Collection) -> None:
     runs = study.runs.assign(criterion=study.runs["criterion"].replace("snip", "movement"))
-    drawing = figure_22(Material(runs, study.missing, lambda: study.epochs))[0]
+    drawing = figure_22(FigureData(runs, study.missing, lambda: study.epochs))[0]
     assert "Movement (ours)" in [text.get_text() for text in drawing.figure.legends[0].get_texts()]
     assert {"#123456"} <= {line.get_color() for line in drawing.figure.axes[0].lines}
-    assert "Movement (ours)" in table(runs, "text")
-    chosen = comparable(runs)
-    assert "Movement (ours) at" in " ".join(findings(at_one_period(chosen).runs, varied_cells(chosen), {})[1])
+    assert "Movement (ours)" in format_table(runs, "text")
+    chosen = select_comparable(runs)
+    assert "Movement (ours) at" in " ".join(
+        findings(select_update_period(chosen).runs, cells_with_several_periods(chosen), {})[1]
+    )
 
 
 def test_how_a_criterion_looks_decides_nothing(own_criterion: Path) -> None:
@@ -168,31 +169,31 @@ def test_how_a_criterion_looks_decides_nothing(own_criterion: Path) -> None:
     assert type(build("criterion", compose(["criterion=movement"]).criterion)).__name__ == "SNIP"
 
 
-def test_a_colour_that_was_taken_for_a_comment_is_one_line(own_criterion: Path) -> None:
+def test_a_color_that_was_taken_for_a_comment_is_one_line(own_criterion: Path) -> None:
     own_criterion.write_text("_target_: dst.sparsity.SNIP\nname: movement\ncolor: #123456\n")
     with pytest.raises(UserError, match=r"criterion/movement\.yaml: color: .*: write such as color: '#1b4d3e'"):
-        colours(["movement"])
+        colors(["movement"])
 
 
-def test_a_line_keeps_its_colour_from_panel_to_panel() -> None:
-    alone = [colours([name])[name] for name in ("own_b", "own_a")]
-    assert [colours(["own_a", "own_b"])[name] for name in ("own_b", "own_a")] == alone
+def test_a_line_keeps_its_color_from_panel_to_panel() -> None:
+    alone = [colors([name])[name] for name in ("own_b", "own_a")]
+    assert [colors(["own_a", "own_b"])[name] for name in ("own_b", "own_a")] == alone
     assert len(set(alone)) == 2
 
 
-def on_imagenet(study: Collection) -> Material:
+def on_imagenet(study: Collection) -> FigureData:
     runs = study.runs.assign(dataset="imagenet", setup="small_mlp/imagenet")
-    return Material(runs, study.missing, lambda: study.epochs)
+    return FigureData(runs, study.missing, lambda: study.epochs)
 
 
 def test_figure_2_is_drawn_with_a_row_for_each_density_and_growth(study: Collection) -> None:
-    (drawing,) = CATALOGUE["2"].draw(on_imagenet(study))
+    (drawing,) = FIGURES["2"].draw(on_imagenet(study))
     axes = drawing.figure.axes
     assert [panel.get_title() for panel in axes[::2]] == ["density 0.1", "density 0.1", "density 0.2", "density 0.2"]
     assert {panel.get_ylabel() for panel in axes[1::2]} == {"training loss"}
     curves = study.epochs.merge(study.runs[study.runs["criterion"] == "snip"], on="run_id")
     curves = curves[(curves["density_y"] == 0.2) & (curves["growth"] == "gradient") & (curves["update_period"] == 10)]
-    line = next(line for line in axes[6].lines if line.get_color() == colours(["snip"])["snip"])
+    line = next(line for line in axes[6].lines if line.get_color() == colors(["snip"])["snip"])
     assert np.asarray(line.get_ydata()) == pytest.approx(100 * curves.groupby("epoch")["val_acc_x"].mean().to_numpy())
 
 
@@ -200,7 +201,7 @@ def test_figure_2_is_drawn_with_a_row_for_each_density_and_growth(study: Collect
 def test_a_further_choice_that_varies_has_a_panel_or_a_figure_a_value(name: str, study: Collection) -> None:
     given = on_imagenet(study)
     runs = given.runs.assign(recipe_lr=given.runs["seed"].map({1: 0.1, 2: 0.02}).astype(float))
-    drawings = CATALOGUE[name].draw(Material(runs, given.missing, given.epochs))
+    drawings = FIGURES[name].draw(FigureData(runs, given.missing, given.epochs))
     said = " ".join([*(axes.get_title() for one in drawings for axes in one.figure.axes)]
                     + [sentence for one in drawings for sentence in one.caption])  # fmt: skip
     assert "recipe.lr=0.02" in said
@@ -212,9 +213,9 @@ def test_runs_left_out_are_said_on_the_figure(study: Collection) -> None:
     runs = study.runs.assign(recipe_lr=study.runs["seed"].map({1: 0.1, 2: 0.02}).astype(float))
     runs["recipe_weight_decay"] = np.where(np.arange(len(runs)) < 13, 0.0, 0.1)
     runs = pd.concat([runs, study.runs.assign(setup="other/digits", run_id=study.runs["run_id"] + "x")])
-    drawing = figure_22(Material(runs, study.missing, lambda: study.epochs))[0]
+    drawing = figure_22(FigureData(runs, study.missing, lambda: study.epochs))[0]
     nothing = Collection(runs[runs["setup"] != "other/digits"], study.missing, study.results, "here")
-    assert draw(CATALOGUE["22"], nothing, "test_acc").lines == [
+    assert draw(FIGURES["22"], nothing, "test_acc").lines == [
         "figure 22: nothing to draw, it needs finished runs (26 runs are left out; python -m analysis table says why)"
     ]
     assert "26 runs of small_mlp/digits are left out, as more than one choice varies" in " ".join(drawing.caption)

@@ -183,7 +183,7 @@ def page(report: Path) -> Iterator[Page]:
     assert complaints == []
 
 
-def column(page: Page, name: str) -> list[str]:
+def cells_of(page: Page, name: str) -> list[str]:
     place = page.eval_on_selector_all("#heads th", "heads => heads.map(head => head.dataset.name)").index(name)
     cells: list[str] = page.eval_on_selector_all(
         f"#rows td:nth-child({place + 1})", "cells => cells.map(c => c.innerText)"
@@ -206,30 +206,30 @@ class TestInABrowser:
         page.set_viewport_size({"width": 1300, "height": 900})
         page.emulate_media(color_scheme=scheme)
         assert page.eval_on_selector(".scroll", "box => box.scrollWidth <= box.clientWidth")
-        colours = page.eval_on_selector(
+        colors = page.eval_on_selector(
             "body", "body => [getComputedStyle(body).color, getComputedStyle(body).backgroundColor]"
         )
-        assert (colours == ["rgb(29, 39, 51)", "rgb(246, 248, 250)"]) == (scheme == "light")
+        assert (colors == ["rgb(29, 39, 51)", "rgb(246, 248, 250)"]) == (scheme == "light")
 
     def test_filters_filter(self, page: Page) -> None:
         assert page.inner_text("#count") == "26 of 26 runs"
         page.select_option("#filters select[data-name=line]", "snip")
         page.select_option("#filters select[data-name=density]", "0.1")
-        assert set(column(page, "line")) == {"snip"}
-        assert set(column(page, "density")) == {"0.1"}
+        assert set(cells_of(page, "line")) == {"snip"}
+        assert set(cells_of(page, "density")) == {"0.1"}
         assert page.inner_text("#count") == "6 of 26 runs"
         page.fill("#search", "gradient")
         assert page.inner_text("#count") == "2 of 26 runs"
         page.fill("#search", "no such thing")
-        assert column(page, "run_id") == []
+        assert cells_of(page, "run_id") == []
         page.click("#reset")
         assert page.inner_text("#count") == "26 of 26 runs"
 
     def test_sorting_sorts_by_number_both_ways(self, page: Page) -> None:
         page.click("#heads th[data-name=test_acc]")
-        down = [float(text) for text in column(page, "test_acc")]
+        down = [float(text) for text in cells_of(page, "test_acc")]
         page.click("#heads th[data-name=test_acc]")
-        up = [float(text) for text in column(page, "test_acc")]
+        up = [float(text) for text in cells_of(page, "test_acc")]
         assert len(down) == 26
         assert down == sorted(down, reverse=True)
         assert up == sorted(up)
@@ -237,10 +237,10 @@ class TestInABrowser:
     def test_empty_cells_are_sorted_last(self, page: Page) -> None:
         for _ in range(2):
             page.click("#heads th[data-name=update_period]")
-            assert column(page, "update_period")[-6:] == [""] * 6
+            assert cells_of(page, "update_period")[-6:] == [""] * 6
 
     def test_a_run_links_to_its_curves(self, page: Page) -> None:
-        run = column(page, "run_id")[3]
+        run = cells_of(page, "run_id")[3]
         page.click(f"text={run}")
         page.wait_for_selector("#run-loss .scatterlayer .trace")
         assert page.inner_text("#run-title") == run

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from analysis.figures.critical_distance import in_words
+from analysis.figures.critical_distance import describe_ranking
 from analysis.stats import critical_distance, friedman, rank, rank_criteria, rankings
 
 # Demšar (2006), Table 6: AUC of C4.5 with m (minimal number of examples in leaves) and cf (confidence) tuned or not
@@ -88,7 +88,7 @@ def test_incomplete_blocks_are_dropped_and_counted() -> None:
     )
     ranking = rank(scores)
     assert ranking is not None
-    assert (ranking.blocks, ranking.dropped, ranking.lacking) == (2, 2, {"a": 1, "c": 1})
+    assert (ranking.blocks, ranking.dropped, ranking.missing_blocks) == (2, 2, {"a": 1, "c": 1})
     pd.testing.assert_series_equal(ranking.average, rank(scores.dropna()).average)  # type: ignore[union-attr]
 
 
@@ -117,7 +117,7 @@ def test_perfect_agreement_is_as_significant_as_it_gets() -> None:
 def test_nothing_is_called_significant_with_fewer_than_eleven_blocks(blocks: int) -> None:
     ranking = rank(pd.DataFrame({name: [score] * blocks for name, score in (("a", 0.9), ("b", 0.8), ("c", 0.7))}))
     assert ranking is not None
-    words = " ".join(in_words("all densities", ranking))
+    words = " ".join(describe_ranking("all densities", ranking))
     assert ranking.significant == ("the criteria differ" in words) == (blocks == 11)
     assert ("not tested, as a test needs 11 or more" in words) == (blocks < 11)
 

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from analysis.collect import Collection
-from analysis.compare import comparable
+from analysis.compare import select_comparable
 from analysis.frames import runs_frame
-from analysis.table import LAYOUTS, panels, table
-from analysis.where import matching
+from analysis.table import LAYOUTS, format_table, panels
+from analysis.where import row_mask
 
 
 def made(line: str, density: float, *accuracies: float, **more: object) -> list[dict[str, object]]:
@@ -39,7 +39,7 @@ STUDY = runs_frame(
 
 
 def test_a_cell_is_mean_standard_deviation_and_number_of_runs() -> None:
-    text = table(STUDY, "text")
+    text = format_table(STUDY, "text")
     assert "91.00 ± 1.41 (2) ▲" in text
     assert "85.00 ± 1.41 (2) △" in text
     assert "81.00 ± 1.41 (2)\n" not in text
@@ -48,12 +48,12 @@ def test_a_cell_is_mean_standard_deviation_and_number_of_runs() -> None:
 
 
 def test_equal_means_share_a_place() -> None:
-    body = panels(comparable(STUDY))[0].body[0.2].dropna()
+    body = panels(select_comparable(STUDY))[0].body[0.2].dropna()
     assert {line: cell.place for line, cell in body.items()} == {"magnitude": 1, "snip": 1, "set": 0}
 
 
 def test_columns_of_the_text_are_aligned() -> None:
-    head, *rows = table(STUDY, "text").splitlines()[1:6]
+    head, *rows = format_table(STUDY, "text").splitlines()[1:6]
     ends = [head.index(density) + len(density) for density in ("0.1", "0.2")]
     for row in rows:
         assert all(row[end - 1] in ")–" for end in ends if len(row) >= end)
@@ -61,7 +61,7 @@ def test_columns_of_the_text_are_aligned() -> None:
 
 
 def test_best_is_bold_and_second_underlined_in_markdown_and_latex() -> None:
-    markdown, latex = table(STUDY, "markdown"), table(STUDY, "latex")
+    markdown, latex = format_table(STUDY, "markdown"), format_table(STUDY, "latex")
     assert "| Magnitude | **91.00 ± 1.41 (2)** |" in markdown
     assert "<u>85.00 ± 1.41 (2)</u>" in markdown
     assert r"Magnitude & \textbf{91.00 $\pm$ 1.41 (2)}" in latex
@@ -69,14 +69,14 @@ def test_best_is_bold_and_second_underlined_in_markdown_and_latex() -> None:
 
 
 def test_latex_is_a_booktabs_table_with_as_many_cells_in_every_row() -> None:
-    lines = table(STUDY, "latex").splitlines()
+    lines = format_table(STUDY, "latex").splitlines()
     assert [line for line in lines if line.endswith("rule")] == [r"\toprule", r"\midrule", r"\bottomrule"]
     assert {line.count("&") for line in lines if line.endswith(r"\\")} == {2}
     assert r"\begin{tabular}{lrr}" in lines
 
 
 def test_csv_has_every_cell_in_full_precision() -> None:
-    frame = pd.read_csv(io.StringIO(table(STUDY, "csv")))
+    frame = pd.read_csv(io.StringIO(format_table(STUDY, "csv")))
     assert len(frame) == 7
     cell = frame[(frame["criterion"] == "magnitude") & (frame["density"] == 0.1)].iloc[0]
     assert (cell["mean"], cell["runs"], cell["place"]) == (pytest.approx(0.91), 2, 1)
@@ -85,13 +85,13 @@ def test_csv_has_every_cell_in_full_precision() -> None:
 
 def test_a_criterion_of_a_users_own_has_a_row_like_any_other() -> None:
     runs = runs_frame([*STUDY.to_dict("records"), *made("mine", 0.1, 0.99)])
-    assert "mine" in table(runs, "text")
-    assert panels(comparable(runs))[0].body.at["mine", 0.1].place == 1
+    assert "mine" in format_table(runs, "text")
+    assert panels(select_comparable(runs))[0].body.at["mine", 0.1].place == 1
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_without_runs_every_layout_still_comes(layout: str) -> None:
-    assert isinstance(table(runs_frame([]), layout), str)
+    assert isinstance(format_table(runs_frame([]), layout), str)
 
 
 def with_rates(*rates: float, **more: object) -> list[dict[str, object]]:
@@ -102,24 +102,24 @@ def with_rates(*rates: float, **more: object) -> list[dict[str, object]]:
 
 def test_a_further_choice_that_varies_has_a_panel_a_value_and_leaves_nothing_out() -> None:
     runs = runs_frame([*made("dense", 1.0, 0.95, recipe_lr=0.1), *with_rates(0.1, 0.01)])
-    assert [panel.title for panel in panels(comparable(runs))] == [
+    assert [panel.title for panel in panels(select_comparable(runs))] == [
         "m on d, recipe.lr=0.01, random growth",
         "m on d, recipe.lr=0.1, random growth",
     ]
-    assert table(runs, "text").count("85.00 ± 7.07 (2)") == 4
-    assert "left out" not in table(runs, "text")
+    assert format_table(runs, "text").count("85.00 ± 7.07 (2)") == 4
+    assert "left out" not in format_table(runs, "text")
 
 
 def test_a_further_choice_of_a_single_criterion_has_a_row_a_value() -> None:
     rows = [row for rate in (0.1, 0.05, 0.01) for row in made("magnitude", 0.1, rate, recipe_lr=rate)]
-    (panel,) = panels(comparable(runs_frame(rows)))
+    (panel,) = panels(select_comparable(runs_frame(rows)))
     assert list(panel.body.index) == [f"magnitude, recipe.lr={rate}" for rate in (0.01, 0.05, 0.1)]
-    assert "Magnitude, recipe.lr=0.05   5.00 (1) △" in table(runs_frame(rows), "text")
+    assert "Magnitude, recipe.lr=0.05   5.00 (1) △" in format_table(runs_frame(rows), "text")
 
 
 def test_choices_that_vary_together_are_one() -> None:
     rows = [*with_rates(0.1, recipe_epochs=5), *with_rates(0.01, recipe_epochs=9)]
-    titles = [panel.title for panel in panels(comparable(runs_frame(rows)))]
+    titles = [panel.title for panel in panels(select_comparable(runs_frame(rows)))]
     assert titles[0] == "m on d, recipe.epochs=5, recipe.lr=0.1, random growth"
     assert len(titles) == 2
 
@@ -130,39 +130,42 @@ def test_several_choices_that_vary_are_named_with_what_to_type_and_their_runs_co
     rows = [*with_rates(0.1, 0.01, **fraction), *with_rates(0.1, **fraction | {"prune_fraction_initial": 0.3})]
     rows += made("dense", 1.0, 0.9, recipe_lr=0.1, recipe_epochs=5)
     runs = runs_frame([*(row | {"setup": "n/d"} for row in STUDY.to_dict("records")), *rows])
-    (note,) = comparable(runs).notes
+    (note,) = select_comparable(runs).notes
     assert note == (
         "13 runs of m/d are left out, as more than one choice varies: prune_fraction.initial (0.3, 0.5), "
         "recipe.lr (0.01, 0.1); fix all but one: where='prune_fraction.initial in [0.3, null]' or "
         "where='recipe.lr == 0.01'"
     )
-    assert "13 runs of m/d are left out" in table(runs, layout)
-    assert len(comparable(runs).runs) == len(STUDY)
+    assert "13 runs of m/d are left out" in format_table(runs, layout)
+    assert len(select_comparable(runs).runs) == len(STUDY)
     for expression in note.split("where='")[1:]:
-        left = runs[matching(runs, expression.partition("'")[0])]
-        assert comparable(left).notes == ()
+        left = runs[row_mask(runs, expression.partition("'")[0])]
+        assert select_comparable(left).notes == ()
 
 
 def test_a_table_of_which_all_runs_are_left_out_says_why() -> None:
     runs = runs_frame([*with_rates(0.1, 0.01, recipe_epochs=5), *with_rates(0.1, recipe_epochs=9)])
-    assert "Note: 12 runs of m/d are left out" in table(runs, "text")
+    assert "Note: 12 runs of m/d are left out" in format_table(runs, "text")
 
 
 def test_none_is_a_value_like_any_other() -> None:
     runs = runs_frame([*made("magnitude", 0.1, 0.9, dataset_augment="flip"), *made("magnitude", 0.1, 0.5)])
-    assert set(comparable(runs).runs["line"]) == {"magnitude, dataset.augment=flip", "magnitude, dataset.augment=null"}
+    assert set(select_comparable(runs).runs["line"]) == {
+        "magnitude, dataset.augment=flip",
+        "magnitude, dataset.augment=null",
+    }
 
 
 def test_a_column_derived_from_the_results_is_no_choice() -> None:
     derived = STUDY.assign(gap=STUDY["test_acc"] - 0.5, rank=range(len(STUDY)), good=STUDY["test_acc"] > 0.9)
-    assert len(comparable(derived).runs) == len(STUDY)
-    assert table(derived, "text") == table(STUDY, "text")
+    assert len(select_comparable(derived).runs) == len(STUDY)
+    assert format_table(derived, "text") == format_table(STUDY, "text")
 
 
 def test_runs_of_several_versions_of_a_criterion_are_told() -> None:
     rows = [row | {"code_criterion": "a", "code_hash": "x"} for row in STUDY.to_dict("records")]
     rows += made("snip", 0.2, 0.5, code_criterion="b", code_hash="y")
-    text = table(runs_frame(rows), "text")
+    text = format_table(runs_frame(rows), "text")
     assert "Note: 2 versions of the criterion snip's source among these runs (3 and 1 runs)." in text
     assert "magnitude's source" not in text
 
@@ -170,18 +173,18 @@ def test_runs_of_several_versions_of_a_criterion_are_told() -> None:
 def test_a_choice_that_has_no_effect_on_a_run_does_not_set_it_apart() -> None:
     rows = STUDY.to_dict("records")
     rows = [row | {"prune_fraction_initial": 0.5} if row["method"] == "dst" else row for row in rows]
-    assert len(comparable(runs_frame(rows)).runs) == len(STUDY)
+    assert len(select_comparable(runs_frame(rows)).runs) == len(STUDY)
 
 
 @pytest.mark.parametrize("choice", ["dataset_workers", "dataset_root", "recipe", "cuda_graph"])
 def test_a_choice_that_decides_no_result_does_not_set_runs_apart(choice: str) -> None:
     rows = [row | {choice: str(row["seed"])} for row in STUDY.to_dict("records")]
-    assert len(comparable(runs_frame(rows)).runs) == len(STUDY)
+    assert len(select_comparable(runs_frame(rows)).runs) == len(STUDY)
 
 
 def test_each_value_of_a_criterions_parameter_is_a_line_and_the_others_stay() -> None:
     lam = [*made("mest", 0.1, 0.9, 0.9, criterion_lam=1.0), *made("mest", 0.1, 0.2, criterion_lam=9.0)]
-    chosen = comparable(runs_frame([*STUDY.to_dict("records"), *lam]))
+    chosen = select_comparable(runs_frame([*STUDY.to_dict("records"), *lam]))
     counts = chosen.runs["line"].value_counts()
     assert (counts["mest, criterion.lam=1"], counts["mest, criterion.lam=9"]) == (2, 1)
     assert len(chosen.runs) == len(STUDY) + 3
@@ -189,7 +192,7 @@ def test_each_value_of_a_criterions_parameter_is_a_line_and_the_others_stay() ->
 
 def test_update_periods_that_were_trained_at_as_many_densities_are_an_axis() -> None:
     rows = [*made("magnitude", 0.1, 0.9, update_period=25), *made("magnitude", 0.1, 0.8, update_period=50)]
-    text = table(runs_frame([*rows, *made("static", 0.1, 0.7)]), "text")
+    text = format_table(runs_frame([*rows, *made("static", 0.1, 0.7)]), "text")
     assert "m on d, Δt=25, random growth" in text
     assert "m on d, Δt=50, random growth" in text
     assert "left out" not in text
@@ -197,24 +200,24 @@ def test_update_periods_that_were_trained_at_as_many_densities_are_an_axis() -> 
 
 def test_other_update_periods_than_the_studied_one_are_left_out_and_named() -> None:
     runs = runs_frame([*STUDY.to_dict("records"), *made("magnitude", 0.1, 0.5, 0.5, update_period=25)])
-    assert "2 runs with another update period than Δt = 800" in table(runs, "text")
-    assert "91.00 ± 1.41 (2) ▲" in table(runs, "text")
+    assert "2 runs with another update period than Δt = 800" in format_table(runs, "text")
+    assert "91.00 ± 1.41 (2) ▲" in format_table(runs, "text")
 
 
 def test_diverged_runs_count_and_are_told() -> None:
     runs = runs_frame([*STUDY.to_dict("records"), *made("set", 0.1, 0.1, status="diverged")])
-    assert "10.00 (1)" in table(runs, "text")
-    assert "1 diverged runs count" in table(runs, "text")
+    assert "10.00 (1)" in format_table(runs, "text")
+    assert "1 diverged runs count" in format_table(runs, "text")
 
 
 def test_unfinished_runs_do_not_count() -> None:
     runs = runs_frame([*STUDY.to_dict("records"), *made("set", 0.1, 0.1, status="running")])
-    assert table(runs, "text") == table(STUDY, "text")
+    assert format_table(runs, "text") == format_table(STUDY, "text")
 
 
 def test_the_table_of_real_runs_is_their_means(trained: Path, collected: Callable[..., Collection]) -> None:
     runs = collected(trained).runs
-    frame = pd.read_csv(io.StringIO(table(runs, "csv"))).set_index(["criterion", "growth", "density"])
+    frame = pd.read_csv(io.StringIO(format_table(runs, "csv"))).set_index(["criterion", "growth", "density"])
     dynamic = runs[(runs["method"] == "dst") & (runs["update_period"] == 10)]
     means = dynamic.groupby(["criterion", "growth", "density"])["test_acc"].mean()
     assert len(means) == 8

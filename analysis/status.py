@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from analysis.collect import problems
+from analysis.collect import problem_lines
 from analysis.compare import line_names
 from analysis.source import Source
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _SHOWN = 5
 
 
-def collected_text(collection: Collection, source: Source) -> str:
+def status_text(collection: Collection, source: Source) -> str:
     """Returns runs per setup and status, what is missing against the plan, what is wrong, and where the frames are."""
     lines = [f"{len(collection.runs)} runs in {collection.origin}"]
     if not collection.runs.empty:
@@ -54,7 +54,7 @@ def _missing_lines(collection: Collection, source: Source) -> list[str]:
 
 
 def _problem_lines(collection: Collection) -> list[str]:
-    found = problems(collection.runs)
+    found = problem_lines(collection.runs)
     if not found:
         return []
     more = [f"  … and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
