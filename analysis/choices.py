@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from dst.config.identity import decides, groups_of, method_of
+from dst.config.identity import DEFAULTS, decides, groups_of, ineffective_keys, method_of
 from dst.files.records import Damaged, parse_yaml
 
 _SECTION = re.compile(r"^(?=[^\s#-])", re.MULTILINE)
@@ -55,14 +55,15 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
     method = method_of(config)
     without_effect = set(groups_of("dst")) - set(groups_of(method))
     row: dict[str, Any] = {"method": method}
-    for group, node in config.items():
+    without_effect_here = set(ineffective_keys(config))
+    for group, node in {**DEFAULTS, **config}.items():  # runs of earlier versions lack the later groups
         if group in _HIDDEN_GROUPS or group in without_effect:
             continue
         if not isinstance(node, Mapping):
             row[str(group)] = _plain(node)
             continue
         for key, value in node.items():
-            if not str(key).startswith("_"):
+            if not str(key).startswith("_") and (group, key) not in without_effect_here:
                 row[column_name(f"{group}.{key}")] = _plain(value)
     if method == "dense":
         row["density"] = 1.0

@@ -82,20 +82,20 @@ def deciding(resolved: Mapping[str, Any]) -> dict[str, Any]:
         for group in groups_of(method_of(resolved))
         if group in resolved or group not in DEFAULTS
     }
-    for group, key in _without_effect_now(resolved):
+    for group, key in ineffective_keys(resolved):
         if group in found:
             found[group] = {name: value for name, value in found[group].items() if name != key}
     return {group: node for group, node in found.items() if node not in (_default(group), {})}
 
 
-def _without_effect_now(resolved: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yields groups and keys that other choices of this config leave without effect."""
+def ineffective_keys(resolved: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yields ``(group, key)`` of the choices that other choices of a resolved config leave without effect."""
     if (resolved.get("procedure") or {}).get("budget") is not None:
         yield "recipe", "epochs"
     mask = (resolved.get("initial_mask") or DEFAULTS["initial_mask"]).get("name")
     if mask not in ("snip", "grasp"):
         yield "initial_mask", "batches"
-    if mask != "random" and method_of(resolved) in ("static", "dst"):
+    if mask != "random" and "initial_mask" in groups_of(method_of(resolved)):
         yield "distribution", "name"
     schedule = resolved.get("lr_schedule") or DEFAULTS["lr_schedule"]
     ours = str(schedule.get("_target_")).startswith("dst.")

@@ -20,8 +20,8 @@ from dst.config.tree import CONF_DIR
 COMMIT_FILE = CONF_DIR.parent / "COMMIT"
 """Says the commit in a copy of the code that is no checkout, such as the one that SLURM jobs run."""
 
-_PACKAGE = Path(__file__).parent
-_ALWAYS, _UPDATES = ("model",), ("criterion", "growth", "prune_fraction")
+_PACKAGE = Path(__file__).parents[1]
+_ALWAYS, _UPDATES = ("model", "procedure", "lr_schedule"), ("criterion", "growth", "prune_fraction")
 
 
 def code_version() -> str:

@@ -20,7 +20,7 @@ from analysis.figures.periods import cells_with_several_periods
 from analysis.report.findings import findings
 from analysis.style import colors
 from analysis.table import format_table
-from dst.config import compose, overrides, run_id
+from dst.config import compose, overrides, run_id, tree
 from dst.config.components import build
 from dst.errors import UserError
 
@@ -142,6 +142,7 @@ def own_criterion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
     conf = Path(shutil.copytree(style.CONF_DIR, tmp_path / "conf"))
     monkeypatch.setattr(style, "CONF_DIR", conf)
     monkeypatch.setattr(overrides, "CONF_DIR", conf)
+    monkeypatch.setattr(tree, "CONF_DIR", conf)
     style._declared.cache_clear()
     path = conf / "criterion" / "movement.yaml"
     path.write_text("_target_: dst.sparsity.SNIP\nname: movement\nlabel: Movement (ours)\ncolor: '#123456'\n")

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.run.test_claim import age, processes, until
 
 from dst.config import compose
 from dst.files import lock as locks
 from dst.files.lock import Locked
 from dst.train import run
+from tests.run.test_lock import age, processes, until
 
 EPOCHS = 40
 
