@@ -111,6 +111,7 @@ def _parse(ids: Sequence[str], contents: Sequence[bytes]) -> pa.Table:
     text = b"".join(contents)
     if not text.strip():
         return SCHEMA.empty_table()
+    text.decode()  # Arrow does not check that column names are UTF-8
     if b"[" in text or text.count(b"{") != sum(counts) or b'"run_id"' in text:
         text = b"".join(map(_drop_nested, text.splitlines()))  # deeply nested lists crash Arrow's parser
     table = arrow_json.read_json(

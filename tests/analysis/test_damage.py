@@ -197,7 +197,17 @@ def test_logs_whose_columns_are_of_several_types_are_read_as_text_there(outputs:
     assert len(collected(outputs).epochs) == 3 * 26
 
 
-@pytest.mark.parametrize("line", [b'{"epoch": 4, "a": ' + b"[" * 200_000, b"\xff\xfe", b"[]", b'"x"', b'{"epoch": {}}'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"epoch": 4, "a": ' + b"[" * 200_000,
+        b"\xff\xfe",
+        b"[]",
+        b'"x"',
+        b'{"epoch": {}}',
+        b'{"epoch": 4, "a\x80": 1}',
+    ],
+)
 def test_a_damaged_line_of_a_log_is_counted_and_the_others_are_read(
     line: bytes, outputs: Path, collected: Collect
 ) -> None:
