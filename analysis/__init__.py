@@ -1,4 +1,4 @@
-"""From runs to answers: tables, statistics, figures, a report (``python -m analysis help``)."""
+"""Tables, statistics, figures and a report of finished runs (``python -m analysis help``)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["load_runs"]
 
 
 def __getattr__(name: str) -> Any:
-    """Imports what is asked for only then, so that ``python -m analysis`` can say which library is missing."""
+    """Imports lazily, so that ``python -m analysis`` can name a missing library."""
     if name in __all__:
         from analysis import collect
 

@@ -1,4 +1,4 @@
-"""A run's choices as flat columns: what its ``config.yaml`` says, group by group."""
+"""Flattens a run's ``config.yaml`` into columns, one per choice."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from dst.files.records import Damaged, parse_yaml
 
 _SECTION = re.compile(r"^(?=[^\s#-])", re.MULTILINE)
 _HIDDEN_GROUPS = ("tracker", "checkpoint", "device", "data_dir", "output_dir", "rerun")
-"""Groups that say how a run is done: no columns."""
+"""Groups without columns: they do not change the result."""
 
 _MAIN_KEY = {"density": "value", "update_period": "steps"}
-"""The key after which a group's column is called like the group, where that is not ``name``."""
+"""The key whose column has the name of its group, if it is not ``name``."""
 
 
 def parse_config(text: str) -> dict[str, Any]:
-    """Returns what a ``config.yaml`` holds; raises ValueError if that is no run's config.
+    """Parses a ``config.yaml``; raises ValueError if it is not the config of a run.
 
-    Parsed section by section, as thousands of runs share most of their sections, and YAML is slow to parse.
+    Sections are parsed one by one and cached: thousands of runs share most of them, and YAML is slow to parse.
     """
     try:
         config: dict[str, Any] = {}
         for section in _SECTION.split(text):
             config |= _section(section)
-    except Damaged:  # or sections that refer to each other: the parser is to say
+    except Damaged:  # damaged, or sections refer to each other: the YAML parser decides
         config = parse_yaml(text)
     check_groups(config)
     return config
@@ -40,7 +40,7 @@ def _section(text: str) -> dict[str, Any]:
 
 
 def check_groups(config: Mapping[str, Any]) -> None:
-    """Raises ValueError unless the config has the groups that every run of this framework has."""
+    """Raises ValueError if the config lacks a group that every run of this framework has."""
     for group in ("model", "dataset", "density", "update_period"):
         if not isinstance(config.get(group), Mapping):
             raise ValueError(f"no {group}: no run of this framework")
@@ -49,8 +49,8 @@ def check_groups(config: Mapping[str, Any]) -> None:
 def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the choices of a resolved config as columns.
 
-    A group's ``name`` (or single value) is the column of that name; its other keys are ``<group>_<key>``. Lists become
-    JSON text. Choices without effect on the run's result are left out.
+    A group's ``name`` (or only value) becomes the column ``<group>``, its other keys become ``<group>_<key>``. Lists
+    become JSON text. Choices without effect on the run's result are left out.
     """
     method = method_of(config)
     without_effect = set(groups_of("dst")) - set(groups_of(method))
@@ -72,13 +72,13 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def column_name(name: str) -> str:
-    """Returns the column of a config's key: ``recipe_lr`` of ``recipe.lr``, ``density`` of ``density.value``."""
+    """Converts a config key to its column: ``recipe.lr`` to ``recipe_lr``, ``density.value`` to ``density``."""
     group, _, key = name.partition(".")
     return group if key == _MAIN_KEY.get(group, "name") else name.replace(".", "_")
 
 
 def config_key(name: str) -> str | None:
-    """Returns the config's own name of a column whose value decides a run's result; None for any other column."""
+    """Converts a column to its config key; None if the column does not decide a run's result."""
     for group in groups_of("dst"):
         if name == group:
             return group if decides(group, _MAIN_KEY.get(group, "name")) else None

@@ -56,7 +56,7 @@ def main() -> None:
 
 @contextlib.contextmanager
 def _name_missing_library() -> Iterator[None]:
-    """Says what to install where a library of the optional ones is missing."""
+    """Turns a missing optional library into a UserError with the command that installs it."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -68,7 +68,7 @@ def _name_missing_library() -> Iterator[None]:
 
 
 def _parse_arguments(argv: Sequence[str], keys: Sequence[str]) -> tuple[Source, dict[str, str]]:
-    """Takes a command line apart into what every command takes and what this one takes besides."""
+    """Splits ``key=value`` arguments into those of every command and those of this one (``keys``)."""
     valid = [*_SOURCE_KEYS, *keys]
     given: dict[str, str] = {}
     for argument in argv:
@@ -156,7 +156,7 @@ COMMANDS: dict[str, tuple[Callable[[Source, dict[str, str]], None], tuple[str, .
     "overview": (_overview, ("metric",)),
     "dashboard": (_dashboard, ("dry_run",)),
 }
-"""Each command's function, and the keys it takes besides those of :class:`analysis.source.Source`."""
+"""Each command's function and its keys, in addition to those of :class:`analysis.source.Source`."""
 
 
 def _write_tables(collection: Collection, metric: str) -> list[Path]:

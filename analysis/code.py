@@ -1,4 +1,4 @@
-"""Which versions of the source made the runs: a summary's ``code``, and what is said where several are mixed."""
+"""Source code versions of the runs (``code`` in a summary), and notes where several versions are mixed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PREFIX = "code_"
 def code_columns(code: Any) -> dict[str, str]:
     """Returns ``summary["code"]`` as columns: ``code_commit code_hash`` and ``code_<group>`` for each component.
 
-    Runs of earlier versions have none, and what is no mapping or text is passed over.
+    Empty for runs of earlier versions. Values that are not text are ignored.
     """
     if not isinstance(code, Mapping):
         return {}
@@ -23,7 +23,7 @@ def code_columns(code: Any) -> dict[str, str]:
 
 
 def component_version_notes(runs: pd.DataFrame) -> Iterator[str]:
-    """Yields a line for each component (criterion, model, …) of which the runs were made with several versions."""
+    """Yields a note for each component (criterion, model, …) whose source differs among the runs."""
     runs = runs.drop_duplicates("run_id")
     for name in runs.columns:
         group = name.removeprefix(_PREFIX)
@@ -33,7 +33,7 @@ def component_version_notes(runs: pd.DataFrame) -> Iterator[str]:
 
 
 def package_version_notes(runs: pd.DataFrame) -> Iterator[str]:
-    """Yields a line if the runs were made with several versions of the package."""
+    """Yields a note if the package's source differs among the runs."""
     if f"{_PREFIX}hash" in runs:
         yield from _mixed_versions(runs.drop_duplicates("run_id")[f"{_PREFIX}hash"], "the package's source")
 

@@ -1,4 +1,4 @@
-"""From run directories to frames, reading only what changed since the last time."""
+"""Reads run directories into data frames; only what changed since the last call is read again."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from dst.run.plan import PlannedRun
 
 @dataclass
 class Collection:
-    """Everything known about a set of runs.
+    """The data frames of a set of runs.
 
     Attributes:
-        runs: one row a run (:func:`analysis.frames.runs_frame`).
-        missing: one row a planned run that has no results; empty without a plan.
-        results: where the frames are and what is made from them goes.
-        origin: where the runs come from, in words.
+        runs: one row per run (:func:`analysis.frames.runs_frame`).
+        missing: one row per planned run without results; empty without a plan.
+        results: the folder of the frames, tables, figures and the report.
+        origin: where the runs come from, as text.
         planned: the number of planned runs, None without a plan.
     """
 
@@ -45,14 +45,14 @@ class Collection:
 
     @property
     def epochs(self) -> pd.DataFrame:
-        """One row an epoch of every run: ``run_id`` and the columns of ``metrics.jsonl``; read when first asked for."""
+        """One row per run and epoch: ``run_id`` and the columns of ``metrics.jsonl``; read on first access."""
         if self._epochs is None:
             self._epochs = self.results.epochs().to_pandas()
         return self._epochs
 
 
 def collect(source: Source) -> Collection:
-    """Brings ``results/`` up to date with the runs and returns them; raises UserError if there are none."""
+    """Updates the results folder from the runs and returns them; raises UserError if there are none."""
     results = ResultsFolder(source.results)
     memory = results.load_cache()
     if source.source == "wandb":
@@ -84,14 +84,14 @@ def collect(source: Source) -> Collection:
 def load_runs(
     output_dir: str | Path = "outputs", sweep: str | None = None, results_dir: str | Path = "results"
 ) -> pd.DataFrame:
-    """Returns one row a run of ``<output_dir>/runs``: every choice, every figure of its summary, its status.
+    """Returns one row per run of ``<output_dir>/runs``: its choices, the values of its summary, its status.
 
-    Writes nothing; is fast where ``python -m analysis collect`` has been before.
+    Writes nothing. Reuses the cache of an earlier ``python -m analysis collect``.
 
     Args:
-        output_dir: what the runs were given.
-        sweep: only the runs of this sweep's plan.
-        results_dir: where ``collect`` has put its results.
+        output_dir: the ``output_dir`` of the runs.
+        sweep: only the runs of this sweep's plan; None: all runs.
+        results_dir: the ``results_dir`` given to ``collect``.
     """
     source = Source(sweep=sweep, output_dir=Path(output_dir), results_dir=Path(results_dir))
     results = ResultsFolder(source.results)
@@ -99,7 +99,7 @@ def load_runs(
 
 
 def problem_lines(runs: pd.DataFrame) -> list[str]:
-    """Returns a line for each run directory with something wrong in it: which, its status, what."""
+    """Returns one line per run directory with a problem: path, status, reason."""
     wrong = runs[runs["reason"].notna()]
     return (wrong["path"] + ": " + wrong["status"] + ": " + wrong["reason"]).tolist()
 
@@ -115,7 +115,7 @@ def _read_changed(
     plan: Mapping[str, PlannedRun] | None,
     with_epochs: bool = True,
 ) -> tuple[CachedRuns, pa.Table | None]:
-    """Returns what there is now, and the learning curves if the results are to be written again."""
+    """Returns the current runs, and their learning curves if the results folder must be written again."""
     origin = {"source": "runs", "from": str(source.runs_dir.absolute())}
     if memory.origin != origin:
         memory = CachedRuns()
@@ -124,7 +124,9 @@ def _read_changed(
     known = set(memory.runs.loc[memory.runs["status"].isin(DONE), "run_id"])
     unread = {name for name, now in signatures.items() if memory.signatures.get(name) != now}
     gone = set(memory.signatures) - set(signatures)
-    again = [name for name in signatures if name in unread or name not in known]  # who is at work changes no file
+    again = [
+        name for name in signatures if name in unread or name not in known
+    ]  # a run that starts or stops changes none of these files
     before = dict(zip(memory.runs["run_id"], memory.runs["status"], strict=True))
     rows = [
         row
@@ -145,7 +147,7 @@ def _read_changed(
 
 
 def _run_directories(folder: Path, plan: Iterable[str] | None) -> dict[str, Path]:
-    """Returns the directories to read by their names, which are run ids; a sweep's alone if there is a plan."""
+    """Returns the run directories by run id; with a plan, only those of its runs."""
     wanted = set(plan or ())
     try:
         with os.scandir(folder) as entries:
@@ -161,7 +163,7 @@ def _run_directories(folder: Path, plan: Iterable[str] | None) -> dict[str, Path
 def _may_be_run(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # such as a link to itself: its row says so
+    except OSError:  # such as a link to itself: its row gives the reason
         return True
 
 

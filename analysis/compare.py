@@ -1,4 +1,4 @@
-"""Runs that may be compared: what varies among them is an axis, and nothing is averaged over different settings."""
+"""Selects comparable runs: every choice that varies becomes an axis, and runs are averaged over seeds only."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from analysis.frames import runs_with_results
 from analysis.style import natural_sort_key
 
 AXES = ("setup", "model", "dataset", "method", "criterion", "growth", "density", "update_period", "seed")
-"""What every figure and table tells apart. Any other choice that varies within a setup is an axis of its own."""
+"""The axes of every figure and table. Any other choice that varies within a setup becomes a further axis."""
 
 CELL_COLUMNS = ["setup", "growth", "line", "density", "update_period"]
-"""What runs of one cell, which differ in their seeds only, have in common."""
+"""Runs with equal values in these columns differ in their seeds only: they form a cell."""
 
 REFERENCE_LINES = ("dense", "static")
 """Lines that are not criteria."""
 
 _NO_EFFECT = ""
-"""Stands for the value of a choice that a run does not depend on, in :func:`_values`."""
+"""The value, in :func:`_values`, of a choice that a run does not depend on."""
 
 
 @dataclass(frozen=True)
 class ComparableRuns:
-    """Finished runs that differ in nothing but the columns of :data:`CELL_COLUMNS` and the seed.
+    """Finished runs that differ only in :data:`CELL_COLUMNS` and the seed.
 
     Attributes:
-        runs: with the column ``line``: the criterion, ``static`` or ``dense``. A further choice that varies stands
-            behind the setup (``small_mlp/digits, recipe.lr=0.1``: a panel a value; runs that do not depend on it are
-            in every panel) or, where the panel would have but one line, behind the line (``magnitude, recipe.lr=0.1``).
-        notes: what was left out and why, a line each.
+        runs: with the column ``line`` (:func:`line_names`). A further choice that varies is appended to the setup
+            (``small_mlp/digits, recipe.lr=0.1``: one panel per value, with the runs that do not depend on the choice
+            in each), or to the line if only one line varies (``magnitude, recipe.lr=0.1``).
+        notes: one line for each reason to leave out runs.
     """
 
     runs: pd.DataFrame
@@ -43,16 +43,16 @@ class ComparableRuns:
 
     @property
     def all_notes(self) -> list[str]:
-        """The notes, and what else is to be known of the runs, for the foot of every table and figure."""
+        """The notes below a table or figure: runs left out, diverged runs, mixed source versions."""
         count = self.runs.loc[self.runs["status"] == "diverged", "run_id"].nunique()
         diverged = [f"{count} diverged runs count with the accuracy they ended with"] if count else []
         return [*self.notes, *diverged, *component_version_notes(self.runs)]
 
 
 def select_comparable(runs: pd.DataFrame) -> ComparableRuns:
-    """Returns the finished runs; those of a setup that vary in several further choices at once are left out.
+    """Returns the finished runs, without those of a setup in which several further choices vary independently.
 
-    Choices that change together count as one. A criterion's own parameters (MEST's ``λ``) make lines of their own.
+    Choices that change together count as one. Each value of a criterion's parameter (MEST's ``λ``) is a line.
     """
     kept = runs_with_results(runs).reset_index(drop=True)
     kept = kept.assign(line=line_names(kept))
@@ -79,14 +79,14 @@ def dynamic_lines(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def setup_of_panel(panel: str) -> str:
-    """Returns the setup, ``model/dataset``, of a value of the column ``setup`` of a :class:`ComparableRuns`'s runs."""
+    """Returns ``model/dataset`` of a panel such as ``model/dataset, recipe.lr=0.1``."""
     return panel.partition(", ")[0]
 
 
 def select_update_period(chosen: ComparableRuns) -> ComparableRuns:
-    """Keeps, of each setup, the runs with the update period that the most densities were trained with.
+    """Keeps, for each setup, the runs with the update period that covers the most densities.
 
-    Several such periods are an axis: a panel a period.
+    If several periods cover equally many, each becomes a panel.
     """
     trained = chosen.runs[chosen.runs["method"] == "dst"]
     if trained.empty:
@@ -107,11 +107,11 @@ def select_update_period(chosen: ComparableRuns) -> ComparableRuns:
 
 
 def aggregate_seeds(runs: pd.DataFrame, values: Sequence[str]) -> pd.DataFrame:
-    """Returns mean, standard deviation (of the sample) and count over the seeds of each cell, a row a cell.
+    """Returns mean, sample standard deviation and count over the seeds, one row per cell.
 
     Args:
         runs: of a :class:`ComparableRuns`.
-        values: columns to summarise: ``<value>``, ``<value>_std`` and ``<value>_n`` come back.
+        values: columns to aggregate into ``<value>``, ``<value>_std`` and ``<value>_n``.
     """
     frame = runs[[*CELL_COLUMNS, *values]]
     groups = frame.groupby(CELL_COLUMNS, dropna=False, observed=True, sort=False)
@@ -126,7 +126,7 @@ def aggregate_seeds(runs: pd.DataFrame, values: Sequence[str]) -> pd.DataFrame:
 
 
 def varying_choices(runs: pd.DataFrame) -> list[str]:
-    """Returns the columns of choices, besides :data:`AXES`, that vary within some setup."""
+    """Returns the choices, other than :data:`AXES`, that vary within some setup."""
     found = {name for _, here in runs.groupby("setup") for name in _varying(here, _other_choices(runs))}
     return [name for name in runs.columns if name in found]
 
@@ -140,7 +140,7 @@ def _varying(runs: pd.DataFrame, names: list[str]) -> list[str]:
 
 
 def _lines(runs: pd.DataFrame, parameters: list[str]) -> pd.Series:
-    """Returns the lines, with those parameters of their criterion that vary among its runs."""
+    """Returns the lines, with the criterion's parameters appended where they vary."""
     lines = runs["line"].copy()
     for _, here in runs.groupby("line"):
         for name in _varying(here, parameters):
@@ -149,7 +149,7 @@ def _lines(runs: pd.DataFrame, parameters: list[str]) -> pd.Series:
 
 
 def _split_by_setting(here: pd.DataFrame, names: list[str]) -> tuple[pd.DataFrame, list[str]]:
-    """Sets the runs of a setup apart by the one choice that varies; of several, leaves out the runs and says so."""
+    """Splits the runs of a setup by the choice that varies; drops them, with a note, if several choices vary."""
     axes = _varying(here, names)
     if not axes:
         return here, []
@@ -183,8 +183,8 @@ def _left_out_note(setup: str, count: int, values: pd.DataFrame) -> str:
 def _values(runs: pd.DataFrame, name: str) -> pd.Series:
     """Returns the values of a choice as text, :data:`_NO_EFFECT` for runs that do not depend on it.
 
-    Those are the runs whose component (criterion, model, …) or, for a choice of no component, whose method has it
-    nowhere.
+    A run does not depend on a choice if no run with the same component (criterion, model, …) has a value for it; for
+    a choice outside components, if no run with the same method has one.
     """
     group = str(config_key(name)).partition(".")[0]
     owner = runs[group if group != name and group in runs and config_key(group) else "method"]

@@ -1,4 +1,4 @@
-"""A Weights & Biases report that compares criteria across densities, made of W&B's own panels: it stays live."""
+"""A Weights & Biases report that compares criteria across densities, with panels that update with new runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dst.errors import UserError
 TITLE = "Where to prune in dynamic sparse training"
 _GROWTHS = ("random", "gradient")
 _DENSITY, _PERIOD, _CRITERION = "density.value", "update_period.value", "criterion.value"
-"""What W&B stores the columns of ``dst.run.tracker.columns`` under."""
+"""W&B's names of the config columns from ``dst.run.tracker.columns``."""
 _COLUMNS = (
     *("run:name", "run:state", "run:jobType", "config:model.value", "config:dataset.value"),
     *(f"config:{key}" for key in (_CRITERION, "growth.value", _DENSITY, _PERIOD, "seed.value")),
@@ -32,10 +32,17 @@ Panels = list[tuple[str, str]]
 
 
 def save_dashboard(source: Source, *, dry_run: bool = False) -> str:
-    """Saves the report to W&B, or its specification to a file, and says where.
+    """Saves the report to W&B, or its specification to a file.
+
+    Args:
+        source: the runs; its ``entity`` and ``project`` name the W&B project.
+        dry_run: write ``dashboard.json`` into the results folder instead of contacting W&B.
+
+    Returns:
+        The report's URL, or a message with the file's path.
 
     Raises:
-        UserError: without an entity, or where W&B does not take the report.
+        UserError: without an entity, or if W&B rejects the report.
     """
     if not source.entity:
         raise UserError("entity: say whose W&B project it is: entity=… project=…")
@@ -54,7 +61,13 @@ def save_dashboard(source: Source, *, dry_run: bool = False) -> str:
 
 
 def build_dashboard(entity: str, project: str, panels: Panels) -> wr.Report:
-    """Returns the report: accuracy, update period, learning curves of each setup and growth; a table of runs."""
+    """Builds the report: accuracy, update period and learning curves of each setup and growth; a table of runs.
+
+    Args:
+        entity: the user or team that owns the project.
+        project: of W&B.
+        panels: pairs of setup and growth, one section each.
+    """
     blocks: list[Any] = [
         wr.P("Every panel shows the runs there are by now. A point is the mean over the seeds of a group."),
         wr.TableOfContents(),
@@ -71,7 +84,7 @@ def build_dashboard(entity: str, project: str, panels: Panels) -> wr.Report:
 
 
 def _setup_blocks(setup: str, growth: str) -> list[Any]:
-    """Returns a grid of means by criterion and density, one by update period, one of learning curves."""
+    """Returns three panel grids: by density, by update period, and learning curves."""
     model, _, dataset = setup.partition("/")
     here = [f"Config('model.value') == '{model}'", f"Config('dataset.value') == '{dataset}'"]
     dynamic = [*here, f"Metric('JobType') not in {_REFERENCE}", f"Config('growth.value') == '{growth}'"]
@@ -119,7 +132,7 @@ def _curve(title: str, metric: str, place: int) -> wr.LinePlot:
         title=title,
         x="epoch",
         y=[metric],
-        groupby="JobType",  # which is the criterion, dense or static
+        groupby="JobType",  # the criterion, dense or static
         groupby_aggfunc="mean",
         groupby_rangefunc="stddev",
         max_runs_to_show=100,
@@ -128,12 +141,12 @@ def _curve(title: str, metric: str, place: int) -> wr.LinePlot:
 
 
 def _half_width(place: int) -> wr.Layout:
-    """The left or the right half of W&B's grid of 24 columns."""
+    """Returns the left (0) or right (1) half of W&B's 24-column grid."""
     return wr.Layout(x=12 * place, y=0, w=12, h=10)
 
 
 def _find_panels(source: Source) -> Panels:
-    """Returns the setups and growths there are runs or plans of; without any, those of the paper."""
+    """Returns the setups and growths of the runs and the plan; those of the paper if there are none."""
     try:
         collection = collect(source)
     except UserError:
@@ -150,6 +163,6 @@ def _paper_setups() -> list[str]:
 
 
 def _write_spec(report: wr.Report, results: ResultsFolder) -> Path:
-    model = report._to_model()  # the library has no public way to see what it would send
+    model = report._to_model()  # the library has no public method for the specification
     spec = json.loads(model.model_dump_json(by_alias=True, exclude_none=True))
     return results.write_text("dashboard.json", json.dumps(spec, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""The two frames everything else is made from, and what their columns are."""
+"""The data frame of runs and its columns."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ RESULT_COLUMNS = (
     *("epochs", "best_epoch", "density_actual", "topology_updates", "itop_ratio", "duration_s", "steps_per_s"),
     *("device", "data_fingerprint", "flops_inference", "flops_training"),
 )
-"""Columns that say what came of a run; ``version_…`` are too."""
+"""Result columns, in addition to ``version_…``."""
 
 
 def runs_frame(rows: Sequence[Mapping[str, Any]] | pd.DataFrame) -> pd.DataFrame:
-    """Returns one row a run, typed, the columns everybody needs first; sorted by what was chosen.
+    """Returns one row per run, with typed columns, the most used ones first, sorted by the choices.
 
     Columns: ``run_id status reason path``, every choice (``setup model dataset method criterion growth density
-    update_period seed recipe_lr …``; empty where without effect) and every figure of ``summary.json``.
+    update_period seed recipe_lr …``; empty where without effect) and the values of ``summary.json``.
     """
     frame = pd.DataFrame(rows if isinstance(rows, pd.DataFrame) else list(rows))
     for name in (*_FIRST, *_LAST, *_FLOAT, *_INTEGER):
@@ -61,7 +61,7 @@ def runs_frame(rows: Sequence[Mapping[str, Any]] | pd.DataFrame) -> pd.DataFrame
 
 
 def _as_one_type(column: pd.Series) -> pd.Series:
-    """Runs may give one key values of several types; a column that is neither text, numbers nor booleans is text."""
+    """Converts a column of mixed types to text, and one of ints and floats to numbers."""
     types = {type(value) for value in column.dropna()} if column.dtype == object else set()
     if types and types <= {int, float}:
         return pd.to_numeric(column)
@@ -69,5 +69,5 @@ def _as_one_type(column: pd.Series) -> pd.Series:
 
 
 def runs_with_results(runs: pd.DataFrame) -> pd.DataFrame:
-    """Returns the runs that have results."""
+    """Returns the finished and diverged runs."""
     return runs[runs["status"].isin(DONE)]

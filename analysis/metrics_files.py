@@ -1,4 +1,4 @@
-"""The learning curves of many runs as one Arrow table, read at the speed of the disk."""
+"""Reads the ``metrics.jsonl`` of many runs into one Arrow table."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from pyarrow import json as arrow_json
 from dst.files.records import Damaged, parse_object, read_bytes
 from dst.run.layout import METRICS
 
-_INTEGERS = ("epoch", "step")
+_INTEGERS = ("epoch", "step", "phase")
 _CURVES = ("train_loss", "train_acc", "val_loss", "val_acc")
 _FLOATS = ("lr", *_CURVES, "prune_fraction", "density", "itop_ratio", "epoch_s")
 SCHEMA = pa.schema(
     [("run_id", pa.string())] + [(name, pa.int64()) for name in _INTEGERS] + [(name, pa.float64()) for name in _FLOATS]
 )
-"""The columns every run has; what else a run logs comes after them."""
+"""The columns of every run; further logged values follow them."""
 
 _CHUNK = 200
 _OPTIONS = arrow_json.ParseOptions(explicit_schema=pa.schema(list(SCHEMA)[1:]), unexpected_field_behavior="infer")
 
 
 def read_epochs(directories: Mapping[str, Path]) -> tuple[pa.Table, dict[str, str]]:
-    """Returns one row an epoch of every run, and for each run with unreadable lines what is wrong.
+    """Returns one row per run and epoch, and a message for each run with unreadable lines, by run id.
 
-    A last line cut short by a kill is passed over in silence: the run rewrites it when it goes on.
+    A truncated last line (killed run) is ignored: the run rewrites it when it resumes.
 
     Args:
-        directories: where each run is, by its id.
+        directories: the run directories by run id.
     """
     tables: list[pa.Table] = [SCHEMA.empty_table()]
     problems: dict[str, str] = {}
@@ -48,7 +48,7 @@ def read_epochs(directories: Mapping[str, Path]) -> tuple[pa.Table, dict[str, st
 
 
 def concat_tables(tables: Sequence[pa.Table]) -> pa.Table:
-    """Returns the tables as one; a column that some lack is null there, one that is not of one type becomes text."""
+    """Concatenates tables; missing columns are filled with null, columns of several types become text."""
     try:
         return pa.concat_tables(tables, promote_options="permissive").combine_chunks()
     except (pa.ArrowTypeError, pa.ArrowInvalid):
@@ -82,7 +82,7 @@ def _read_chunk(ids: Sequence[str], contents: Sequence[bytes]) -> tuple[pa.Table
     try:
         return _parse(ids, contents), {}
     except (pa.ArrowInvalid, ValueError):
-        pass  # some line is no JSON: find it
+        pass  # some line is not JSON: parse run by run
     tables: list[pa.Table] = [SCHEMA.empty_table()]
     problems: dict[str, str] = {}
     for run_id, content in zip(ids, contents, strict=True):
@@ -96,7 +96,7 @@ def _read_chunk(ids: Sequence[str], contents: Sequence[bytes]) -> tuple[pa.Table
 
 
 def _parse_by_line(run_id: str, content: bytes) -> tuple[list[pa.Table], int]:
-    """Returns the lines that can be read, and the number of those that cannot."""
+    """Parses line by line; returns the readable lines and the number of unreadable ones."""
     good, bad = [], 0
     for line in content.splitlines(keepends=True):
         try:
@@ -111,8 +111,9 @@ def _parse(ids: Sequence[str], contents: Sequence[bytes]) -> pa.Table:
     text = b"".join(contents)
     if not text.strip():
         return SCHEMA.empty_table()
+    text.decode()  # Arrow does not check that column names are UTF-8
     if b"[" in text or text.count(b"{") != sum(counts) or b'"run_id"' in text:
-        text = b"".join(map(_drop_nested, text.splitlines()))  # Arrow's parser dies of lists that are nested deeply
+        text = b"".join(map(_drop_nested, text.splitlines()))  # deeply nested lists crash Arrow's parser
     table = arrow_json.read_json(
         io.BytesIO(text), parse_options=_OPTIONS, read_options=arrow_json.ReadOptions(block_size=max(len(text), 1))
     )
@@ -126,7 +127,7 @@ def _parse(ids: Sequence[str], contents: Sequence[bytes]) -> pa.Table:
 
 
 def _drop_nested(line: bytes) -> bytes:
-    """The record without what is no figure of an epoch; raises ValueError if it is none."""
+    """Removes lists, objects and ``run_id`` from a JSON record; raises ValueError if it is not an object."""
     record = parse_object(line)
     figures = {
         name: value for name, value in record.items() if not isinstance(value, (dict, list)) and name != "run_id"

@@ -1,4 +1,4 @@
-"""What a sweep was to run: its plan, as ``launch`` froze it in ``<output_dir>/sweeps/<name>/plan.jsonl``."""
+"""The planned runs of a sweep (``<output_dir>/sweeps/<name>/plan.jsonl``), and those without results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,15 @@ from dst.run.plan import NotPlanned, PlannedRun, read_plan
 
 
 def read_planned_runs(output_dir: Path, sweep: str) -> dict[str, PlannedRun]:
-    """Returns the planned runs by id; raises UserError if there is no such plan or it is damaged."""
+    """Returns the planned runs by run id.
+
+    Args:
+        output_dir: the ``output_dir`` of ``launch``.
+        sweep: the name of the sweep.
+
+    Raises:
+        UserError: if there is no such plan, or it is damaged.
+    """
     try:
         return {run.run_id: run for run in read_plan(sweep, output_dir).runs}
     except NotPlanned as error:
@@ -23,7 +31,12 @@ def read_planned_runs(output_dir: Path, sweep: str) -> dict[str, PlannedRun]:
 
 
 def missing_runs(plan: Mapping[str, PlannedRun], runs: pd.DataFrame) -> pd.DataFrame:
-    """Returns the planned runs without results: their choices, the status they have (or ``not started``), a command."""
+    """Returns one row per planned run without results: its choices, status, reason and training command.
+
+    Args:
+        plan: the planned runs by run id.
+        runs: the collected runs; a planned run that is not among them has the status ``not started``.
+    """
     status = dict(zip(runs["run_id"], runs["status"], strict=True))
     reason = dict(zip(runs["run_id"], runs["reason"], strict=True))
     rows = [

@@ -1,4 +1,4 @@
-"""The results directory: the frames as files, which are also the memory of what was read before."""
+"""The results folder: data frames as files, which also serve as the cache of the next ``collect``."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from dst.errors import UserError
 from dst.files.atomic import atomic_file
 from dst.files.records import INTEGER, LIST, OBJECT, keep_aside, read_bytes, read_object
 
-_FORMAT = 2
-"""Raised when rows come out differently for the same files, so that nothing old is reused."""
+_FORMAT = 3
+"""Incremented when the same run files give different rows, which invalidates older caches."""
 
 _KNOWN = {"format": INTEGER, "origin": OBJECT, "signatures": OBJECT, "checksums": LIST}
 
 
 @dataclass
 class CachedRuns:
-    """What an earlier collection left.
+    """The runs read by an earlier ``collect``.
 
     Attributes:
-        runs: its rows.
-        signatures: for each run, what its files were like then (:func:`analysis.run_files.signature`).
+        runs: one row per run.
+        signatures: sizes and times of each run's files when they were read (:func:`analysis.run_files.signature`).
         origin: ``{"source": "runs" | "wandb", "from": …}``.
     """
 
@@ -45,7 +45,7 @@ class ResultsFolder:
         self.folder = folder
 
     def path(self, name: str) -> Path:
-        """Returns where the file ``name`` goes; raises UserError where nothing can be written."""
+        """Returns the path of the file ``name``; raises UserError if the folder is not writable."""
         path = self.folder / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ class ResultsFolder:
         return path
 
     def load_cache(self) -> CachedRuns:
-        """Returns what was collected before; an empty memory if that is incomplete or of another version."""
+        """Returns the cached runs; an empty cache if the files are damaged or of another version."""
         try:
             known = read_object(self.folder / ".collected.json", _KNOWN, max_bytes=2**30)
             if known is None or known["format"] != _FORMAT or known["checksums"] != self._checksums():
@@ -70,11 +70,16 @@ class ResultsFolder:
         return [zlib.crc32(read_bytes(self.folder / name) or b"") for name in ("runs.parquet", "epochs.parquet")]
 
     def epochs(self) -> pa.Table:
-        """Returns the learning curves collected before."""
+        """Returns the cached learning curves."""
         return parquet.read_table(self.folder / "epochs.parquet")
 
     def save_cache(self, memory: CachedRuns, epochs: pa.Table | None) -> None:
-        """Writes the frames, then what they were read from; ``epochs`` None leaves those there as they are."""
+        """Writes the data frames, then the file that makes them a valid cache.
+
+        Args:
+            memory: the runs and the signatures of their files.
+            epochs: the learning curves; None keeps the file that exists.
+        """
         if epochs is not None:
             with atomic_file(self.path("epochs.parquet")) as file:
                 parquet.write_table(epochs, file)
@@ -91,11 +96,21 @@ class ResultsFolder:
             file.write(json.dumps(known).encode())
 
     def write_csv(self, name: str, frame: pd.DataFrame) -> Path:
-        """Writes a frame as ``name`` and returns where."""
+        """Writes a data frame as CSV and returns its path.
+
+        Args:
+            name: of the file, such as ``runs.csv``.
+            frame: written without its index.
+        """
         return self.write_text(name, frame.to_csv(index=False))
 
     def write_text(self, name: str, text: str) -> Path:
-        """Writes a text file and returns where."""
+        """Writes a UTF-8 text file atomically and returns its path.
+
+        Args:
+            name: of the file, relative to the folder.
+            text: the whole content.
+        """
         path = self.path(name)
         with atomic_file(path) as file:
             file.write(text.encode())

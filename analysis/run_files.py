@@ -1,7 +1,8 @@
-"""One run directory as one row: its choices, its summary, its status."""
+"""Reads a run directory into a row: its choices, summary and status."""
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Mapping
@@ -15,11 +16,11 @@ from dst.run.layout import CONFIG, FAILURE, METRICS, SUMMARY
 from dst.run.outcome import read_failure, read_summary
 
 READ = (SUMMARY, CONFIG, METRICS, FAILURE)
-"""The files a row depends on."""
+"""The files that determine a row."""
 
 
 def file_signature(directory: str) -> str:
-    """Returns what changes whenever a file that the row depends on does: their sizes and times."""
+    """Returns the sizes and modification times of the files that determine the row, to detect changes."""
     parts = []
     for name in READ:
         try:
@@ -31,14 +32,14 @@ def file_signature(directory: str) -> str:
 
 
 def read_run(directory: Path, planned: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Returns the row of a run directory. Never raises for what is in it: that becomes ``status`` and ``reason``.
+    """Returns the row of a run directory. Damaged files never raise: they give the status ``broken`` and a reason.
 
     Status is the summary's (``finished``, ``diverged``), or ``failed`` (``failure.json`` says why), ``running``,
-    ``unfinished`` (no summary, nobody at work), ``broken`` (``reason`` says why).
+    ``unfinished`` (no summary, no training process), ``broken`` (``reason`` says why).
 
     Args:
-        directory: of the run; its name is the run's id.
-        planned: the run's config according to its plan, in case its own cannot be read.
+        directory: of the run; its name is the run id.
+        planned: the config from the sweep's plan, used if ``config.yaml`` cannot be read.
     """
     row: dict[str, Any] = {"run_id": _printable(directory.name), "path": _printable(str(directory)), "reason": None}
     if not directory.is_dir() and os.path.lexists(directory):
@@ -65,14 +66,18 @@ def read_run(directory: Path, planned: Mapping[str, Any] | None = None) -> dict[
 
 
 def summary_columns(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a summary's figures as columns."""
-    columns = {key: value for key, value in summary.items() if not isinstance(value, (dict, list, type(None)))}
+    """Returns the values of a ``summary.json`` as columns."""
+    columns = {
+        key: json.dumps(value) if isinstance(value, list) else value
+        for key, value in summary.items()
+        if not isinstance(value, (dict, type(None)))
+    }
     versions = {f"version_{name}": str(version) for name, version in (summary.get("versions") or {}).items() if version}
     return _drop_reserved(columns) | versions | code_columns(summary.get("code"))
 
 
 def _read_outcome(directory: Path) -> dict[str, Any]:
-    """The columns that say how the run ended; none if it did not."""
+    """Returns the columns of ``summary.json`` or ``failure.json``; empty if there is neither."""
     summary = read_summary(directory)
     if summary is not None:
         return summary_columns(summary)
@@ -101,7 +106,7 @@ def _error_text(error: Exception) -> str:
 
 
 def _printable(name: str) -> str:
-    """A file's name as text of one line, whatever bytes it is made of."""
+    """Returns a file name on one line, with unprintable characters escaped."""
     return name if name.isprintable() else ascii(name)[1:-1]
 
 

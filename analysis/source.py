@@ -1,4 +1,4 @@
-"""Where runs are taken from and where results go."""
+"""The keys that every command takes: which runs to read, and where to write results."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ class Source:
 
     Attributes:
         sweep: only the runs of this sweep's plan; results then go to ``<results_dir>/<sweep>``.
-        output_dir: what ``dst.train`` and ``launch`` were given.
-        dir: the run directories' parent, if not ``<output_dir>/runs``.
+        output_dir: the ``output_dir`` of ``dst.train`` and ``launch``.
+        dir: the parent of the run directories, if not ``<output_dir>/runs``.
         results_dir: for the tables, figures and the report.
-        source: ``runs`` (run directories) or ``wandb`` (a W&B project); None: as collected last into the
-            same results, unless it is said where run directories are.
-        entity: of the W&B project; None: the default one of whoever is logged in.
+        source: ``runs`` (run directories) or ``wandb`` (a W&B project); None: that of the last ``collect`` into
+            the same results folder, unless ``dir`` or ``output_dir`` is given.
+        entity: of the W&B project; None: the default entity of the W&B login.
         project: of W&B.
-        where: keeps only the runs for which this comparison holds, such as ``"density <= 0.2"``; see
-            :mod:`analysis.where`.
+        where: an expression that selects runs, such as ``"density <= 0.2"``; see :mod:`analysis.where`.
     """
 
     sweep: str | None = None
@@ -43,15 +42,15 @@ class Source:
 
     @property
     def runs_dir(self) -> Path:
-        """Where the run directories are."""
+        """The parent of the run directories."""
         return self.dir or runs_dir(self.output_dir)
 
     @property
     def location_given(self) -> bool:
-        """Whether it was said where the runs are; else those collected last from W&B will do."""
+        """Whether the location of run directories is given; if not, runs cached from W&B are used."""
         return self.source == "runs" or self.dir is not None or self.output_dir != Source.output_dir
 
     @property
     def results(self) -> Path:
-        """Where the results go."""
+        """The results folder of the sweep, or of all runs."""
         return self.results_dir / self.sweep if self.sweep else self.results_dir

@@ -1,4 +1,4 @@
-"""Are the criteria different? Average ranks, the Friedman test and the Nemenyi test, as Demšar (2006) puts them."""
+"""Average ranks of the criteria, the Friedman test and the Nemenyi test (Demšar, 2006)."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from analysis.compare import aggregate_seeds
 
 ALPHA = 0.05
 MIN_BLOCKS = 11
-"""Blocks that a test needs: its distribution holds for N > 10 of them (Demšar 2006, Section 3.2.2, a rule of thumb)."""
+"""Blocks needed for a test: its distribution holds for N > 10, a rule of thumb (Demšar 2006, Section 3.2.2)."""
 
 BLOCK_COLUMNS = ["setup", "growth", "density"]
-"""What the criteria are ranked within (Section 5.2 of the paper)."""
+"""The criteria are ranked within runs with equal values in these columns (Section 5.2 of the paper)."""
 
 REGIMES: Mapping[str, tuple[float, float]] = {
     "all densities": (0.0, 1.0),
     "densities ≤ 0.2": (0.0, 0.2),
     "densities > 0.2": (0.2, 1.0),
 }
-"""The parts of Figure 3: densities above the first number, up to the second."""
+"""The ranges of density in Figure 3: above the first number, up to and including the second."""
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """How criteria rank over many blocks.
+    """The ranking of criteria over many blocks.
 
     Attributes:
         average: rank of each criterion, averaged over the blocks, best (lowest) first.
         blocks: the number of blocks in which every criterion has results.
-        dropped: the number of blocks left out because some criterion has none there.
-        missing_blocks: for each criterion, how many of the dropped blocks lack it.
+        dropped: the number of blocks left out because some criterion has no result there.
+        missing_blocks: for each criterion, the number of dropped blocks without a result of it.
         chi2: Friedman's statistic, without correction for ties, and its p-value.
-        f: Iman and Davenport's less conservative form of it, and its p-value.
+        f: Iman and Davenport's less conservative statistic F_F, and its p-value.
         cd: Nemenyi's critical distance at :data:`ALPHA`: average ranks further apart differ significantly.
         p_values: of Nemenyi's test, criteria × criteria.
     """
@@ -54,17 +54,17 @@ class Ranking:
 
     @property
     def significant(self) -> bool:
-        """Friedman's test finds some difference among the criteria; without it no pair may be called different."""
+        """Whether Friedman's test finds a difference among the criteria; if not, no pair counts as different."""
         return self.tested and self.f[1] < ALPHA
 
     @property
     def tested(self) -> bool:
-        """There are :data:`MIN_BLOCKS`. If not, the ranks describe the runs, and the tests' numbers say nothing."""
+        """Whether there are :data:`MIN_BLOCKS`; if not, the ranks only describe the runs and no test is valid."""
         return self.blocks >= MIN_BLOCKS
 
     @property
     def groups(self) -> list[list[str]]:
-        """The largest sets of criteria, best first, whose average ranks are no more than ``cd`` apart; two at least."""
+        """The maximal sets of two or more criteria whose average ranks are within ``cd``, best first."""
         names, ranks = list(self.average.index), self.average.to_numpy()
         ends = [int(np.searchsorted(ranks, rank + self.cd + 1e-12, side="right")) for rank in ranks]
         spans = [(start, end) for start, end in enumerate(ends) if end - start > 1]
@@ -72,7 +72,15 @@ class Ranking:
 
 
 def rankings(runs: pd.DataFrame, metric: str = "test_acc") -> dict[str, Ranking | None]:
-    """Returns the ranking of each regime, as :func:`rank_criteria` does; of none that has all runs or no run."""
+    """Ranks the criteria in each of :data:`REGIMES`; skips a range of density that has all of the runs or none.
+
+    Args:
+        runs: of a :class:`analysis.compare.ComparableRuns`.
+        metric: the accuracy to rank by; more is better.
+
+    Returns:
+        Rankings by regime; None where there are too few results (:func:`rank_criteria`).
+    """
     densities = runs.loc[runs["method"] == "dst", "density"]
     whole, *parts = REGIMES
     some = [part for part in parts if 0 < densities.between(*REGIMES[part], inclusive="right").mean() < 1]
@@ -83,12 +91,12 @@ def rank_criteria(runs: pd.DataFrame, metric: str = "test_acc", regime: str = "a
     """Ranks the criteria by their means over seeds within each :data:`BLOCK_COLUMNS`.
 
     Args:
-        runs: of a :class:`analysis.compare.ComparableRuns`; dense and static ones do not take part.
+        runs: of a :class:`analysis.compare.ComparableRuns`; dense and static ones are ignored.
         metric: the accuracy to rank by; more is better.
-        regime: which densities, one of :data:`REGIMES`.
+        regime: the range of density, one of :data:`REGIMES`.
 
     Returns:
-        None with fewer than two criteria or two complete blocks.
+        The ranking; None with fewer than two criteria or two complete blocks.
     """
     low, high = REGIMES[regime]
     dynamic = runs[(runs["method"] == "dst") & (runs["density"] > low) & (runs["density"] <= high)]
@@ -100,7 +108,7 @@ def rank_criteria(runs: pd.DataFrame, metric: str = "test_acc", regime: str = "a
 
 
 def rank(scores: pd.DataFrame) -> Ranking | None:
-    """Ranks the columns of a frame of scores (more is better) within each of its rows; rows with gaps are dropped."""
+    """Ranks the columns of ``scores``, blocks × criteria (more is better), in each row; drops rows with a NaN."""
     scores = scores.dropna(how="all")
     complete = scores.dropna()
     blocks, count = complete.shape
@@ -121,13 +129,20 @@ def rank(scores: pd.DataFrame) -> Ranking | None:
 
 
 def friedman(average_ranks: np.ndarray, blocks: int) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Returns χ²_F and F_F, each with its p-value (Demšar 2006, Section 3.2.2); that of F_F is no less than exact."""
+    """Returns (χ²_F, p-value) and (F_F, p-value) of the Friedman test (Demšar 2006, Section 3.2.2).
+
+    Args:
+        average_ranks: the average rank of each criterion.
+        blocks: the number of blocks they are averaged over.
+    """
     count = len(average_ranks)
     chi2 = 12 * blocks / (count * (count + 1)) * (float(np.sum(average_ranks**2)) - count * (count + 1) ** 2 / 4)
     freedom = count - 1
     rest = blocks * freedom - chi2
     f = (blocks - 1) * chi2 / rest if rest > 1e-9 else float("inf")
-    least = float(math.factorial(count)) ** (1 - blocks)  # all blocks alike by chance: no exact test says less
+    least = float(math.factorial(count)) ** (
+        1 - blocks
+    )  # the exact probability of equal ranks in all blocks bounds p from below
     return (
         (chi2, float(stats.chi2.sf(chi2, freedom))),
         (f, max(least, float(stats.f.sf(f, freedom, freedom * (blocks - 1))))),
@@ -135,6 +150,12 @@ def friedman(average_ranks: np.ndarray, blocks: int) -> tuple[tuple[float, float
 
 
 def critical_distance(count: int, blocks: int, alpha: float = ALPHA) -> float:
-    """Returns how far apart the average ranks of two among ``count`` methods must be over ``blocks`` (Nemenyi)."""
+    """Returns the difference of average ranks above which two methods differ significantly (Nemenyi).
+
+    Args:
+        count: the number of methods.
+        blocks: the number of blocks they are ranked in.
+        alpha: the level of significance.
+    """
     q = float(stats.studentized_range.ppf(1 - alpha, count, np.inf)) / np.sqrt(2)
     return float(q * np.sqrt(count * (count + 1) / (6 * blocks)))

@@ -1,4 +1,4 @@
-"""What was found, as a short text."""
+"""The text that ``collect`` prints: runs by status, missing runs, problems."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ _SHOWN = 5
 
 
 def status_text(collection: Collection, source: Source) -> str:
-    """Returns runs per setup and status, what is missing against the plan, what is wrong, and where the frames are."""
+    """Returns the runs by setup and status, the planned runs without results, problems, and the files written.
+
+    Args:
+        collection: the collected runs.
+        source: names the sweep and ``output_dir`` in the command that trains the missing runs.
+    """
     lines = [f"{len(collection.runs)} runs in {collection.origin}"]
     if not collection.runs.empty:
         lines.append(status_table(collection.runs).to_string())
@@ -27,7 +32,7 @@ def status_text(collection: Collection, source: Source) -> str:
 
 
 def status_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """Returns the number of runs of each setup by status, and their hours."""
+    """Returns, for each setup, the number of runs by status and their total duration in hours."""
     setup = runs["setup"].fillna("(unreadable)")
     table = pd.crosstab(setup, runs["status"]).rename_axis(None).rename_axis(None, axis=1)
     table.insert(0, "runs", table.sum(axis=1))

@@ -1,4 +1,4 @@
-"""One color, marker and name per criterion, in every figure, table and report."""
+"""Plot style: the color, marker and name of each criterion in figures, tables and the report."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NAMES = {
     "sensitivity": "Sensitivity",
     "random": "Random",
 }
-"""In the order of every legend."""
+"""Printed names, in the order of legends."""
 
 _COLORS = {
     "dense": "#000000",
@@ -37,53 +37,53 @@ _COLORS = {
     "sensitivity": "#7a5195",
     "random": "#8c8c8c",
 }
-"""The palette of Okabe and Ito (2008), told apart by color-blind readers, and two that go with it."""
+"""The color-blind safe palette of Okabe and Ito (2008), and further colors that match it."""
 
 _EXTRA_COLORS = ("#5d3a00", "#a6761d", "#1b4d3e", "#9a031e", "#4b0082", "#556b2f")
 _assigned: dict[str, str] = {}
-"""The further lines (criteria of a user's own, values of a choice) that were asked for, each with a color to keep."""
+"""Colors assigned so far to other lines (user-defined criteria, values of a choice)."""
 
 _MARKERS = {"magnitude": "o", "set": "s", "mest": "^", "snip": "v", "rsensitivity": "D", "static": "X", "random": "P"}
 
 
 def _name(method: str) -> str:
-    """The criterion of a line such as ``magnitude, recipe.lr=0.1``."""
+    """Returns the criterion of a line such as ``magnitude, recipe.lr=0.1``."""
     return method.partition(", ")[0]
 
 
 def natural_sort_key(text: str) -> list[tuple[float, str]]:
-    """A key that sorts the numbers within texts as numbers: ``Δt=25`` before ``Δt=100``."""
+    """A sort key that compares numbers inside text as numbers: ``Δt=25`` before ``Δt=100``."""
     parts = re.split(r"(\d+(?:\.\d+)?(?:e[-+]?\d+)?)", text)
     return [(float(part), "") if index % 2 else (-1.0, part) for index, part in enumerate(parts)]
 
 
 def legend_order(methods: Iterable[str]) -> list[str]:
-    """Returns the methods (criteria, ``static``, ``dense``), each once, in the order of every legend."""
+    """Returns the distinct methods (criteria, ``static``, ``dense``) in the order of legends."""
     names = list(_NAMES)
     rank = {method: names.index(_name(method)) if _name(method) in _NAMES else len(names) for method in methods}
     return sorted(rank, key=lambda method: (rank[method], natural_sort_key(method)))
 
 
 def growth_order(growths: Iterable[str]) -> list[str | None]:
-    """Returns the growth criteria, each once: random, gradient, as in the paper, then others; if none, only None."""
+    """Returns the distinct growth criteria: random, gradient, then others; ``[None]`` if there are none."""
     first = ["random", "gradient"]
     rank = {growth: (first.index(growth) if growth in first else len(first), growth) for growth in growths}
     return [*sorted(rank, key=rank.__getitem__)] or [None]
 
 
 def label(method: str) -> str:
-    """Returns what a criterion, ``static`` or ``dense`` is called in print: ``label`` in a criterion's YAML."""
+    """Returns the printed name of a criterion (``label`` in its YAML), ``static`` or ``dense``."""
     name, comma, setting = method.partition(", ")
     return (_declared(name, "label") or _NAMES.get(name, name)) + comma + setting
 
 
 def colors(methods: Iterable[str]) -> dict[str, str]:
-    """Returns each method's color, in the order of every legend; it is the same in all figures of a program's run.
+    """Returns each method's color, in the order of legends; a method keeps its color within a process.
 
-    A criterion's is ``color`` in its YAML, if there is one.
+    ``color`` in a criterion's YAML overrides the default.
 
     Raises:
-        UserError: if that is no color.
+        UserError: if that is not a color.
     """
     found = {method: _declared(method, "color") or _COLORS.get(method) for method in legend_order(methods)}
     for method, color in found.items():
@@ -96,7 +96,7 @@ def colors(methods: Iterable[str]) -> dict[str, str]:
 
 @cache
 def _declared(method: str, key: str) -> str | None:
-    """Returns what the YAML of a criterion says of its looks: read when needed, so finished runs get it too."""
+    """Returns ``label`` or ``color`` from a criterion's YAML; read now, so it also applies to finished runs."""
     path = CONF_DIR / "criterion" / f"{method}.yaml"
     node = yaml.safe_load(path.read_text()) if path.is_file() else None
     return str(node[key]) if isinstance(node, dict) and key in node else None
@@ -108,11 +108,11 @@ def marker(method: str) -> str:
 
 
 def setup_title(setup: str) -> str:
-    """Returns ``model/dataset`` as a title."""
+    """Returns the title of ``model/dataset``."""
     model, _, dataset = setup.partition("/")
     return f"{model} on {dataset}"
 
 
 def growth_title(growth: str | None) -> str:
-    """Returns a growth criterion as a title; nothing for none."""
+    """Returns the title of a growth criterion; empty for None."""
     return f"{growth} growth" if growth else ""

@@ -20,18 +20,18 @@ METRIC_NAMES = {
     "best_val_acc": "best validation accuracy",
 }
 METRICS = tuple(METRIC_NAMES)
-"""What a table can be of."""
+"""The metrics that a table can show."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One setup (and value of a further choice that varies) and growth.
+    """The table of one setup (with the value of a further choice that varies) and growth.
 
     Attributes:
         setup: ``model/dataset`` or ``model/dataset, recipe.lr=0.1``.
-        growth: its criterion; None where only dense and static runs are.
+        growth: the growth criterion; None if there are only dense and static runs.
         dense: the dense model's cell.
-        body: rows are criteria and ``static``, columns densities, values cells; a missing one is None.
+        body: a :class:`Cell` or None per criterion or ``static`` (rows) and density (columns).
     """
 
     setup: str
@@ -41,13 +41,13 @@ class Panel:
 
     @property
     def title(self) -> str:
-        """What the panel is, in words."""
+        """The setup and growth, as a title."""
         return setup_title(self.setup) + (f", {growth_title(self.growth)}" if self.growth else "")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Mean, standard deviation (NaN of a single run), number of runs and place among the column: 1, 2 or 0."""
+    """Mean, standard deviation (NaN for a single run), number of runs, and place in the column (1, 2, or 0)."""
 
     mean: float
     std: float
@@ -56,17 +56,22 @@ class Cell:
 
     @property
     def mark(self) -> str:
-        """The place as one character."""
+        """The place, as one character."""
         return (" ", _BEST, _SECOND)[self.place]
 
     def text(self) -> str:
-        """The cell in per cent."""
+        """Returns mean, standard deviation (both in %) and number of runs."""
         std = "" if pd.isna(self.std) else f" ± {100 * self.std:.2f}"
         return f"{100 * self.mean:.2f}{std} ({self.count})"
 
 
 def panels(chosen: ComparableRuns, metric: str = "test_acc") -> list[Panel]:
-    """Returns a panel for each setup and growth; dense and static runs are in every panel of their setup."""
+    """Returns one panel per setup and growth; dense and static runs are in every panel of their setup.
+
+    Args:
+        chosen: runs at one update period.
+        metric: one of :data:`METRICS`.
+    """
     summary = aggregate_seeds(chosen.runs, [metric]).rename(
         columns={metric: "mean", f"{metric}_std": "std", f"{metric}_n": "count"}
     )
@@ -80,7 +85,13 @@ def panels(chosen: ComparableRuns, metric: str = "test_acc") -> list[Panel]:
 
 
 def format_table(runs: pd.DataFrame, layout: str, metric: str = "test_acc") -> str:
-    """Returns the table of all runs that can be compared; ``layout`` is one of :data:`LAYOUTS`."""
+    """Formats the table of all comparable runs.
+
+    Args:
+        runs: one row per run.
+        layout: one of :data:`LAYOUTS`.
+        metric: one of :data:`METRICS`.
+    """
     chosen = select_update_period(select_comparable(runs))
     return LAYOUTS[layout](panels(chosen, metric), METRIC_NAMES[metric], chosen.all_notes)
 
@@ -112,7 +123,7 @@ def _text(found: list[Panel], metric: str, notes: list[str]) -> str:
 
 
 def _split_to_terminal_width(body: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """Yields groups of columns that fit the terminal."""
+    """Yields groups of columns that fit the terminal's width."""
     columns = max(1, (shutil.get_terminal_size((120, 40)).columns - 14) // 22)
     for start in range(0, body.shape[1], columns):
         yield body.iloc[:, start : start + columns]
@@ -197,7 +208,7 @@ LAYOUTS: dict[str, Callable[[list[Panel], str, list[str]], str]] = {
     "latex": _latex,
     "csv": _csv,
 }
-"""How a table can be written: name → function of panels, the metric in words, notes."""
+"""Table formats: name → function of the panels, the metric's printed name and the notes."""
 
 SUFFIXES = {"text": "txt", "markdown": "md", "latex": "tex", "csv": "csv"}
-"""What the file of a layout ends with."""
+"""File name extensions, by layout."""

@@ -1,4 +1,4 @@
-"""The runs of a Weights & Biases project as the frames that run directories give."""
+"""Reads the runs of a Weights & Biases project into the same data frames as run directories."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from dst.run.outcome import summary_fault
 _PAGE = 200
 _THREADS = 8
 _RETRY_WAITS_S = (1, 2, 4, 8, 16)
-"""Between attempts at one request."""
+"""Seconds between the attempts of a request."""
 
 _STATUS = {"running": "running", "failed": "failed", "crashed": "failed", "killed": "failed"}
-"""What W&B's states mean for a run whose summary says nothing; any other: ``unfinished``."""
+"""The status of a run without one in its summary, by W&B state; ``unfinished`` for any other state."""
 
 _LAST_EPOCH = {*SCHEMA.names} - {*RESULT_COLUMNS, "run_id", "density"}
-"""What W&B adds to a summary on its own: the last logged values of the learning curves."""
+"""Keys that W&B adds to a summary: the last logged values of the learning curves."""
 
 _T = TypeVar("_T")
 
@@ -37,35 +37,37 @@ _T = TypeVar("_T")
 def read_project(
     entity: str | None, project: str, wanted: Collection[str] | None = None, api: Any = None
 ) -> tuple[pd.DataFrame, pa.Table]:
-    """Returns runs and epochs of a W&B project, like those of run directories.
+    """Returns the runs (one row each) and epochs of a W&B project, in the format of run directories.
 
     Args:
-        entity: whose project; None: that of whoever is logged in.
-        project: its name.
-        wanted: only the runs with these ids.
-        api: a ``wandb.Api``; made if None.
+        entity: owner of the project; None: the default entity of the W&B login.
+        project: name of the project.
+        wanted: ids of the runs to read; None: all.
+        api: a ``wandb.Api``; None creates one.
 
     Raises:
-        UserError: where W&B cannot be reached, or has no such project.
+        UserError: if W&B cannot be reached or has no such project.
     """
     path = f"{entity}/{project}" if entity else project
     try:
         api = api or _api()
-        whole = {"lazy": False} if "lazy" in inspect.signature(api.runs).parameters else {}  # older clients always are
-        listed = _listed(api.runs(path, per_page=_PAGE, **whole))
+        whole = (
+            {"lazy": False} if "lazy" in inspect.signature(api.runs).parameters else {}
+        )  # older clients are never lazy
+        listed = _iterate_runs(api.runs(path, per_page=_PAGE, **whole))
         runs = [
             run for run in tqdm(listed, desc="runs", disable=None, leave=False) if wanted is None or run.id in wanted
         ]
         with ThreadPoolExecutor(_THREADS) as pool:
-            tables = list(tqdm(pool.map(_epochs, runs), desc="curves", total=len(runs), disable=None, leave=False))
+            tables = list(tqdm(pool.map(_read_curve, runs), desc="curves", total=len(runs), disable=None, leave=False))
     except UserError:
         raise
-    except Exception as error:  # wandb raises its own errors, requests' and ValueError
+    except Exception as error:  # wandb raises errors of its own, of requests, and ValueError
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"source=wandb {path}: {reason}; check entity=… project=…, and log in with: wandb login"
         ) from error
-    return runs_frame([_row(run) for run in runs]), pa.concat_tables([SCHEMA.empty_table(), *tables])
+    return runs_frame([_read_row(run) for run in runs]), pa.concat_tables([SCHEMA.empty_table(), *tables])
 
 
 def _api() -> Any:
@@ -74,16 +76,16 @@ def _api() -> Any:
     return wandb.Api(timeout=60)
 
 
-def _listed(pages: Any) -> Iterator[Any]:
-    """Yields the runs page by page; a page that fails is asked for again, not those before it."""
+def _iterate_runs(pages: Any) -> Iterator[Any]:
+    """Yields the runs page by page; retries a page that fails without reloading earlier ones."""
     iterator = iter(pages)
     nothing = object()
     while (run := _retry(lambda: next(iterator, nothing))) is not nothing:
         yield run
 
 
-def _row(run: Any) -> dict[str, Any]:
-    """Returns the row of a run; one that is none of ours becomes ``broken``, with the reason."""
+def _read_row(run: Any) -> dict[str, Any]:
+    """Returns the row of a run; one that this framework did not make is ``broken``, with a reason."""
     row: dict[str, Any] = {
         "run_id": run.id,
         "path": getattr(run, "url", None) or run.id,
@@ -91,7 +93,7 @@ def _row(run: Any) -> dict[str, Any]:
         "reason": None,
     }
     config = {key: value for key, value in dict(run.config).items() if not key.startswith("_")}
-    config = config.get("config", config)  # at the top level in runs of earlier versions
+    config = config.get("config", config)  # earlier versions logged it at the top level
     try:
         check_values(config)
         check_groups(config)
@@ -99,7 +101,7 @@ def _row(run: Any) -> dict[str, Any]:
         return row | {"reason": f"its config has {error}"}
     row |= flatten(config)
     summary = {
-        key: _plain(value)
+        key: _restore_value(value)
         for key, value in dict(run.summary.items()).items()
         if key not in _LAST_EPOCH and not key.startswith(("_", "topology/"))
     }
@@ -116,19 +118,19 @@ def _row(run: Any) -> dict[str, Any]:
     return row | {"status": _STATUS.get(run.state, "unfinished"), "reason": reason}
 
 
-def _plain(value: Any) -> Any:
-    """A value of a summary as it was before W&B made text of what is not finite, and objects of its own of dicts."""
+def _restore_value(value: Any) -> Any:
+    """Restores a summary value: W&B stores NaN and infinities as text, dicts as its own objects."""
     if value in ("NaN", "Infinity", "-Infinity"):
         return None
     return dict(value.items()) if hasattr(value, "items") else value
 
 
-def _epochs(run: Any) -> pa.Table:
-    """Returns the learning curve of a run; empty for one without."""
+def _read_curve(run: Any) -> pa.Table:
+    """Returns the learning curve of a run; an empty table if it has none."""
     keys = [name for name in SCHEMA.names if name != "run_id"]
     wanted = dict(run.summary.items()).get("epochs")
     records = _retry(lambda: list(run.scan_history(keys=keys)))
-    if not records or len(records) != wanted:  # W&B passes over records that lack one of the keys
+    if not records or len(records) != wanted:  # W&B skips records that lack one of the keys
         records = _retry(lambda: list(run.scan_history()))
     curve = [{"run_id": run.id, **record} for record in records if record.get("epoch") is not None]
     return pa.Table.from_pylist([{name: row.get(name) for name in SCHEMA.names} for row in curve], schema=SCHEMA)
@@ -138,6 +140,6 @@ def _retry(request: Callable[[], _T]) -> _T:
     for wait in _RETRY_WAITS_S:
         try:
             return request()
-        except Exception:  # what is wrong shows at the last attempt, if it lasts
+        except Exception:  # the last attempt, below, raises
             time.sleep(wait)
     return request()

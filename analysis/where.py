@@ -1,4 +1,4 @@
-"""``where='recipe.lr == 0.1'``: which runs to keep, in an expression that can only compare."""
+"""Evaluates ``where='recipe.lr == 0.1'``: an expression of comparisons that selects runs."""
 
 from __future__ import annotations
 
@@ -27,17 +27,19 @@ _ORDERS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 
 
 def row_mask(frame: pd.DataFrame, expression: str) -> pd.Series:
-    """Returns, for each row, whether the expression holds.
+    """Returns a boolean per row: whether the expression is true.
 
-    It may hold columns (``recipe_lr``) or the config's own names (``recipe.lr``), numbers, texts, ``true false null``,
-    lists, comparisons, ``in``, ``and``, ``or``, ``not`` and parentheses; nothing is ever called.
+    Args:
+        frame: one row per run.
+        expression: may contain columns (``recipe_lr``) or config keys (``recipe.lr``), numbers, strings,
+            ``true false null``, lists, comparisons, ``in and or not`` and parentheses. Nothing is called.
 
     Raises:
-        UserError: for anything else, and for names there are not; one line.
+        UserError: for any other syntax and for unknown names; one line.
     """
     said = f"where={' '.join(expression.split())}"
     try:
-        return _rows(ast.parse(expression.strip(), mode="eval").body, frame)
+        return _evaluate_condition(ast.parse(expression.strip(), mode="eval").body, frame)
     except UserError as error:
         raise UserError(f"{said}: {error}") from error
     except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:
@@ -47,31 +49,36 @@ def row_mask(frame: pd.DataFrame, expression: str) -> pd.Series:
 
 
 def describe_values(frame: pd.DataFrame, expression: str) -> str:
-    """Says which values the columns have that a valid expression compares."""
+    """Lists the values of the columns in a valid expression, for an error message.
+
+    Args:
+        frame: one row per run.
+        expression: as for :func:`row_mask`.
+    """
     names = {name for node in ast.walk(ast.parse(expression.strip(), mode="eval")) if (name := _dotted_name(node))}
     whole = [name for name in names if not any(other.startswith(f"{name}.") for other in names)]
     return "; ".join(
-        f"{name}: {_some(frame[column_name(name)])}" for name in sorted(whole) if column_name(name) in frame
+        f"{name}: {_list_values(frame[column_name(name)])}" for name in sorted(whole) if column_name(name) in frame
     )
 
 
-def _some(values: pd.Series) -> str:
+def _list_values(values: pd.Series) -> str:
     found = sorted({str(value) for value in values.dropna()}, key=natural_sort_key)
     return ", ".join(found[:_SHOWN]) + (f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else "")
 
 
-def _rows(node: ast.expr, frame: pd.DataFrame) -> pd.Series:
-    """Evaluates a condition: one boolean a row."""
+def _evaluate_condition(node: ast.expr, frame: pd.DataFrame) -> pd.Series:
+    """Evaluates a condition; returns one boolean per row."""
     if isinstance(node, ast.BoolOp):
-        parts = [_rows(part, frame) for part in node.values]
+        parts = [_evaluate_condition(part, frame) for part in node.values]
         combined = parts[0]
         for part in parts[1:]:
             combined = combined & part if isinstance(node.op, ast.And) else combined | part
         return combined
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-        return ~_rows(node.operand, frame)
+        return ~_evaluate_condition(node.operand, frame)
     if isinstance(node, ast.Compare):
-        sides = [_value(side, frame) for side in (node.left, *node.comparators)]
+        sides = [_evaluate_operand(side, frame) for side in (node.left, *node.comparators)]
         parts = [_compare(a, op, b) for a, op, b in zip(sides, node.ops, sides[1:], strict=False)]
         return pd.concat(parts, axis=1).all(axis=1)
     raise UserError(f"{ast.unparse(node)} is no comparison; use == != < <= > >= in, and, or, not, as in {_EXAMPLE}")
@@ -105,15 +112,15 @@ def _mirrored(op: ast.cmpop) -> ast.cmpop:
     return turned()
 
 
-def _value(node: ast.expr, frame: pd.DataFrame) -> Any:
-    """Evaluates one side of a comparison: a column, or a number, text, truth value, None, or list of those."""
+def _evaluate_operand(node: ast.expr, frame: pd.DataFrame) -> Any:
+    """Evaluates an operand: a column, number, string, boolean, None, or a list of values."""
     name = _dotted_name(node)
     if name in _CONSTANTS:
         return _CONSTANTS[name]
     if name is not None:
-        return _column(name, frame)
+        return _lookup_column(name, frame)
     if isinstance(node, (ast.List, ast.Tuple)):
-        return [_value(item, frame.iloc[:, :0]) for item in node.elts]
+        return [_evaluate_operand(item, frame.iloc[:, :0]) for item in node.elts]
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         return -_number(node.operand)
     if isinstance(node, ast.Constant) and isinstance(node.value, (bool, int, float, str, type(None))):
@@ -135,7 +142,7 @@ def _dotted_name(node: ast.AST) -> str | None:
     return None
 
 
-def _column(name: str, frame: pd.DataFrame) -> pd.Series:
+def _lookup_column(name: str, frame: pd.DataFrame) -> pd.Series:
     if column_name(name) in frame:
         return frame[column_name(name)]
     valid = sorted(config_key(known) or known for known in map(str, frame.columns))

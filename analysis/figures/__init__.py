@@ -1,4 +1,4 @@
-"""The figures of the paper, by number: each a function from tidy frames to matplotlib figures.
+"""The figures of the paper, by number: each is a function from data frames to matplotlib figures.
 
 To add one, write a function ``FigureData -> list[Drawing]`` in a file of this folder and list it in :data:`FIGURES`.
 """
@@ -29,7 +29,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PaperFigure:
-    """A figure: its name, what it shows, what it needs, and the function that draws it (nothing: an empty list)."""
+    """A figure of the catalogue.
+
+    Attributes:
+        name: the value of ``fig=…``.
+        about: its content, for ``fig=help``.
+        needs: the runs it needs, for the message if there are none.
+        draw: draws it; returns an empty list without such runs.
+    """
 
     name: str
     about: str
@@ -55,19 +62,19 @@ _ALL = (
     PaperFigure("curves", "learning curves of every setup there is", "finished runs", all_learning_curves),
 )
 FIGURES = {figure.name: figure for figure in _ALL}
-"""Every figure by what one types for it."""
+"""Every figure by the value of ``fig=…``."""
 
 
 @dataclass(frozen=True)
 class DrawnFigure:
-    """What became of a figure: the lines to print, and the files."""
+    """The files of a figure, and the lines to print."""
 
     lines: list[str]
     paths: list[Path]
 
 
 def select_figures(text: str) -> list[PaperFigure]:
-    """Returns the figures that ``fig=…`` asks for: numbers or names with commas, or ``all``."""
+    """Parses ``fig=…``: figure names separated by commas, or ``all``."""
     if text == "all":
         return list(FIGURES.values())
     for name in text.split(","):
@@ -77,12 +84,18 @@ def select_figures(text: str) -> list[PaperFigure]:
 
 
 def draw(figure: PaperFigure, collection: Collection, metric: str) -> DrawnFigure:
-    """Draws a figure with what there is into ``<results>/figures`` as PDF and PNG; says so where there is nothing."""
-    material = FigureData(collection.runs, collection.missing, lambda: collection.epochs, metric)
+    """Draws a figure into ``<results>/figures`` as PDF and PNG.
+
+    Args:
+        figure: one of :data:`FIGURES`.
+        collection: the runs; if the figure needs others, the printed line says which.
+        metric: one of :data:`analysis.table.METRICS`.
+    """
+    data = FigureData(collection.runs, collection.missing, lambda: collection.epochs, metric)
     lines: list[str] = []
     paths: list[Path] = []
     with matplotlib.rc_context(STYLE):
-        drawings = figure.draw(material)
+        drawings = figure.draw(data)
         for drawing in drawings:
             name = f"figure_{figure.name}{drawing.suffix}"
             written = [collection.results.path(f"figures/{name}.{suffix}") for suffix in ("pdf", "png")]

@@ -33,34 +33,35 @@ APPENDIX = ("small_cnn/cifar10", "resnet56/cifar100")
 """The setups of Figure 10."""
 
 
-def figure_1(material: FigureData) -> list[Drawing]:
-    """Setups side by side, a row for each growth; all setups there are if none is of the paper's figure."""
-    setups = [setup for setup in MAIN if setup in set(material.runs["setup"])]
-    return accuracy_versus_density(material, setups or None, by_rows=False)
+def figure_1(data: FigureData) -> list[Drawing]:
+    """One column per setup and one row per growth; all setups of the runs if none is in the paper's figure."""
+    setups = [setup for setup in MAIN if setup in set(data.runs["setup"])]
+    return accuracy_versus_density(data, setups or None, by_rows=False)
 
 
-def figure_10(material: FigureData) -> list[Drawing]:
-    """As Figure 1, for the two setups that the main text has no room for."""
-    return accuracy_versus_density(material, APPENDIX, by_rows=False)
+def figure_10(data: FigureData) -> list[Drawing]:
+    """As Figure 1, for the two setups of the appendix."""
+    return accuracy_versus_density(data, APPENDIX, by_rows=False)
 
 
-def figure_22(material: FigureData) -> list[Drawing]:
-    """Every setup there is, one below the other, a column for each growth."""
-    return accuracy_versus_density(material, None, by_rows=True)
+def figure_22(data: FigureData) -> list[Drawing]:
+    """One row per setup, for all setups, and one column per growth."""
+    return accuracy_versus_density(data, None, by_rows=True)
 
 
-def accuracy_versus_density(material: FigureData, setups: Sequence[str] | None, *, by_rows: bool) -> list[Drawing]:
-    """Draws a panel for each setup and growth: criteria and static as lines, dense as a dashed one.
+def accuracy_versus_density(data: FigureData, setups: Sequence[str] | None, *, by_rows: bool) -> list[Drawing]:
+    """Draws one panel per setup and growth: criteria and static as lines, dense as a dashed line.
 
     Args:
-        setups: which, in this order; None: all.
-        by_rows: a row, not a column, for each setup.
+        data: the runs.
+        setups: the setups to draw, in this order; None: all.
+        by_rows: one row, instead of one column, per setup.
     """
     chosen = select_update_period(
-        select_comparable(material.runs if setups is None else material.runs[material.runs["setup"].isin(setups)])
+        select_comparable(data.runs if setups is None else data.runs[data.runs["setup"].isin(setups)])
     )
-    summary = aggregate_seeds(chosen.runs, [material.metric])
-    summary = summary[summary[f"{material.metric}_n"] > 0]
+    summary = aggregate_seeds(chosen.runs, [data.metric])
+    summary = summary[summary[f"{data.metric}_n"] > 0]
     if summary.empty:
         return []
     below = False
@@ -70,25 +71,25 @@ def accuracy_versus_density(material: FigureData, setups: Sequence[str] | None, 
     growths = growth_order(summary["growth"].dropna())
     shape = (len(order), len(growths)) if by_rows else (len(growths), len(order))
     alone = len(order) * len(growths) == 1
-    grid = Grid.make(*shape, panel=(4.6, 3.0) if alone else (2.6, 2.2), sharey="row" if by_rows else "col")
+    grid = Grid.create(*shape, panel=(4.6, 3.0) if alone else (2.6, 2.2), sharey="row" if by_rows else "col")
     for row, setup in enumerate(order):
         for column, growth in enumerate(growths):
             axes = grid.axes[(row, column) if by_rows else (column, row)]
             here = summary[(summary["setup"] == setup) & (summary["growth"].isna() | (summary["growth"] == growth))]
-            _panel(grid, axes, here, material.metric)
-            limits = _y_limits(summary[summary["setup"] == setup], material.metric)
+            _panel(grid, axes, here, data.metric)
+            limits = _y_limits(summary[summary["setup"] == setup], data.metric)
             if limits:
-                below |= _crop_below(axes, here, material.metric, limits)
+                below |= _crop_below(axes, here, data.metric, limits)
             axes.set_title(f"{setup_title(setup)}\n{growth_title(growth)}" if growth else setup_title(setup))
             if (column if by_rows else row) == 0:
-                axes.set_ylabel(f"{METRIC_NAMES[material.metric]} (%)")
+                axes.set_ylabel(f"{METRIC_NAMES[data.metric]} (%)")
             if (row == len(order) - 1) if by_rows else (column == len(growths) - 1):
                 axes.set_xlabel("density (log scale)")
     sparse = summary[summary["line"] != "dense"]
     caption = [
-        seeds_note(summary[f"{material.metric}_n"]),
+        seeds_note(summary[f"{data.metric}_n"]),
         *(["▼ a mean that lies below the axis, in %."] if below else []),
-        *missing_note(material.missing, set(map(setup_of_panel, order))),
+        *missing_note(data.missing, set(map(setup_of_panel, order))),
         *gaps_note(sparse, "density"),
         *as_sentences(chosen.all_notes),
     ]
@@ -97,15 +98,15 @@ def accuracy_versus_density(material: FigureData, setups: Sequence[str] | None, 
 
 def _panel(grid: Grid, axes: Axes, here: pd.DataFrame, metric: str) -> None:
     sparse = here[here["line"] != "dense"]
-    grid.used(draw_lines(axes, sparse, "density", metric))
+    grid.add_to_legend(draw_lines(axes, sparse, "density", metric))
     for value in here.loc[here["line"] == "dense", metric]:
         axes.axhline(100 * value, **line_style("dense", colors(["dense"])["dense"]))
-        grid.used(["dense"])
+        grid.add_to_legend(["dense"])
     set_log_ticks(axes, sparse["density"], at_most=5)
 
 
 def _y_limits(cells_of_setup: pd.DataFrame, metric: str) -> tuple[float, float] | None:
-    """Returns the y axis on which the criteria can be told apart, None if static's points leave room enough."""
+    """Returns y limits (%) that keep the criteria distinguishable; None if static does not stretch the axis."""
     criteria = dynamic_lines(cells_of_setup)
     if criteria.empty:
         return None
@@ -118,7 +119,7 @@ def _y_limits(cells_of_setup: pd.DataFrame, metric: str) -> tuple[float, float] 
 
 
 def _crop_below(axes: Axes, here: pd.DataFrame, metric: str, limits: tuple[float, float]) -> bool:
-    """Cuts the y axis and says at its foot what lies below; returns whether anything does."""
+    """Sets the y limits and labels the points below them; returns whether there are any."""
     axes.set_ylim(*limits)
     below = here[100 * here[metric] < limits[0]]
     palette = colors(below["line"])

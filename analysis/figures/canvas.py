@@ -1,4 +1,4 @@
-"""What all figures share: what they are drawn from, how they look, where their captions go."""
+"""Shared by all figures: their data, matplotlib style, panels, axes, legends and captions."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ STYLE = {
 
 @dataclass(frozen=True)
 class FigureData:
-    """What a figure may be drawn from.
+    """The data of a figure.
 
     Attributes:
-        runs: one row a run (:func:`analysis.frames.runs_frame`).
-        missing: one row a planned run without results.
-        epochs: returns one row an epoch of every run.
-        metric: the accuracy to draw.
+        runs: one row per run (:func:`analysis.frames.runs_frame`).
+        missing: one row per planned run without results.
+        epochs: returns one row per run and epoch.
+        metric: the accuracy to draw, one of :data:`analysis.table.METRICS`.
     """
 
     runs: pd.DataFrame
@@ -51,7 +51,7 @@ class FigureData:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure, what its caption says, and what is added to its file's name if there are several."""
+    """A figure, the sentences of its caption, and the suffix of its file name."""
 
     figure: Figure
     caption: Sequence[str] = ()
@@ -65,7 +65,7 @@ class Grid:
     Attributes:
         figure: the figure.
         axes: its panels, rows × columns.
-        compact: many panels side by side: smaller, with smaller letters, so as to be read at the width of a page.
+        compact: smaller panels and fonts, for more than three columns.
     """
 
     figure: Figure
@@ -74,19 +74,32 @@ class Grid:
     _lines: set[str] = field(default_factory=set)
 
     @classmethod
-    def make(cls, rows: int, columns: int, *, panel: tuple[float, float] = (2.6, 2.2), **shared: Any) -> Grid:
-        """Returns a grid of empty panels, each ``panel`` inches wide and high."""
+    def create(cls, rows: int, columns: int, *, panel: tuple[float, float] = (2.6, 2.2), **shared: Any) -> Grid:
+        """Creates a grid of empty panels.
+
+        Args:
+            rows: number of rows.
+            columns: number of columns.
+            panel: width and height of a panel in inches, unless the grid is compact.
+            shared: ``sharex`` and ``sharey`` of :meth:`matplotlib.figure.Figure.subplots`.
+        """
         compact = columns > 3
         wide, high = (1.7, 1.55) if compact else panel
         figure = Figure(figsize=(max(columns * wide, 4.6), rows * high + 0.9), layout="constrained")
         return cls(figure, figure.subplots(rows, columns, squeeze=False, **shared), compact)
 
-    def used(self, lines: Iterable[str]) -> None:
-        """Notes lines (criteria, ``static``, ``dense``) that the legend is to explain."""
+    def add_to_legend(self, lines: Iterable[str]) -> None:
+        """Adds lines (criteria, ``static``, ``dense``) to the legend."""
         self._lines.update(lines)
 
     def finish(self, caption: Sequence[str], suffix: str = "", *, markers: bool = True) -> Drawing:
-        """Adds the legend, with or without the lines' markers, and the caption."""
+        """Draws the legend and returns the figure with its caption.
+
+        Args:
+            caption: sentences.
+            suffix: of the file name.
+            markers: show the lines' markers in the legend.
+        """
         palette = colors(self._lines)
         styles = [line_style(line, color) | ({} if markers else {"marker": ""}) for line, color in palette.items()]
         handles = [Line2D([], [], label=label(line), **style) for line, style in zip(palette, styles, strict=True)]
@@ -105,16 +118,28 @@ class Grid:
 
 
 def line_style(line: str, color: str) -> dict[str, Any]:
-    """Returns how a criterion, ``static`` or ``dense`` is drawn."""
+    """Returns the keyword arguments of :meth:`matplotlib.axes.Axes.plot` for a line.
+
+    Args:
+        line: a criterion, ``static`` or ``dense``.
+        color: its color (:func:`analysis.style.colors`).
+    """
     if line in ("dense", "dropout"):
         return {"color": color, "linestyle": "--" if line == "dense" else "-.", "marker": ""}
     return {"color": color, "linestyle": "-" if line != "static" else ":", "marker": marker(line)}
 
 
 def draw_lines(axes: Axes, cells: pd.DataFrame, x: str, y: str, scale: float = 100) -> list[str]:
-    """Draws a line with error bars for each ``line`` of a frame of cells, and returns which there are.
+    """Draws a line with error bars for each ``line`` of the cells; returns the lines.
 
-    On the logarithmic x axis the points of different lines are set apart by 1.5 %, so as not to hide one another.
+    On the logarithmic x axis the points of different lines are shifted by 1.5 %, so that they do not overlap.
+
+    Args:
+        axes: the panel.
+        cells: one row per point, from :func:`analysis.compare.aggregate_seeds`.
+        x: column of the x values.
+        y: column of the means; ``<y>_std`` is the length of the error bars.
+        scale: factor of the y values; 100 draws fractions as percentages.
     """
     palette = colors(cells["line"])
     for index, (line, color) in enumerate(palette.items()):
@@ -132,7 +157,13 @@ def draw_lines(axes: Axes, cells: pd.DataFrame, x: str, y: str, scale: float = 1
 
 
 def set_log_ticks(axes: Axes, values: Iterable[float], at_most: int = 6) -> None:
-    """Makes the x axis logarithmic with plain numbers at those of ``values`` that leave room for one another."""
+    """Makes the x axis logarithmic, with plain numbers as tick labels.
+
+    Args:
+        axes: the panel.
+        values: the candidates for ticks; those too close to the previous tick are skipped.
+        at_most: limits the number of ticks.
+    """
     axes.set_xscale("log")
     ticks: list[float] = []
     found = sorted(set(map(float, values)))
@@ -146,7 +177,7 @@ def set_log_ticks(axes: Axes, values: Iterable[float], at_most: int = 6) -> None
 
 
 def seeds_note(counts: pd.Series) -> str:
-    """Says over how many runs the means are."""
+    """Returns a sentence on the number of runs per mean."""
     counts = counts[counts > 0]
     low, high = (int(counts.min()), int(counts.max())) if len(counts) else (0, 0)
     over = f"{low} runs" if low == high else f"{low} to {high} runs"
@@ -154,7 +185,12 @@ def seeds_note(counts: pd.Series) -> str:
 
 
 def missing_note(missing: pd.DataFrame, setups: Iterable[str]) -> list[str]:
-    """Says how many planned runs of the setups have no results."""
+    """Returns a sentence on planned runs without results, or none.
+
+    Args:
+        missing: one row per planned run without results.
+        setups: count only the runs of these.
+    """
     here = missing[missing["setup"].isin(list(setups))]
     if here.empty:
         return []
@@ -163,7 +199,12 @@ def missing_note(missing: pd.DataFrame, setups: Iterable[str]) -> list[str]:
 
 
 def gaps_note(cells: pd.DataFrame, x: str) -> list[str]:
-    """Says which lines lack points that others of their panel have, without needing a plan."""
+    """Returns a sentence on points that a line lacks and another line of its panel has, or none.
+
+    Args:
+        cells: one row per point.
+        x: column of the x values.
+    """
     missing_points: dict[str, int] = {}
     for _, panel in cells.groupby(["setup", "growth"], dropna=False):
         present = panel.groupby("line")[x].nunique()
@@ -174,5 +215,5 @@ def gaps_note(cells: pd.DataFrame, x: str) -> list[str]:
 
 
 def as_sentences(notes: Iterable[str]) -> list[str]:
-    """Returns notes as sentences."""
+    """Capitalizes each note and ends it with a full stop."""
     return [f"{note[0].upper()}{note[1:]}." for note in notes]

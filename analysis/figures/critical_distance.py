@@ -11,10 +11,10 @@ from analysis.stats import ALPHA, MIN_BLOCKS, Ranking, rankings
 from analysis.style import colors, label
 
 
-def figure_3(material: FigureData) -> list[Drawing]:
-    """A diagram each for all densities, those up to 0.2 and those above."""
-    chosen = select_update_period(select_comparable(material.runs))
-    ranked = rankings(chosen.runs, material.metric)
+def figure_3(data: FigureData) -> list[Drawing]:
+    """Three diagrams: all densities, densities up to 0.2, and densities above 0.2."""
+    chosen = select_update_period(select_comparable(data.runs))
+    ranked = rankings(chosen.runs, data.metric)
     found = {regime: ranking for regime, ranking in ranked.items() if ranking is not None}
     if not found:
         return []
@@ -22,14 +22,14 @@ def figure_3(material: FigureData) -> list[Drawing]:
     caption = [
         *(sentence for regime, ranking in found.items() for sentence in describe_ranking(regime, ranking)),
         *unranked,
-        *missing_note(material.missing, chosen.runs["setup"].map(setup_of_panel).unique()),
+        *missing_note(data.missing, chosen.runs["setup"].map(setup_of_panel).unique()),
         *as_sentences(chosen.all_notes),
     ]
     return [Drawing(draw_diagrams(found), caption)]
 
 
 def draw_diagrams(rankings: dict[str, Ranking]) -> Figure:
-    """Draws the diagrams below one another."""
+    """Draws one diagram per regime, below each other."""
     figure = Figure(figsize=(5.2, 1.75 * len(rankings)), layout="constrained")
     for axes, (regime, ranking) in zip(
         figure.subplots(len(rankings), squeeze=False)[:, 0], rankings.items(), strict=True
@@ -39,7 +39,12 @@ def draw_diagrams(rankings: dict[str, Ranking]) -> Figure:
 
 
 def describe_ranking(regime: str, ranking: Ranking) -> list[str]:
-    """Says what the tests say."""
+    """Returns the outcome of the tests, and the blocks left out, as sentences.
+
+    Args:
+        regime: the name of the range of density.
+        ranking: of the criteria in that range.
+    """
     if not ranking.tested:
         sentences = [f"{regime.capitalize()}: average ranks over {too_few_blocks(ranking.blocks)}."]
         return [*sentences, *_dropped(ranking)]
@@ -52,7 +57,7 @@ def describe_ranking(regime: str, ranking: Ranking) -> list[str]:
 
 
 def too_few_blocks(blocks: int) -> str:
-    """Says how many blocks there are and how many a test needs."""
+    """Returns the reason for not testing: the number of blocks, and the number that a test needs."""
     return f"{blocks} blocks of setup, growth and density; not tested, as a test needs {MIN_BLOCKS} or more"
 
 

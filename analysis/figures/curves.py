@@ -1,4 +1,4 @@
-"""What happens during training: learning curves (Figures 2, 23–30) and the loss gap (Figure 4)."""
+"""Curves over the epochs: learning curves (Figures 2, 23–30) and the loss gap (Figure 4)."""
 
 from __future__ import annotations
 
@@ -39,21 +39,21 @@ LEARNING_CURVES = {
     "29": "efficientnet_b0/tiny_imagenet",
     "30": "vgg16/cifar100",
 }
-"""The setup of each of these figures."""
+"""The setup of each figure."""
 
 _LOSS_GAP_SETUP, _LOSS_GAP_DENSITY = "large_mlp/cifar10", 0.1
 _DROPOUT = "_dropout"
 _Draw = Callable[[FigureData, ComparableRuns, str], list[Drawing]]
 
 
-def figure_2(material: FigureData) -> list[Drawing]:
-    """ImageNet: validation accuracy and training loss over the epochs, the best of the dense model as a dashed line."""
-    return _draw_per_panel(material, "dataset", "imagenet", _accuracy_and_loss)
+def figure_2(data: FigureData) -> list[Drawing]:
+    """ImageNet: validation accuracy and training loss over the epochs; the dense model's best as a dashed line."""
+    return _draw_per_panel(data, "dataset", "imagenet", _accuracy_and_loss)
 
 
-def _accuracy_and_loss(material: FigureData, chosen: ComparableRuns, suffix: str) -> list[Drawing]:
-    """A row for each density and growth."""
-    curves = _curves(chosen, material, ["val_acc", "train_loss"])
+def _accuracy_and_loss(data: FigureData, chosen: ComparableRuns, suffix: str) -> list[Drawing]:
+    """Draws one row per density and growth."""
+    curves = _curves(chosen, data, ["val_acc", "train_loss"])
     if curves.empty:
         return []
     sparse, dense = curves[curves["line"] != "dense"], curves.loc[curves["line"] == "dense", "val_acc"]
@@ -62,42 +62,42 @@ def _accuracy_and_loss(material: FigureData, chosen: ComparableRuns, suffix: str
         for density in sorted(sparse["density"].unique()) or [1.0]
         for growth in growth_order(sparse.loc[sparse["density"] == density, "growth"].dropna())
     ]
-    grid = Grid.make(len(rows), 2, panel=(3.2, 2.6))
+    grid = Grid.create(len(rows), 2, panel=(3.2, 2.6))
     for (density, growth), (left, right) in zip(rows, grid.axes, strict=True):
         here = sparse[(sparse["density"] == density) & (sparse["growth"].isna() | (sparse["growth"] == growth))]
-        grid.used(_draw(left, here, "val_acc", scale=100) + _draw(right, here, "train_loss"))
+        grid.add_to_legend(_draw(left, here, "val_acc", scale=100) + _draw(right, here, "train_loss"))
         if len(dense):
             left.axhline(100 * dense.max(), **line_style("dense", "black"))
-            grid.used(["dense"])
+            grid.add_to_legend(["dense"])
         left.set(xlabel="epoch", ylabel="validation accuracy (%)", title=f"density {density:g}")
         right.set(xlabel="epoch", ylabel="training loss", yscale="log", title=growth_title(growth))
-    return [grid.finish([f"{_title(chosen)}.", *_caption(chosen, material)], suffix, markers=False)]
+    return [grid.finish([f"{_title(chosen)}.", *_caption(chosen, data)], suffix, markers=False)]
 
 
 def learning_curves(setup: str) -> Callable[[FigureData], list[Drawing]]:
     """Returns the function that draws the learning curves of one setup."""
-    return lambda material: _draw_per_panel(material, "setup", setup, _learning_curves)
+    return lambda data: _draw_per_panel(data, "setup", setup, _learning_curves)
 
 
-def all_learning_curves(material: FigureData) -> list[Drawing]:
-    """A figure for each setup there is."""
-    setups = sorted(material.runs["setup"].dropna().unique())
+def all_learning_curves(data: FigureData) -> list[Drawing]:
+    """One figure per setup."""
+    setups = sorted(data.runs["setup"].dropna().unique())
     return [
         drawing
         for setup in setups
-        for drawing in _draw_per_panel(material, "setup", setup, _learning_curves, f"_{setup.replace('/', '_')}")
+        for drawing in _draw_per_panel(data, "setup", setup, _learning_curves, f"_{setup.replace('/', '_')}")
     ]
 
 
-def _draw_per_panel(material: FigureData, column: str, value: str, draw: _Draw, suffix: str = "") -> list[Drawing]:
-    """Draws the runs with a setup or dataset: a figure for each value of a further choice that varies."""
-    chosen = select_update_period(select_comparable(material.runs[material.runs[column] == value]))
+def _draw_per_panel(data: FigureData, column: str, value: str, draw: _Draw, suffix: str = "") -> list[Drawing]:
+    """Draws the runs whose ``column`` equals ``value``: one figure per value of a further choice that varies."""
+    chosen = select_update_period(select_comparable(data.runs[data.runs[column] == value]))
     panels = sorted(chosen.runs["setup"].unique(), key=natural_sort_key)
     return [
         drawing
         for panel in panels
         for drawing in draw(
-            material,
+            data,
             ComparableRuns(chosen.runs[chosen.runs["setup"] == panel], chosen.notes),
             suffix + (_slug(panel) if len(panels) > 1 else ""),
         )
@@ -112,42 +112,42 @@ def _title(chosen: ComparableRuns) -> str:
     return setup_title(str(chosen.runs["setup"].iloc[0]))
 
 
-def _learning_curves(material: FigureData, chosen: ComparableRuns, suffix: str) -> list[Drawing]:
-    """Validation accuracy over the epochs: a row a density, a column a growth."""
-    curves = _curves(chosen, material, ["val_acc"])
+def _learning_curves(data: FigureData, chosen: ComparableRuns, suffix: str) -> list[Drawing]:
+    """Draws validation accuracy over the epochs: one row per density, one column per growth."""
+    curves = _curves(chosen, data, ["val_acc"])
     densities = sorted(curves.loc[curves["line"] != "dense", "density"].unique())
     if not densities:
         return []
     growths = growth_order(curves["growth"].dropna())
-    grid = Grid.make(len(densities), len(growths), panel=(3.1, 1.7), sharex=True)
+    grid = Grid.create(len(densities), len(growths), panel=(3.1, 1.7), sharex=True)
     for row, density in enumerate(densities):
         for column, growth in enumerate(growths):
             axes = grid.axes[row, column]
             wanted = (curves["density"] == density) & (curves["growth"].isna() | (curves["growth"] == growth))
-            grid.used(_draw(axes, curves[wanted | (curves["line"] == "dense")], "val_acc", scale=100))
+            grid.add_to_legend(_draw(axes, curves[wanted | (curves["line"] == "dense")], "val_acc", scale=100))
             _crop_first_epochs(axes, curves[wanted | (curves["line"] == "dense")])
             axes.set_title(f"density {density:g}" + (f", {growth_title(growth)}" if growth else ""))
             if column == 0:
                 axes.set_ylabel("validation acc. (%)")
             if row == len(densities) - 1:
                 axes.set_xlabel("epoch")
-    caption = [f"{_title(chosen)}. The first epochs may lie below the axis.", *_caption(chosen, material)]
+    caption = [f"{_title(chosen)}. The first epochs may lie below the axis.", *_caption(chosen, data)]
     return [grid.finish(caption, suffix, markers=False)]
 
 
-def figure_4(material: FigureData) -> list[Drawing]:
-    """The loss gap over time and the accuracy of each line; every setup there is if the paper's is not."""
-    setups = sorted(material.runs["setup"].dropna().unique())
+def figure_4(data: FigureData) -> list[Drawing]:
+    """The loss gap over the epochs and the accuracy of each line; all setups if the paper's has no runs."""
+    setups = sorted(data.runs["setup"].dropna().unique())
     if _LOSS_GAP_SETUP in setups:
-        return _loss_gaps(material, _LOSS_GAP_SETUP, "")
+        return _loss_gaps(data, _LOSS_GAP_SETUP, "")
     plain = [setup for setup in setups if _DROPOUT not in setup]
-    return [drawing for setup in plain for drawing in _loss_gaps(material, setup, f"_{setup.replace('/', '_')}")]
+    return [drawing for setup in plain for drawing in _loss_gaps(data, setup, f"_{setup.replace('/', '_')}")]
 
 
-def _loss_gaps(material: FigureData, setup: str, suffix: str) -> list[Drawing]:
-    """Draws the loss gap of a setup, with the dense runs of its model with dropout beside it."""
+def _loss_gaps(data: FigureData, setup: str, suffix: str) -> list[Drawing]:
+    """Draws the loss gap of a setup, and that of the dense model with dropout as a further line."""
     with_dropout = setup.replace("/", f"{_DROPOUT}/")
-    chosen = select_update_period(select_comparable(material.runs[material.runs["setup"].isin([setup, with_dropout])]))
+    chosen = select_update_period(select_comparable(data.runs[data.runs["setup"].isin([setup, with_dropout])]))
     plain = chosen.runs[chosen.runs["setup"].map(setup_of_panel) == setup]
     dropout = chosen.runs[(chosen.runs["setup"].map(setup_of_panel) == with_dropout) & (chosen.runs["line"] == "dense")]
     panels = sorted(plain["setup"].unique(), key=natural_sort_key)
@@ -156,11 +156,11 @@ def _loss_gaps(material: FigureData, setup: str, suffix: str) -> list[Drawing]:
         own = dropout["setup"].isin([with_dropout, panel.replace(setup, with_dropout)])
         runs = pd.concat([plain[plain["setup"] == panel], dropout[own].assign(line="dropout")], ignore_index=True)
         name = suffix + (_slug(panel) if len(panels) > 1 else "")
-        drawings += _loss_gap(material, ComparableRuns(runs, chosen.notes), name)
+        drawings += _loss_gap(data, ComparableRuns(runs, chosen.notes), name)
     return drawings
 
 
-def _loss_gap(material: FigureData, chosen: ComparableRuns, suffix: str) -> list[Drawing]:
+def _loss_gap(data: FigureData, chosen: ComparableRuns, suffix: str) -> list[Drawing]:
     runs = chosen.runs
     densities = sorted(runs.loc[runs["method"] == "dst", "density"].unique())
     if not densities:
@@ -169,20 +169,20 @@ def _loss_gap(material: FigureData, chosen: ComparableRuns, suffix: str) -> list
     title = f"{_title(chosen)}, density {density:g}."
     runs = runs[(runs["density"] == density) | (runs["method"] == "dense")]
     chosen = ComparableRuns(runs, chosen.notes)
-    curves = _curves(chosen, material, ["train_loss", "val_loss"], gap=True)
+    curves = _curves(chosen, data, ["train_loss", "val_loss"], gap=True)
     growths = growth_order(runs["growth"].dropna())
-    grid = Grid.make(len(growths), 2, panel=(3.2, 2.4), sharex="col")
+    grid = Grid.create(len(growths), 2, panel=(3.2, 2.4), sharex="col")
     for row, growth in enumerate(growths):
         left, right = grid.axes[row]
-        grid.used(_draw(left, curves[curves["growth"].isna() | (curves["growth"] == growth)], "gap"))
+        grid.add_to_legend(_draw(left, curves[curves["growth"].isna() | (curves["growth"] == growth)], "gap"))
         left.set(ylabel="validation − training loss", title=growth_title(growth))
-        _accuracy_points(right, runs[runs["growth"].isna() | (runs["growth"] == growth)], material.metric)
+        _accuracy_points(right, runs[runs["growth"].isna() | (runs["growth"] == growth)], data.metric)
     grid.axes[-1, 0].set_xlabel("epoch")
-    return [grid.finish([title, *_caption(chosen, material)], suffix)]
+    return [grid.finish([title, *_caption(chosen, data)], suffix)]
 
 
 def _crop_first_epochs(axes: Axes, curves: pd.DataFrame) -> None:
-    """Starts the y axis at what is reached after a tenth of the epochs, so that differences later on show."""
+    """Sets the lower y limit to the minimum after the first tenth of the epochs, to show later differences."""
     later = curves[curves["epoch"] > 0.1 * curves["epoch"].max()]
     low, high = 100 * later["val_acc"].min(), 100 * curves["val_acc"].max()
     if high > low:
@@ -201,11 +201,11 @@ def _accuracy_points(axes: Axes, runs: pd.DataFrame, metric: str) -> None:
     axes.set_ylabel(f"{METRIC_NAMES[metric]} (%)")
 
 
-def _curves(chosen: ComparableRuns, material: FigureData, values: list[str], *, gap: bool = False) -> pd.DataFrame:
-    """Returns mean and standard deviation over the seeds, a row a cell and epoch."""
+def _curves(chosen: ComparableRuns, data: FigureData, values: list[str], *, gap: bool = False) -> pd.DataFrame:
+    """Returns mean and standard deviation over the seeds, one row per cell and epoch."""
     if chosen.runs.empty:
         return pd.DataFrame(columns=[*CELL_COLUMNS, "epoch", *values])
-    epochs = material.epochs()[["run_id", "epoch", *values]]
+    epochs = data.epochs()[["run_id", "epoch", *values]]
     frame = chosen.runs[["run_id", *CELL_COLUMNS]].merge(epochs, on="run_id")
     if gap:
         frame["gap"] = frame["val_loss"] - frame["train_loss"]
@@ -225,10 +225,10 @@ def _draw(axes: Axes, curves: pd.DataFrame, value: str, scale: float = 1) -> lis
     return list(palette)
 
 
-def _caption(chosen: ComparableRuns, material: FigureData) -> Sequence[str]:
+def _caption(chosen: ComparableRuns, data: FigureData) -> Sequence[str]:
     counts = chosen.runs.groupby(CELL_COLUMNS, dropna=False).size()
     return [
         seeds_note(counts),
-        *missing_note(material.missing, chosen.runs["setup"].map(setup_of_panel).unique()),
+        *missing_note(data.missing, chosen.runs["setup"].map(setup_of_panel).unique()),
         *as_sentences(chosen.all_notes),
     ]

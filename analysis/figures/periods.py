@@ -1,4 +1,4 @@
-"""The update period Δt: versus validation accuracy (Figure 5) and versus the ITOP ratio (Figure 11)."""
+"""Validation accuracy (Figure 5) and ITOP ratio (Figure 11) versus the update period Δt."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _SETUPS = ("large_mlp/cifar10", "small_cnn/cifar10", "resnet56/cifar10")
 _ITOP_SETUP, _ITOP_DENSITY = "large_mlp/cifar10", 0.1
 
 
-def figure_5(material: FigureData) -> list[Drawing]:
-    """A column for each setup and density, a row for each growth; static as a line of its own."""
-    chosen, varied = _varied(material, _SETUPS)
+def figure_5(data: FigureData) -> list[Drawing]:
+    """One column per setup and density, one row per growth; static as a dotted line."""
+    chosen, varied = _varied(data, _SETUPS)
     if varied.empty:
         return []
     static, varied = varied[varied["line"] == "static"], varied[varied["line"] != "static"]
@@ -35,48 +35,48 @@ def figure_5(material: FigureData) -> list[Drawing]:
         varied[["setup", "density"]].drop_duplicates().sort_values(["setup", "density"]).itertuples(index=False)
     )
     growths = growth_order(varied["growth"])
-    grid = Grid.make(len(growths), len(columns), sharey="col")
+    grid = Grid.create(len(growths), len(columns), sharey="col")
     for row, growth in enumerate(growths):
         for column, (setup, density) in enumerate(columns):
             axes = grid.axes[row, column]
             here = varied[(varied["growth"] == growth) & (varied["setup"] == setup) & (varied["density"] == density)]
-            grid.used(draw_lines(axes, here, "update_period", "val_acc"))
+            grid.add_to_legend(draw_lines(axes, here, "update_period", "val_acc"))
             for value in static.loc[(static["setup"] == setup) & (static["density"] == density), "val_acc"]:
                 axes.axhline(100 * value, color=colors(["static"])["static"], linestyle=":")
-                grid.used(["static"])
+                grid.add_to_legend(["static"])
             set_log_ticks(axes, here["update_period"], at_most=4)
             axes.set_title(f"{setup_title(setup)}\n{growth_title(growth)}, density {density:g}")
             if row == len(growths) - 1:
                 axes.set_xlabel("Δt (steps, log scale)")
             if column == 0:
                 axes.set_ylabel("validation accuracy (%)")
-    return [grid.finish(_caption(varied, "val_acc", chosen, material))]
+    return [grid.finish(_caption(varied, "val_acc", chosen, data))]
 
 
-def figure_11(material: FigureData) -> list[Drawing]:
-    """A column for each growth, a row for each setup, at density 0.1 or the one next to it."""
-    chosen, varied = _varied(material, (_ITOP_SETUP,))
+def figure_11(data: FigureData) -> list[Drawing]:
+    """One row per setup and one column per growth, at density 0.1 or the nearest one."""
+    chosen, varied = _varied(data, (_ITOP_SETUP,))
     varied = varied[varied["line"] != "static"]
     if varied.empty:
         return []
     density = min(varied["density"].unique(), key=lambda value: abs(np.log(value / _ITOP_DENSITY)))
     varied = varied[varied["density"] == density]
     setups, growths = sorted(varied["setup"].unique()), growth_order(varied["growth"])
-    grid = Grid.make(len(setups), len(growths), panel=(3.0, 2.3), sharey=True)
+    grid = Grid.create(len(setups), len(growths), panel=(3.0, 2.3), sharey=True)
     for row, setup in enumerate(setups):
         for column, growth in enumerate(growths):
             axes = grid.axes[row, column]
             here = varied[(varied["growth"] == growth) & (varied["setup"] == setup)]
-            grid.used(draw_lines(axes, here, "update_period", "itop_ratio", scale=1))
+            grid.add_to_legend(draw_lines(axes, here, "update_period", "itop_ratio", scale=1))
             set_log_ticks(axes, here["update_period"], at_most=4)
             axes.set_title(f"{setup_title(setup)}\n{growth_title(growth)}, density {density:g}")
             axes.set_xlabel("Δt (steps, log scale)")
         grid.axes[row, 0].set_ylabel("ITOP ratio")
-    return [grid.finish(_caption(varied, "itop_ratio", chosen, material))]
+    return [grid.finish(_caption(varied, "itop_ratio", chosen, data))]
 
 
 def cells_with_several_periods(chosen: ComparableRuns) -> pd.DataFrame:
-    """Returns the cells of setups and densities trained with two update periods or more, static's included."""
+    """Returns the cells of setups and densities with two or more update periods, and their static cells."""
     values = ["val_acc", "itop_ratio"]
     summary = aggregate_seeds(chosen.runs[chosen.runs["method"] != "dense"], values).astype(
         {"update_period": "float64"}
@@ -88,18 +88,18 @@ def cells_with_several_periods(chosen: ComparableRuns) -> pd.DataFrame:
     return pd.concat([static, varied], ignore_index=True)
 
 
-def _varied(material: FigureData, setups: Sequence[str]) -> tuple[ComparableRuns, pd.DataFrame]:
-    """Returns the varied cells: those of the paper's setups if there are any, else all."""
-    chosen = select_comparable(material.runs)
+def _varied(data: FigureData, setups: Sequence[str]) -> tuple[ComparableRuns, pd.DataFrame]:
+    """Returns the cells with several update periods: of the paper's setups if there are any, else all."""
+    chosen = select_comparable(data.runs)
     varied = cells_with_several_periods(chosen)
     of_paper = varied[varied["setup"].map(setup_of_panel).isin(setups)]
     return chosen, varied if of_paper.empty else of_paper
 
 
-def _caption(varied: pd.DataFrame, value: str, chosen: ComparableRuns, material: FigureData) -> Sequence[str]:
+def _caption(varied: pd.DataFrame, value: str, chosen: ComparableRuns, data: FigureData) -> Sequence[str]:
     return [
         seeds_note(varied[f"{value}_n"]),
-        *missing_note(material.missing, varied["setup"].map(setup_of_panel).unique()),
+        *missing_note(data.missing, varied["setup"].map(setup_of_panel).unique()),
         *gaps_note(varied.assign(growth=varied["growth"] + varied["density"].astype(str)), "update_period"),
         *as_sentences(chosen.all_notes),
     ]

@@ -1,4 +1,4 @@
-"""One ``report.html`` to open in a browser: everything is inside, nothing is fetched."""
+"""Writes a self-contained ``report.html``, which needs no network."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _SYMBOLS = {
 
 
 def write_report(collection: Collection) -> Path:
-    """Writes ``report.html`` into the results and returns where."""
+    """Writes ``report.html`` into the results folder and returns its path."""
     runs = collection.runs.assign(line=line_names(collection.runs))
     parts = {
         "title": "Where to prune: dynamic sparse training, compared",

@@ -1,4 +1,4 @@
-"""What the runs say, in sentences computed from them."""
+"""Findings: sentences computed from the runs."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _FEW = 3
 def findings(
     runs: pd.DataFrame, varied: pd.DataFrame, rankings: Mapping[str, Ranking | None]
 ) -> tuple[list[str], list[str]]:
-    """Returns the findings over all runs, and those of single setups.
+    """Returns the findings over all runs, and those of each setup.
 
     Args:
-        runs: those that can be compared, at one update period.
-        varied: cells of setups that were trained with several update periods.
-        rankings: of the criteria, by regime of densities.
+        runs: comparable runs at one update period.
+        varied: cells of setups trained with several update periods.
+        rankings: of the criteria, by regime of densities; None: too few results.
     """
     summary = aggregate_seeds(runs, ["test_acc"])
     summary = summary[summary["test_acc_n"] > 0]

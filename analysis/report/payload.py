@@ -1,4 +1,4 @@
-"""What the report's page is given: frames as compact JSON, learning curves as packed numbers."""
+"""The data of the report's page: data frames as compact JSON, learning curves as packed numbers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pandas as pd
 from analysis.choices import config_key
 
 POINTS = 60
-"""Epochs of a run that the report keeps; of longer ones every n-th, and always the first and the last."""
+"""Epochs per run in the report; longer runs are subsampled evenly, including the first and last epoch."""
 
 CURVES = ("epoch", "train_loss", "val_loss", "train_acc", "val_acc")
 _LEVELS = 65534
@@ -36,13 +36,18 @@ _COLUMNS: list[dict[str, Any]] = [
     {"name": "duration_s", "title": "minutes", "number": True, "scale": 1 / 60, "digits": 2},
     {"name": "reason", "title": "remark"},
 ]
-"""The columns of the run table. To add one, add a line: any column of the frame of runs will do."""
+"""The columns of the run table; each may be any column of the runs' data frame."""
 
 _ALWAYS = ("run_id", "status", "setup", "line", "growth", "density", "update_period", "seed", "test_acc")
 
 
 def table_columns(runs: pd.DataFrame, varying: Sequence[str]) -> list[dict[str, Any]]:
-    """Returns the columns of the run table: every choice that varies among the runs, and no other that is empty."""
+    """Returns the columns of the run table, without empty ones.
+
+    Args:
+        runs: one row per run.
+        varying: choices that vary among the runs; each becomes a further column.
+    """
     place = 1 + next(index for index, column in enumerate(_COLUMNS) if column["name"] == "update_period")
     further = [
         {"name": name, "title": config_key(name), "filter": True, "number": pd.api.types.is_numeric_dtype(runs[name])}
@@ -53,7 +58,7 @@ def table_columns(runs: pd.DataFrame, varying: Sequence[str]) -> list[dict[str, 
 
 
 def columnar(frame: pd.DataFrame) -> dict[str, Any]:
-    """Returns a frame column by column: text that repeats as ``{names, codes}``, numbers with null for none."""
+    """Encodes a data frame by column: repeated text as ``{names, codes}``, NaN as null."""
     return {str(name): _column(values) for name, values in frame.items()}
 
 
@@ -67,10 +72,14 @@ def _column(values: pd.Series) -> Any:
 
 
 def pack_curves(run_ids: pd.Series, epochs: pd.DataFrame) -> str:
-    """Returns the learning curves of the runs as base64 of gzip of numbers, little-endian.
+    """Packs the learning curves into base64-encoded, gzipped, little-endian numbers.
 
-    First two float32 for each run and each of :data:`CURVES`: the lowest and the highest value. Then :data:`POINTS`
-    uint16 for each: 0 is the lowest value, 65534 the highest, 65535 none.
+    First, for each run and each of :data:`CURVES`, two float32: the minimum and the maximum. Then, for each,
+    :data:`POINTS` uint16: 0 is the minimum, 65534 the maximum, 65535 a missing value.
+
+    Args:
+        run_ids: the order of the runs.
+        epochs: one row per run and epoch.
     """
     sorted_epochs = epochs.sort_values(["run_id", "epoch"], kind="stable")
     counts = sorted_epochs.groupby("run_id", sort=True).size()

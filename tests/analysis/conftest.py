@@ -1,4 +1,4 @@
-"""Real runs to analyse: a small planned study on digits, trained once, copied for tests that damage it."""
+"""Fixtures: a small planned study on digits, trained once per session."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ blocks:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Path:
-    """An ``output_dir`` with the plan ``tiny`` of 26 runs, all of them finished."""
+    """An ``output_dir`` with the plan ``tiny`` of 26 finished runs."""
     folder = tmp_path_factory.mktemp("study")
     sweep, output_dir = folder / "tiny.yaml", folder / "outputs"
     sweep.write_text(SWEEP.format(data_dir=data_dir))
@@ -49,13 +49,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Path:
 
 @pytest.fixture
 def outputs(trained: Path, tmp_path: Path) -> Path:
-    """A copy of the study that a test may change."""
+    """A copy of the study that a test may modify."""
     return Path(shutil.copytree(trained, tmp_path / "outputs"))
 
 
 @pytest.fixture
 def collected(tmp_path: Path) -> Callable[..., Collection]:
-    """Collects from an ``output_dir`` into results of the test's own."""
+    """Collects an ``output_dir`` into a results folder in ``tmp_path``."""
 
     def start(output_dir: Path, **more: str) -> Collection:
         return collect(Source(output_dir=output_dir, results_dir=tmp_path / "results", **more))  # type: ignore[arg-type]

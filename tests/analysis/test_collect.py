@@ -26,7 +26,7 @@ def row_of(collection: Collection, directory: Path) -> pd.Series:
     return collection.runs.set_index("run_id").loc[directory.name]
 
 
-def test_every_run_is_a_row_with_its_choices_and_all_figures_of_its_summary(trained: Path, collected: Collect) -> None:
+def test_each_run_is_a_row_with_its_choices_and_the_values_of_its_summary(trained: Path, collected: Collect) -> None:
     runs = collected(trained).runs.set_index("run_id")
     assert len(runs) == len(run_directories(trained)) == 26
     for directory in run_directories(trained):
@@ -49,7 +49,7 @@ def test_choices_without_effect_are_empty(trained: Path, collected: Collect) -> 
     assert unused[["criterion", "growth", "update_period", "prune_fraction"]].isna().all(axis=None)
 
 
-def test_every_line_of_every_metrics_file_is_a_row_of_epochs(trained: Path, collected: Collect) -> None:
+def test_each_line_of_a_metrics_file_is_a_row_of_epochs(trained: Path, collected: Collect) -> None:
     epochs = collected(trained).epochs.set_index(["run_id", "epoch"])
     lines = [
         (directory.name, json.loads(line))
@@ -72,9 +72,7 @@ def test_parquet_and_csv_hold_the_same_runs(trained: Path, collected: Collect) -
     assert parquet["test_acc"].tolist() == pytest.approx(csv["test_acc"].tolist())
 
 
-def test_runs_that_did_not_change_are_not_read_again(
-    trained: Path, collected: Collect, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unchanged_runs_are_not_read_again(trained: Path, collected: Collect, monkeypatch: pytest.MonkeyPatch) -> None:
     first = collected(trained)
     monkeypatch.setattr(collect_module, "read_run", lambda *_: pytest.fail("read again"))
     again = collected(trained)
@@ -82,7 +80,7 @@ def test_runs_that_did_not_change_are_not_read_again(
     pd.testing.assert_frame_equal(first.epochs, again.epochs)
 
 
-def test_a_run_that_changed_is_read_again_and_one_that_is_gone_goes(outputs: Path, collected: Collect) -> None:
+def test_a_changed_run_is_read_again_and_a_deleted_run_is_dropped(outputs: Path, collected: Collect) -> None:
     before = collected(outputs)
     epochs_before = len(before.epochs)
     changed, gone, *_ = run_directories(outputs)
@@ -150,7 +148,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str, str]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_broken_run_directory_is_a_named_row_in_the_log_and_harms_no_other(
+def test_a_broken_run_directory_is_logged_by_name_and_other_runs_are_unaffected(
     damage: str, outputs: Path, collected: Collect
 ) -> None:
     act, status, reason = DAMAGE[damage]
@@ -173,7 +171,7 @@ def test_a_broken_run_directory_is_a_named_row_in_the_log_and_harms_no_other(
     )
 
 
-def test_foreign_folders_are_rows_and_foreign_files_are_not(outputs: Path, collected: Collect) -> None:
+def test_other_folders_are_rows_and_other_files_are_ignored(outputs: Path, collected: Collect) -> None:
     (outputs / "runs" / "notes").mkdir()
     (outputs / "runs" / "notes" / "todo.txt").write_text("buy milk")
     (outputs / "runs" / "readme.md").write_text("mine")
@@ -182,7 +180,7 @@ def test_foreign_folders_are_rows_and_foreign_files_are_not(outputs: Path, colle
     assert len(collection.runs) == 27
 
 
-def test_a_last_line_cut_short_by_a_kill_is_no_problem(outputs: Path, collected: Collect) -> None:
+def test_a_truncated_last_line_is_ignored(outputs: Path, collected: Collect) -> None:
     directory = run_directories(outputs)[0]
     (directory / "summary.json").unlink()
     cut(directory / "metrics.jsonl")
@@ -192,9 +190,7 @@ def test_a_last_line_cut_short_by_a_kill_is_no_problem(outputs: Path, collected:
     assert (collection.results.folder / "collect.log").read_text() == ""
 
 
-def test_what_a_plan_has_and_the_runs_lack_is_listed_with_commands_that_are_these_runs(
-    outputs: Path, collected: Collect
-) -> None:
+def test_missing_runs_are_listed_with_the_commands_that_train_them(outputs: Path, collected: Collect) -> None:
     never, unfinished, *_ = run_directories(outputs)
     shutil.rmtree(never)
     (unfinished / "summary.json").unlink()
@@ -207,7 +203,7 @@ def test_what_a_plan_has_and_the_runs_lack_is_listed_with_commands_that_are_thes
         assert (program, run_id(compose(overrides.split()))) == ("python -m ", name)
 
 
-def test_a_sweep_is_its_planned_runs_alone(outputs: Path, collected: Collect) -> None:
+def test_a_sweep_has_only_its_planned_runs(outputs: Path, collected: Collect) -> None:
     lines = (outputs / "sweeps/tiny/plan.jsonl").read_text().splitlines()
     (outputs / "sweeps/half").mkdir()
     header = json.dumps(json.loads(lines[0]) | {"runs": 10})
@@ -217,14 +213,14 @@ def test_a_sweep_is_its_planned_runs_alone(outputs: Path, collected: Collect) ->
     assert collection.results.folder.name == "half"
 
 
-def test_results_that_were_tampered_with_are_made_anew(trained: Path, collected: Collect) -> None:
+def test_modified_results_are_rebuilt(trained: Path, collected: Collect) -> None:
     first = collected(trained)
     for name in ("runs.parquet", ".collected.json"):
         (first.results.folder / name).write_bytes(b"garbage")
         pd.testing.assert_frame_equal(collected(trained).runs, first.runs)
 
 
-def test_load_runs_returns_the_frame_and_writes_nothing(trained: Path, tmp_path: Path, collected: Collect) -> None:
+def test_load_runs_returns_the_runs_and_writes_nothing(trained: Path, tmp_path: Path, collected: Collect) -> None:
     expected = collected(trained).runs
     frame = load_runs(trained, results_dir=tmp_path / "elsewhere")
     pd.testing.assert_frame_equal(frame, expected)
@@ -232,7 +228,7 @@ def test_load_runs_returns_the_frame_and_writes_nothing(trained: Path, tmp_path:
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_where_keeps_the_runs_for_which_the_expression_holds(trained: Path, collected: Collect) -> None:
+def test_where_keeps_the_runs_for_which_the_expression_is_true(trained: Path, collected: Collect) -> None:
     kept = collected(trained, where="density == 0.1 and criterion == 'snip' and update_period == 5").runs
     assert len(kept) == 2
     assert set(kept["seed"]) == {1, 2}
@@ -251,7 +247,7 @@ def test_where_keeps_the_runs_for_which_the_expression_holds(trained: Path, coll
         ("seed not in (2, 3) and cuda_graph is not None and recipe.weight_decay > -1.0", 13),
     ],
 )
-def test_where_takes_the_configs_own_names(expression: str, kept: int, trained: Path, collected: Collect) -> None:
+def test_where_accepts_config_keys(expression: str, kept: int, trained: Path, collected: Collect) -> None:
     assert len(collected(trained, where=expression).runs) == kept
 
 
@@ -273,12 +269,12 @@ def test_where_calls_nothing(expression: str, trained: Path, tmp_path: Path, col
     assert not (tmp_path / "made").exists()
 
 
-def test_an_unknown_name_in_where_gets_those_there_are_the_nearest_first(trained: Path, collected: Collect) -> None:
+def test_an_unknown_name_in_where_lists_the_valid_names_nearest_first(trained: Path, collected: Collect) -> None:
     with pytest.raises(UserError, match=r"there is no lr; the nearest first, there are recipe\.lr, .*density"):
         collected(trained, where="lr == 0.1")
 
 
-def test_a_where_that_keeps_nothing_says_which_values_there_are(trained: Path, collected: Collect) -> None:
+def test_a_where_that_keeps_no_run_lists_the_existing_values(trained: Path, collected: Collect) -> None:
     with pytest.raises(UserError, match=r"keeps none of 26 runs; there are density: 0\.1, 0\.2, 1\.0; seed: 1, 2$"):
         collected(trained, where="density == 0.3 and seed == 1")
 
@@ -288,13 +284,13 @@ def test_a_where_that_keeps_nothing_says_which_values_there_are(trained: Path, c
     ["density >", "no_such_column == 1", "density + 1", "density", "True", "1 == 1", "seed < 'a'", "criterion < 1",
      "seed\n== -'a'", "(" * 400 + "1" + ")" * 400, "density in seed", "density == [seed]", "seed & density"],
 )  # fmt: skip
-def test_a_mistake_in_where_is_one_line_that_names_it(expression: str, trained: Path, collected: Collect) -> None:
+def test_a_mistake_in_where_is_reported_in_one_line(expression: str, trained: Path, collected: Collect) -> None:
     with pytest.raises(UserError, match="where=") as caught:
         collected(trained, where=expression)
     assert "\n" not in str(caught.value)
 
 
-def test_a_run_at_work_is_running(outputs: Path, collected: Collect) -> None:
+def test_a_run_whose_lock_is_held_is_running(outputs: Path, collected: Collect) -> None:
     directory = run_directories(outputs)[0]
     (directory / "summary.json").unlink()
     assert row_of(collected(outputs), directory)["status"] == "unfinished"
@@ -302,12 +298,14 @@ def test_a_run_at_work_is_running(outputs: Path, collected: Collect) -> None:
         assert row_of(collected(outputs), directory)["status"] == "running"
 
 
-def test_no_runs_at_all_is_one_line_that_says_where_was_looked(tmp_path: Path, collected: Collect) -> None:
+def test_without_runs_one_line_names_the_searched_folder(tmp_path: Path, collected: Collect) -> None:
     with pytest.raises(UserError, match=f"no runs in {tmp_path}"):
         collected(tmp_path / "nowhere")
 
 
-def test_results_that_cannot_be_written_are_one_line(trained: Path, tmp_path: Path, collected: Collect) -> None:
+def test_an_unwritable_results_folder_is_reported_in_one_line(
+    trained: Path, tmp_path: Path, collected: Collect
+) -> None:
     (tmp_path / "results").write_text("a file where the folder should be")
     with pytest.raises(UserError, match="results_dir=.* cannot be written to"):
         collected(trained)

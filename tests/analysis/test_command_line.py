@@ -46,7 +46,7 @@ def test_help_names_every_command(arguments: tuple[str, ...], type_in: TypeIn) -
         (("table",), "no runs in outputs/runs"),
     ],
 )
-def test_a_mistake_is_one_line_that_says_what_is_valid(
+def test_a_mistake_is_reported_in_one_line_with_the_valid_values(
     arguments: tuple[str, ...], told: str, type_in: TypeIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -56,7 +56,7 @@ def test_a_mistake_is_one_line_that_says_what_is_valid(
     assert err.count("\n") == 1
 
 
-def test_overview_does_it_all_and_ends_with_the_report(where: tuple[str, ...], type_in: TypeIn, tmp_path: Path) -> None:
+def test_overview_writes_tables_figure_and_report(where: tuple[str, ...], type_in: TypeIn, tmp_path: Path) -> None:
     status, out, _ = type_in("overview", "sweep=tiny", *where)
     folder = tmp_path / "results" / "tiny"
     assert status == 0
@@ -67,7 +67,9 @@ def test_overview_does_it_all_and_ends_with_the_report(where: tuple[str, ...], t
     assert all((folder / name).stat().st_size > 500 for name in made)
 
 
-def test_collect_says_what_is_missing_and_how_to_train_it(outputs: Path, tmp_path: Path, type_in: TypeIn) -> None:
+def test_collect_prints_the_missing_runs_and_the_command_that_trains_them(
+    outputs: Path, tmp_path: Path, type_in: TypeIn
+) -> None:
     for directory in sorted((outputs / "runs").iterdir())[:3]:
         (directory / "summary.json").unlink()
     _, out, _ = type_in("collect", "sweep=tiny", f"output_dir={outputs}", f"results_dir={tmp_path / 'results'}")
@@ -89,7 +91,7 @@ def test_the_metric_can_be_chosen(where: tuple[str, ...], type_in: TypeIn) -> No
     assert "validation accuracy" in type_in("table", "metric=val_acc", *where)[1]
 
 
-def test_run_directories_may_lie_anywhere(trained: Path, tmp_path: Path, type_in: TypeIn) -> None:
+def test_run_directories_can_be_in_any_folder(trained: Path, tmp_path: Path, type_in: TypeIn) -> None:
     status, out, _ = type_in("collect", f"dir={trained / 'runs'}", f"results_dir={tmp_path}")
     assert status == 0
     assert f"26 runs in folder {trained / 'runs'}" in out
@@ -104,7 +106,7 @@ def test_run_directories_may_lie_anywhere(trained: Path, tmp_path: Path, type_in
         ("wandb_workspaces", "dashboard", "dashboard"),
     ],
 )
-def test_a_missing_library_is_one_line_that_says_what_to_install(
+def test_a_missing_library_is_reported_in_one_line_with_the_install_command(
     library: str, command: str, extra: str, where: tuple[str, ...]
 ) -> None:
     start = f"import sys; sys.modules[{library!r}] = None; sys.argv[1:] = {[command, *where]!r}"
@@ -137,7 +139,7 @@ def test_figures_are_listed_by_name(type_in: TypeIn) -> None:
     assert len(out.splitlines()) == 17
 
 
-def test_missing_csv_is_there_even_if_nothing_is_missing(
+def test_missing_csv_is_written_even_if_no_run_is_missing(
     where: tuple[str, ...], type_in: TypeIn, tmp_path: Path
 ) -> None:
     type_in("collect", "sweep=tiny", *where)

@@ -42,8 +42,8 @@ VALUES = st.recursive(
 
 
 @pytest.fixture(scope="module")
-def few(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An ``output_dir`` with four finished runs and a plan of them, which each example damages anew."""
+def four_runs(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ``output_dir`` with four finished runs and their plan, which each example damages and restores."""
     folder = tmp_path_factory.mktemp("few") / "outputs"
     names = [path.name for path in sorted((trained / "runs").iterdir())[:4]]
     for name in names:
@@ -56,8 +56,8 @@ def few(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def go_through(output_dir: Path, results: Path) -> Collection:
-    """Does with the runs what the commands do."""
+def run_all_commands(output_dir: Path, results: Path) -> Collection:
+    """Does what the commands of analysis and launch do with the runs."""
     collection = collect(Source(output_dir=output_dir, results_dir=results))
     for layout in LAYOUTS:
         format_table(collection.runs, layout)
@@ -68,13 +68,13 @@ def go_through(output_dir: Path, results: Path) -> Collection:
     return collection
 
 
-def in_place_of(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
     path.unlink(missing_ok=True)
     path.write_bytes(content)
 
 
 def changed(data: st.DataObject, name: str, content: bytes) -> bytes:
-    """A file as it may come out of a disk, an editor or another program."""
+    """Returns the content of a file, damaged in a random way."""
     kind = data.draw(st.sampled_from(["value", "value", "bytes", "cut", "flip", "tree"]))
     if kind == "bytes":
         return data.draw(st.binary(max_size=40))
@@ -99,24 +99,26 @@ def changed(data: st.DataObject, name: str, content: bytes) -> bytes:
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(data=st.data())
-def test_whatever_is_in_a_run_directory_every_run_is_a_row_and_no_command_ends(few: Path, data: st.DataObject) -> None:
-    directories = sorted((few / "runs").iterdir())
+def test_every_run_is_a_row_and_no_command_crashes_whatever_a_run_directory_contains(
+    four_runs: Path, data: st.DataObject
+) -> None:
+    directories = sorted((four_runs / "runs").iterdir())
     paths = [directory / name for directory in directories for name in FILES]
     contents = {path: path.read_bytes() if path.exists() else None for path in paths}
     try:
         for directory in data.draw(st.lists(st.sampled_from(directories), min_size=1, max_size=2, unique=True)):
             for name in data.draw(st.lists(st.sampled_from(FILES), min_size=1, max_size=2, unique=True)):
-                in_place_of(directory / name, changed(data, name, contents[directory / name] or b""))
+                replace_file(directory / name, changed(data, name, contents[directory / name] or b""))
             if data.draw(st.booleans()) and (directory / "failure.json").exists():
                 (directory / "summary.json").unlink()
-        collection = go_through(few, few.parent / "results")
+        collection = run_all_commands(four_runs, four_runs.parent / "results")
         assert sorted(collection.runs["run_id"]) == [directory.name for directory in directories]
         assert collection.runs["status"].isin(["finished", "diverged", "failed", "unfinished", "broken"]).all()
         if data.draw(st.integers(0, 9)) == 0:
             write_report(collection)
     finally:
         for path, content in contents.items():
-            path.unlink(missing_ok=True) if content is None else in_place_of(path, content)
+            path.unlink(missing_ok=True) if content is None else replace_file(path, content)
 
 
 def with_seed(directory: Path, seed: int) -> None:
@@ -154,27 +156,27 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("damage", BROKEN)
-def test_a_damaged_run_is_a_broken_row_that_says_why_and_harms_no_other(
+def test_a_damaged_run_is_broken_with_a_reason_and_other_runs_are_unaffected(
     damage: str, outputs: Path, collected: Collect
 ) -> None:
     act, reason = BROKEN[damage]
     broken, *others = sorted((outputs / "runs").iterdir())
     act(broken)
-    for _ in range(2):  # read, then remembered
+    for _ in range(2):  # read from files, then from the cache
         runs = collected(outputs).runs.set_index("run_id")
         assert runs.at[broken.name, "status"] == "broken"
         assert re.search(reason, runs.at[broken.name, "reason"])
         assert (runs.loc[[run.name for run in others], "status"] == "finished").all()
 
 
-def test_choices_of_several_types_are_text(outputs: Path, collected: Collect) -> None:
+def test_a_choice_with_values_of_several_types_becomes_text(outputs: Path, collected: Collect) -> None:
     for directory, value in zip(sorted((outputs / "runs").iterdir())[:3], ("1.5", "abc", "true"), strict=True):
         with open(directory / "config.yaml", "a") as file:
             file.write(f"mine: {value}\n")
     assert sorted(collected(outputs).runs["mine"].dropna()) == ["1.5", "True", "abc"]
 
 
-def test_a_config_cannot_say_what_only_its_directory_does(outputs: Path, collected: Collect) -> None:
+def test_a_config_cannot_override_run_id_status_path_or_reason(outputs: Path, collected: Collect) -> None:
     directory = sorted((outputs / "runs").iterdir())[0]
     with open(directory / "config.yaml", "a") as file:
         file.write("run_id: other\nstatus: failed\npath: /\nreason: none\ncommand: rm\n")
@@ -183,7 +185,7 @@ def test_a_config_cannot_say_what_only_its_directory_does(outputs: Path, collect
     assert pd.isna(row["reason"])
 
 
-def test_logs_whose_columns_are_of_several_types_are_read_as_text_there(outputs: Path, collected: Collect) -> None:
+def test_metrics_with_values_of_several_types_are_read_as_text(outputs: Path, collected: Collect) -> None:
     directories = sorted((outputs / "runs").iterdir())
     extras = ("3", '"abc"', "true", "[[1]]", '{"a": 1}', '"2020-01-01"')
     for directory, extra in zip(directories, extras, strict=False):
@@ -193,12 +195,22 @@ def test_logs_whose_columns_are_of_several_types_are_read_as_text_there(outputs:
     assert collection.runs["reason"].isna().all()
     assert len(collection.epochs) == 3 * 26
     assert set(collection.epochs["mine"].dropna().map(str)) >= {"3", "abc", "true"}
-    (directories[0] / "summary.json").touch()  # read again, beside what was remembered
+    (directories[0] / "summary.json").touch()  # read again and merged with the cache
     assert len(collected(outputs).epochs) == 3 * 26
 
 
-@pytest.mark.parametrize("line", [b'{"epoch": 4, "a": ' + b"[" * 200_000, b"\xff\xfe", b"[]", b'"x"', b'{"epoch": {}}'])
-def test_a_damaged_line_of_a_log_is_counted_and_the_others_are_read(
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"epoch": 4, "a": ' + b"[" * 200_000,
+        b"\xff\xfe",
+        b"[]",
+        b'"x"',
+        b'{"epoch": {}}',
+        b'{"epoch": 4, "a\x80": 1}',
+    ],
+)
+def test_a_damaged_line_of_metrics_is_counted_and_the_others_are_read(
     line: bytes, outputs: Path, collected: Collect
 ) -> None:
     directory = sorted((outputs / "runs").iterdir())[0]
@@ -212,19 +224,19 @@ def test_a_damaged_line_of_a_log_is_counted_and_the_others_are_read(
 
 @pytest.mark.parametrize("name", [".collected.json", "runs.parquet", "epochs.parquet"])
 @pytest.mark.parametrize("content", [b"null", b"[" * 200_000, None])
-def test_damaged_results_are_made_anew(name: str, content: bytes | None, few: Path, tmp_path: Path) -> None:
-    first = go_through(few, tmp_path)
+def test_damaged_results_are_rebuilt(name: str, content: bytes | None, four_runs: Path, tmp_path: Path) -> None:
+    first = run_all_commands(four_runs, tmp_path)
     path = tmp_path / name
-    if content is None:  # one byte of it is another
+    if content is None:  # one byte differs
         path.write_bytes(path.read_bytes()[:-100] + b"\0" + path.read_bytes()[-99:])
     else:
         path.write_bytes(content)
-    again = go_through(few, tmp_path)
+    again = run_all_commands(four_runs, tmp_path)
     pd.testing.assert_frame_equal(again.runs, first.runs)
     pd.testing.assert_frame_equal(again.epochs, first.epochs)
 
 
-def test_a_damaged_plan_is_one_line_of_the_analysis_too(outputs: Path, type_in: Callable[..., Any]) -> None:
+def test_a_damaged_plan_is_reported_in_one_line(outputs: Path, type_in: Callable[..., Any]) -> None:
     path = outputs / "sweeps" / "tiny" / "plan.jsonl"
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
     status, _, told = type_in("table", f"output_dir={outputs}", "sweep=tiny")

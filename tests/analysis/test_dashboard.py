@@ -27,11 +27,11 @@ def spec(trained: Path, tmp_path: Path, type_in: TypeIn) -> dict[str, Any]:
     return found
 
 
-def test_it_belongs_to_the_project_asked_for(spec: dict[str, Any]) -> None:
+def test_the_dashboard_belongs_to_the_given_project(spec: dict[str, Any]) -> None:
     assert spec["project"] == {"name": "sparse", "entityName": "lab"}
 
 
-def test_accuracy_is_against_density_for_each_setup_and_growth(spec: dict[str, Any]) -> None:
+def test_accuracy_is_plotted_versus_density_for_each_setup_and_growth(spec: dict[str, Any]) -> None:
     plots = [found["config"] for found in objects(spec) if found.get("viewType") == "Scatter Plot"]
     accuracy = [plot for plot in plots if plot["yAxis"] == "summary:test_acc"]
     assert len(accuracy) == 2
@@ -57,28 +57,28 @@ def test_points_are_grouped_by_criterion_without_dense_and_static(spec: dict[str
         assert (by, job["op"]) in (("criterion.value", "NIN"), ("jobType", "IN"))
 
 
-def test_learning_curves_and_a_run_table_are_there(spec: dict[str, Any]) -> None:
+def test_the_dashboard_has_learning_curves_and_a_run_table(spec: dict[str, Any]) -> None:
     curves = [found["config"] for found in objects(spec) if found.get("viewType") == "Run History Line Plot"]
     assert {metric for curve in curves for metric in curve["metrics"]} == {"val_acc", "train_loss"}
     assert all((curve["xAxis"], curve["groupArea"]) == ("epoch", "stddev") for curve in curves)
     assert any(found.get("name") == "all runs" for found in objects(spec))
 
 
-def test_without_runs_it_is_for_the_setups_of_the_paper(tmp_path: Path, type_in: TypeIn) -> None:
+def test_without_runs_the_dashboard_has_the_setups_of_the_paper(tmp_path: Path, type_in: TypeIn) -> None:
     where = (f"output_dir={tmp_path / 'none'}", f"results_dir={tmp_path}")
     assert type_in("dashboard", "entity=lab", "dry_run=true", *where)[0] == 0
     text = (tmp_path / "dashboard.json").read_text()
     assert all(name in text for name in ("vgg16 on cifar100", "large_mlp on cifar10", "small_cnn on cifar10"))
 
 
-def test_without_an_entity_one_line_asks_for_it(type_in: TypeIn) -> None:
+def test_a_missing_entity_is_reported_in_one_line(type_in: TypeIn) -> None:
     status, _, err = type_in("dashboard", "dry_run=true")
     assert status == 2
     assert err.startswith("error: entity: ")
     assert err.count("\n") == 1
 
 
-def test_where_wandb_refuses_it_is_one_line(
+def test_a_rejection_by_wandb_is_reported_in_one_line(
     trained: Path, tmp_path: Path, type_in: TypeIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import wandb_workspaces.reports.v2 as wr

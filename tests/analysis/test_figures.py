@@ -47,19 +47,19 @@ def test_a_figure_with_runs_is_drawn_as_pdf_and_png(name: str, study: Collection
 
 
 @pytest.mark.parametrize("name", NOT_DRAWN)
-def test_a_figure_without_runs_is_one_line_that_says_what_it_needs(name: str, study: Collection) -> None:
+def test_a_figure_without_runs_prints_what_it_needs(name: str, study: Collection) -> None:
     outcome = draw(FIGURES[name], study, "test_acc")
     assert outcome.paths == []
     assert outcome.lines == [f"figure {name}: nothing to draw, it needs {FIGURES[name].needs}"]
 
 
-def test_every_figure_asked_for_is_in_the_catalogue() -> None:
+def test_the_catalogue_has_the_figures_of_the_paper() -> None:
     assert set(FIGURES) == {*DRAWN, *NOT_DRAWN}
     assert {str(number) for number in (1, 2, 3, 4, 5, 10, 11, 22, *range(23, 31))} <= set(FIGURES)
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_no_figure_minds_an_empty_study(name: str, study: Collection) -> None:
+def test_every_figure_accepts_an_empty_study(name: str, study: Collection) -> None:
     nothing = FigureData(study.runs.iloc[:0], study.missing, lambda: study.epochs.iloc[:0])
     assert FIGURES[name].draw(nothing) == []
 
@@ -68,7 +68,7 @@ def material(collection: Collection) -> FigureData:
     return FigureData(collection.runs, collection.missing, lambda: collection.epochs)
 
 
-def test_accuracy_is_the_mean_of_the_runs_against_a_log_axis_with_dense_dashed(study: Collection) -> None:
+def test_accuracy_is_the_mean_over_runs_on_a_log_axis_with_dense_as_a_dashed_line(study: Collection) -> None:
     drawing = figure_22(material(study))[0]
     random = next(axes for axes in drawing.figure.axes if "random growth" in axes.get_title())
     assert random.get_xscale() == "log"
@@ -93,7 +93,7 @@ def test_missing_runs_are_named_in_the_caption(outputs: Path, collected: Collect
     assert "Points without runs: SNIP lacks 1." in caption
 
 
-def test_what_is_below_the_axis_is_said(study: Collection) -> None:
+def test_points_below_the_axis_are_labeled(study: Collection) -> None:
     runs = study.runs.assign(test_acc=0.9 + study.runs["seed"].astype(float) / 1000)
     runs.loc[(runs["method"] == "static") & (runs["density"] == 0.1), "test_acc"] = 0.2
     drawing = figure_22(FigureData(runs, study.missing, lambda: study.epochs))[0]
@@ -101,7 +101,7 @@ def test_what_is_below_the_axis_is_said(study: Collection) -> None:
     assert [text.get_text() for text in drawing.figure.axes[0].texts] == ["▼20"]
 
 
-def test_a_color_belongs_to_a_criterion_whatever_else_is_drawn() -> None:
+def test_a_criterion_has_the_same_color_in_every_figure() -> None:
     everything = colors(["dense", "static", "magnitude", "set", "mest", "snip", "rsensitivity", "random", "mine"])
     assert len(set(everything.values())) == 9
     for method, color in everything.items():
@@ -138,7 +138,7 @@ def test_error_bars_are_the_standard_deviation_over_seeds(study: Collection) -> 
 
 @pytest.fixture
 def own_criterion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The YAML of a criterion of one's own, in a copy of ``conf``."""
+    """The YAML of a user-defined criterion, in a copy of ``conf``."""
     conf = Path(shutil.copytree(style.CONF_DIR, tmp_path / "conf"))
     monkeypatch.setattr(style, "CONF_DIR", conf)
     monkeypatch.setattr(overrides, "CONF_DIR", conf)
@@ -150,7 +150,7 @@ def own_criterion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
     style._declared.cache_clear()
 
 
-def test_a_criterion_is_called_and_colored_as_its_yaml_says(own_criterion: Path, study: Collection) -> None:
+def test_label_and_color_of_a_criterion_come_from_its_yaml(own_criterion: Path, study: Collection) -> None:
     runs = study.runs.assign(criterion=study.runs["criterion"].replace("snip", "movement"))
     drawing = figure_22(FigureData(runs, study.missing, lambda: study.epochs))[0]
     assert "Movement (ours)" in [text.get_text() for text in drawing.figure.legends[0].get_texts()]
@@ -162,7 +162,7 @@ def test_a_criterion_is_called_and_colored_as_its_yaml_says(own_criterion: Path,
     )
 
 
-def test_how_a_criterion_looks_decides_nothing(own_criterion: Path) -> None:
+def test_label_and_color_of_a_criterion_do_not_change_the_run_id(own_criterion: Path) -> None:
     plain = compose(["criterion=movement"])
     with open_dict(plain):
         del plain.criterion.label, plain.criterion.color
@@ -170,7 +170,7 @@ def test_how_a_criterion_looks_decides_nothing(own_criterion: Path) -> None:
     assert type(build("criterion", compose(["criterion=movement"]).criterion)).__name__ == "SNIP"
 
 
-def test_a_color_that_was_taken_for_a_comment_is_one_line(own_criterion: Path) -> None:
+def test_an_unquoted_color_is_reported_in_one_line(own_criterion: Path) -> None:
     own_criterion.write_text("_target_: dst.sparsity.SNIP\nname: movement\ncolor: #123456\n")
     with pytest.raises(UserError, match=r"criterion/movement\.yaml: color: .*: write such as color: '#1b4d3e'"):
         colors(["movement"])
@@ -187,7 +187,7 @@ def on_imagenet(study: Collection) -> FigureData:
     return FigureData(runs, study.missing, lambda: study.epochs)
 
 
-def test_figure_2_is_drawn_with_a_row_for_each_density_and_growth(study: Collection) -> None:
+def test_figure_2_has_one_row_per_density_and_growth(study: Collection) -> None:
     (drawing,) = FIGURES["2"].draw(on_imagenet(study))
     axes = drawing.figure.axes
     assert [panel.get_title() for panel in axes[::2]] == ["density 0.1", "density 0.1", "density 0.2", "density 0.2"]
@@ -199,7 +199,7 @@ def test_figure_2_is_drawn_with_a_row_for_each_density_and_growth(study: Collect
 
 
 @pytest.mark.parametrize("name", ["1", "2", "4", "22", "curves"])
-def test_a_further_choice_that_varies_has_a_panel_or_a_figure_a_value(name: str, study: Collection) -> None:
+def test_a_further_choice_that_varies_has_one_panel_or_figure_per_value(name: str, study: Collection) -> None:
     given = on_imagenet(study)
     runs = given.runs.assign(recipe_lr=given.runs["seed"].map({1: 0.1, 2: 0.02}).astype(float))
     drawings = FIGURES[name].draw(FigureData(runs, given.missing, given.epochs))
@@ -210,7 +210,7 @@ def test_a_further_choice_that_varies_has_a_panel_or_a_figure_a_value(name: str,
     assert len({one.suffix for one in drawings}) == len(drawings)
 
 
-def test_runs_left_out_are_said_on_the_figure(study: Collection) -> None:
+def test_runs_left_out_are_noted_in_the_caption(study: Collection) -> None:
     runs = study.runs.assign(recipe_lr=study.runs["seed"].map({1: 0.1, 2: 0.02}).astype(float))
     runs["recipe_weight_decay"] = np.where(np.arange(len(runs)) < 13, 0.0, 0.1)
     runs = pd.concat([runs, study.runs.assign(setup="other/digits", run_id=study.runs["run_id"] + "x")])

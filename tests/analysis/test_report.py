@@ -36,7 +36,7 @@ def payload(report: Path) -> dict[str, Any]:
 
 
 def unpack(packed: str, runs: int) -> dict[str, np.ndarray]:
-    """The curves as the page reads them: for each name runs × points, NaN for none."""
+    """Unpacks the curves as the page does: for each name an array runs × points, NaN where missing."""
     raw = gzip.decompress(base64.b64decode(packed))
     head = runs * len(CURVES) * 8
     ranges = np.frombuffer(raw[:head], "<f4").reshape(runs, len(CURVES), 2).astype(float)
@@ -46,7 +46,7 @@ def unpack(packed: str, runs: int) -> dict[str, np.ndarray]:
     return {name: values[:, index] for index, name in enumerate(CURVES)}
 
 
-def test_the_report_fetches_nothing(report: Path) -> None:
+def test_the_report_loads_nothing_from_the_network(report: Path) -> None:
     html = re.sub(r"<script>.*?</script>", "", report.read_text(), flags=re.DOTALL)
     assert not re.findall(r"(?:src|href)=[\"'](?!data:|#)[^\"']+", html)
     assert "@import" not in html
@@ -62,7 +62,7 @@ def test_the_report_has_every_run_and_every_criterion(report: Path, trained: Pat
     assert ["26", "finished"] in data["tiles"]
 
 
-def test_findings_are_what_the_data_say(outputs: Path, collected: Collect) -> None:
+def test_findings_match_the_data(outputs: Path, collected: Collect) -> None:
     for directory in (outputs / "runs").iterdir():
         path = directory / "summary.json"
         summary = json.loads(path.read_text())
@@ -82,14 +82,14 @@ def test_findings_are_what_the_data_say(outputs: Path, collected: Collect) -> No
     assert "fewer than 3 runs" in findings
 
 
-def rewritten(outputs: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """Changes the config of each run."""
+def rewrite_configs(outputs: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Applies a function to the config of each run."""
     for path in (outputs / "runs").glob("*/config.yaml"):
         path.write_text(yaml.safe_dump(change(yaml.safe_load(path.read_text()))))
 
 
 def test_the_run_table_has_a_column_for_every_choice_that_varies(outputs: Path, collected: Collect) -> None:
-    rewritten(outputs, lambda config: config | {"recipe": config["recipe"] | {"lr": 0.1 / config["seed"]}})
+    rewrite_configs(outputs, lambda config: config | {"recipe": config["recipe"] | {"lr": 0.1 / config["seed"]}})
     data = payload(write_report(collected(outputs)))
     assert "recipe.lr" in [column["title"] for column in data["columns"]]
     assert set(data["runs"]["recipe_lr"]) == {0.1, 0.05}
@@ -97,19 +97,19 @@ def test_the_run_table_has_a_column_for_every_choice_that_varies(outputs: Path, 
     assert not {"recipe.epochs", "remark"} & {column["title"] for column in data["columns"]}
 
 
-def test_runs_left_out_are_among_the_findings(outputs: Path, collected: Collect) -> None:
+def test_runs_left_out_are_listed_in_the_findings(outputs: Path, collected: Collect) -> None:
     def change(config: dict[str, Any]) -> dict[str, Any]:
         recipe = {"lr": 0.1 / config["seed"], "weight_decay": 0.1 if config["density"]["value"] == 0.1 else 0.0}
         return config | {"recipe": config["recipe"] | recipe}
 
-    rewritten(outputs, change)
+    rewrite_configs(outputs, change)
     data = payload(write_report(collected(outputs)))
     assert any(
         "26 runs of small_mlp/digits are left out, as more than one" in sentence for sentence in data["findings"]
     )
 
 
-def test_versions_of_the_source_are_told(outputs: Path, collected: Collect) -> None:
+def test_mixed_source_versions_are_listed_in_the_findings(outputs: Path, collected: Collect) -> None:
     for path in (outputs / "runs").glob("*/summary.json"):
         summary = json.loads(path.read_text())
         sources = {"criterion": f"{summary['criterion']}{summary['seed'] if summary['criterion'] == 'snip' else ''}"}
@@ -121,14 +121,14 @@ def test_versions_of_the_source_are_told(outputs: Path, collected: Collect) -> N
     assert re.search(r"2 versions of the package's source among these runs \(\d+ and \d+ runs\)\.", findings)
 
 
-def test_names_from_outside_cannot_become_part_of_the_page(outputs: Path, collected: Collect) -> None:
+def test_names_of_runs_are_escaped_in_the_page(outputs: Path, collected: Collect) -> None:
     (outputs / "runs" / "<script>alert(1)<").mkdir()
     html = write_report(collected(outputs)).read_text()
     assert "alert(1)" in html
     assert "<script>alert" not in html
 
 
-def test_packed_curves_are_the_curves() -> None:
+def test_unpacked_curves_equal_the_logged_ones() -> None:
     random = np.random.default_rng(0)
     lengths = {"short": 3, "exact": POINTS, "long": 500, "one": 1}
     frames = [
@@ -147,7 +147,7 @@ def test_packed_curves_are_the_curves() -> None:
     assert np.isnan(unpacked["epoch"][-1]).all()
 
 
-def test_a_report_of_broken_runs_alone_still_comes(outputs: Path, collected: Collect) -> None:
+def test_a_report_of_only_broken_runs_is_written(outputs: Path, collected: Collect) -> None:
     for directory in (outputs / "runs").iterdir():
         (directory / "summary.json").write_text("{")
         (directory / "metrics.jsonl").unlink()
@@ -164,7 +164,7 @@ browser = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
 @pytest.fixture
 def page(report: Path) -> Iterator[Page]:
-    """The report opened in headless Chromium; the test fails for anything the page complains of."""
+    """The report in headless Chromium; the test fails if the page logs an error."""
     if CHROMIUM is None:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("no Chromium: apt-get install chromium")
     from playwright.sync_api import sync_playwright
@@ -211,7 +211,7 @@ class TestInABrowser:
         )
         assert (colors == ["rgb(29, 39, 51)", "rgb(246, 248, 250)"]) == (scheme == "light")
 
-    def test_filters_filter(self, page: Page) -> None:
+    def test_filters_select_rows(self, page: Page) -> None:
         assert page.inner_text("#count") == "26 of 26 runs"
         page.select_option("#filters select[data-name=line]", "snip")
         page.select_option("#filters select[data-name=density]", "0.1")
@@ -248,7 +248,7 @@ class TestInABrowser:
         page.click("#run-close")
         assert page.is_hidden("#run-panel")
 
-    def test_a_criterion_that_is_ticked_off_goes_from_the_chart(self, page: Page) -> None:
+    def test_an_unchecked_criterion_is_removed_from_the_chart(self, page: Page) -> None:
         def drawn() -> list[str]:
             names: list[str] = page.eval_on_selector("#accuracy-chart", "chart => chart.data.map(trace => trace.name)")
             return [name for name in names if name]
@@ -259,7 +259,7 @@ class TestInABrowser:
         assert "SNIP" not in drawn()
         assert "Magnitude" in drawn()
 
-    def test_the_chart_follows_the_choice_of_growth(self, page: Page) -> None:
+    def test_the_chart_shows_the_selected_growth(self, page: Page) -> None:
         for growth in ("gradient", "random"):
             page.select_option("#growth", growth)
             assert growth in page.eval_on_selector("#accuracy-chart", "chart => chart.layout.title.text")

@@ -38,7 +38,7 @@ TIE = 12
 so the paper ranked before it rounded."""
 
 
-def test_the_worked_example_of_demsar_comes_out() -> None:
+def test_the_worked_example_of_demsar_is_reproduced() -> None:
     unrounded = C45.copy()
     unrounded.loc[TIE, "C4.5+cf"] += 1e-5
     ranking = rank(unrounded)
@@ -67,7 +67,7 @@ def test_critical_values_are_those_of_demsars_table_5(count: int, q: float) -> N
 
 
 @given(arrays(float, (12, 4), elements=st.floats(0, 1, allow_nan=False), unique=True))
-def test_without_ties_the_statistic_is_scipys(scores: np.ndarray) -> None:
+def test_without_ties_the_statistic_equals_scipys(scores: np.ndarray) -> None:
     ranking = rank(pd.DataFrame(scores, columns=list("abcd")))
     assert ranking is not None
     expected = stats.friedmanchisquare(*scores.T)
@@ -106,7 +106,7 @@ def test_groups_are_the_largest_sets_within_the_critical_distance() -> None:
     assert ranking.groups == []
 
 
-def test_perfect_agreement_is_as_significant_as_it_gets() -> None:
+def test_perfect_agreement_has_an_infinite_f_and_the_smallest_p() -> None:
     (chi2, _), (f, p) = friedman(np.array([1.0, 2.0, 3.0]), 10)
     assert chi2 == pytest.approx(20)
     assert f == float("inf")
@@ -122,7 +122,7 @@ def test_nothing_is_called_significant_with_fewer_than_eleven_blocks(blocks: int
     assert ("not tested, as a test needs 11 or more" in words) == (blocks < 11)
 
 
-def test_a_part_of_the_densities_that_is_all_or_none_of_them_has_no_ranking_of_its_own() -> None:
+def test_a_regime_with_all_or_none_of_the_runs_is_skipped() -> None:
     low = {(line, "random", density): 0.9 for line in ("magnitude", "snip") for density in (0.1, 0.2)}
     assert list(rankings(runs_of(low))) == ["all densities"]
     both = low | {(line, "random", 0.5): 0.9 for line in ("magnitude", "snip")}
@@ -161,7 +161,7 @@ def test_criteria_are_ranked_by_means_over_seeds_within_setup_growth_and_density
         assert part.blocks == 2
 
 
-def test_dense_and_static_runs_take_no_part() -> None:
+def test_dense_and_static_runs_are_not_ranked() -> None:
     runs = runs_of({(line, "random", density): 0.9 for line in ("magnitude", "snip") for density in (0.1, 0.2)})
     static = runs.assign(line="static", method="static", criterion=None)
     ranking = rank_criteria(pd.concat([runs, static]))
@@ -170,6 +170,6 @@ def test_dense_and_static_runs_take_no_part() -> None:
 
 
 @pytest.mark.parametrize("runs", [runs_of({("magnitude", "random", 0.1): 0.9, ("magnitude", "random", 0.2): 0.9})])
-def test_nothing_is_tested_with_too_little(runs: pd.DataFrame) -> None:
+def test_there_is_no_ranking_with_too_few_results(runs: pd.DataFrame) -> None:
     assert rank_criteria(runs) is None
     assert rank_criteria(runs[runs["seed"] > 9]) is None

@@ -83,14 +83,14 @@ def test_csv_has_every_cell_in_full_precision() -> None:
     assert cell["std"] == pytest.approx(0.0141421356)
 
 
-def test_a_criterion_of_a_users_own_has_a_row_like_any_other() -> None:
+def test_a_user_defined_criterion_has_a_row() -> None:
     runs = runs_frame([*STUDY.to_dict("records"), *made("mine", 0.1, 0.99)])
     assert "mine" in format_table(runs, "text")
     assert panels(select_comparable(runs))[0].body.at["mine", 0.1].place == 1
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_without_runs_every_layout_still_comes(layout: str) -> None:
+def test_every_layout_is_written_without_runs(layout: str) -> None:
     assert isinstance(format_table(runs_frame([]), layout), str)
 
 
@@ -100,7 +100,7 @@ def with_rates(*rates: float, **more: object) -> list[dict[str, object]]:
     return [row for rows in lines for row in rows]
 
 
-def test_a_further_choice_that_varies_has_a_panel_a_value_and_leaves_nothing_out() -> None:
+def test_a_further_choice_that_varies_has_one_panel_per_value_and_no_run_is_left_out() -> None:
     runs = runs_frame([*made("dense", 1.0, 0.95, recipe_lr=0.1), *with_rates(0.1, 0.01)])
     assert [panel.title for panel in panels(select_comparable(runs))] == [
         "m on d, recipe.lr=0.01, random growth",
@@ -110,14 +110,14 @@ def test_a_further_choice_that_varies_has_a_panel_a_value_and_leaves_nothing_out
     assert "left out" not in format_table(runs, "text")
 
 
-def test_a_further_choice_of_a_single_criterion_has_a_row_a_value() -> None:
+def test_a_further_choice_that_varies_for_one_criterion_has_one_row_per_value() -> None:
     rows = [row for rate in (0.1, 0.05, 0.01) for row in made("magnitude", 0.1, rate, recipe_lr=rate)]
     (panel,) = panels(select_comparable(runs_frame(rows)))
     assert list(panel.body.index) == [f"magnitude, recipe.lr={rate}" for rate in (0.01, 0.05, 0.1)]
     assert "Magnitude, recipe.lr=0.05   5.00 (1) △" in format_table(runs_frame(rows), "text")
 
 
-def test_choices_that_vary_together_are_one() -> None:
+def test_choices_that_vary_together_count_as_one() -> None:
     rows = [*with_rates(0.1, recipe_epochs=5), *with_rates(0.01, recipe_epochs=9)]
     titles = [panel.title for panel in panels(select_comparable(runs_frame(rows)))]
     assert titles[0] == "m on d, recipe.epochs=5, recipe.lr=0.1, random growth"
@@ -125,7 +125,7 @@ def test_choices_that_vary_together_are_one() -> None:
 
 
 @pytest.mark.parametrize("layout", ["text", "markdown", "latex"])
-def test_several_choices_that_vary_are_named_with_what_to_type_and_their_runs_counted(layout: str) -> None:
+def test_several_varying_choices_are_named_with_a_where_and_the_number_of_runs_left_out(layout: str) -> None:
     fraction = {"recipe_epochs": 5, "prune_fraction": "cosine", "prune_fraction_initial": 0.5}
     rows = [*with_rates(0.1, 0.01, **fraction), *with_rates(0.1, **fraction | {"prune_fraction_initial": 0.3})]
     rows += made("dense", 1.0, 0.9, recipe_lr=0.1, recipe_epochs=5)
@@ -143,12 +143,12 @@ def test_several_choices_that_vary_are_named_with_what_to_type_and_their_runs_co
         assert select_comparable(left).notes == ()
 
 
-def test_a_table_of_which_all_runs_are_left_out_says_why() -> None:
+def test_a_table_without_comparable_runs_says_why() -> None:
     runs = runs_frame([*with_rates(0.1, 0.01, recipe_epochs=5), *with_rates(0.1, recipe_epochs=9)])
     assert "Note: 12 runs of m/d are left out" in format_table(runs, "text")
 
 
-def test_none_is_a_value_like_any_other() -> None:
+def test_null_is_a_value_of_a_choice() -> None:
     runs = runs_frame([*made("magnitude", 0.1, 0.9, dataset_augment="flip"), *made("magnitude", 0.1, 0.5)])
     assert set(select_comparable(runs).runs["line"]) == {
         "magnitude, dataset.augment=flip",
@@ -156,13 +156,13 @@ def test_none_is_a_value_like_any_other() -> None:
     }
 
 
-def test_a_column_derived_from_the_results_is_no_choice() -> None:
+def test_a_column_derived_from_results_is_not_a_choice() -> None:
     derived = STUDY.assign(gap=STUDY["test_acc"] - 0.5, rank=range(len(STUDY)), good=STUDY["test_acc"] > 0.9)
     assert len(select_comparable(derived).runs) == len(STUDY)
     assert format_table(derived, "text") == format_table(STUDY, "text")
 
 
-def test_runs_of_several_versions_of_a_criterion_are_told() -> None:
+def test_mixed_versions_of_a_criterion_are_noted() -> None:
     rows = [row | {"code_criterion": "a", "code_hash": "x"} for row in STUDY.to_dict("records")]
     rows += made("snip", 0.2, 0.5, code_criterion="b", code_hash="y")
     text = format_table(runs_frame(rows), "text")
@@ -170,19 +170,19 @@ def test_runs_of_several_versions_of_a_criterion_are_told() -> None:
     assert "magnitude's source" not in text
 
 
-def test_a_choice_that_has_no_effect_on_a_run_does_not_set_it_apart() -> None:
+def test_a_choice_without_effect_on_a_run_does_not_separate_it() -> None:
     rows = STUDY.to_dict("records")
     rows = [row | {"prune_fraction_initial": 0.5} if row["method"] == "dst" else row for row in rows]
     assert len(select_comparable(runs_frame(rows)).runs) == len(STUDY)
 
 
 @pytest.mark.parametrize("choice", ["dataset_workers", "dataset_root", "recipe", "cuda_graph"])
-def test_a_choice_that_decides_no_result_does_not_set_runs_apart(choice: str) -> None:
+def test_a_choice_without_effect_on_results_does_not_separate_runs(choice: str) -> None:
     rows = [row | {choice: str(row["seed"])} for row in STUDY.to_dict("records")]
     assert len(select_comparable(runs_frame(rows)).runs) == len(STUDY)
 
 
-def test_each_value_of_a_criterions_parameter_is_a_line_and_the_others_stay() -> None:
+def test_each_value_of_a_criterions_parameter_is_a_line_and_other_lines_are_kept() -> None:
     lam = [*made("mest", 0.1, 0.9, 0.9, criterion_lam=1.0), *made("mest", 0.1, 0.2, criterion_lam=9.0)]
     chosen = select_comparable(runs_frame([*STUDY.to_dict("records"), *lam]))
     counts = chosen.runs["line"].value_counts()
@@ -190,7 +190,7 @@ def test_each_value_of_a_criterions_parameter_is_a_line_and_the_others_stay() ->
     assert len(chosen.runs) == len(STUDY) + 3
 
 
-def test_update_periods_that_were_trained_at_as_many_densities_are_an_axis() -> None:
+def test_update_periods_with_equally_many_densities_have_one_panel_each() -> None:
     rows = [*made("magnitude", 0.1, 0.9, update_period=25), *made("magnitude", 0.1, 0.8, update_period=50)]
     text = format_table(runs_frame([*rows, *made("static", 0.1, 0.7)]), "text")
     assert "m on d, Δt=25, random growth" in text
@@ -198,24 +198,24 @@ def test_update_periods_that_were_trained_at_as_many_densities_are_an_axis() -> 
     assert "left out" not in text
 
 
-def test_other_update_periods_than_the_studied_one_are_left_out_and_named() -> None:
+def test_runs_with_a_less_covered_update_period_are_left_out_and_noted() -> None:
     runs = runs_frame([*STUDY.to_dict("records"), *made("magnitude", 0.1, 0.5, 0.5, update_period=25)])
     assert "2 runs with another update period than Δt = 800" in format_table(runs, "text")
     assert "91.00 ± 1.41 (2) ▲" in format_table(runs, "text")
 
 
-def test_diverged_runs_count_and_are_told() -> None:
+def test_diverged_runs_are_included_and_noted() -> None:
     runs = runs_frame([*STUDY.to_dict("records"), *made("set", 0.1, 0.1, status="diverged")])
     assert "10.00 (1)" in format_table(runs, "text")
     assert "1 diverged runs count" in format_table(runs, "text")
 
 
-def test_unfinished_runs_do_not_count() -> None:
+def test_unfinished_runs_are_ignored() -> None:
     runs = runs_frame([*STUDY.to_dict("records"), *made("set", 0.1, 0.1, status="running")])
     assert format_table(runs, "text") == format_table(STUDY, "text")
 
 
-def test_the_table_of_real_runs_is_their_means(trained: Path, collected: Callable[..., Collection]) -> None:
+def test_the_table_shows_the_means_of_trained_runs(trained: Path, collected: Callable[..., Collection]) -> None:
     runs = collected(trained).runs
     frame = pd.read_csv(io.StringIO(format_table(runs, "csv"))).set_index(["criterion", "growth", "density"])
     dynamic = runs[(runs["method"] == "dst") & (runs["update_period"] == 10)]

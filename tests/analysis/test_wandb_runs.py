@@ -21,7 +21,7 @@ Collect = Callable[..., Collection]
 
 
 class Run:
-    """A ``wandb.apis.public.Run`` as ``dst.run.tracker`` would have made it."""
+    """A ``wandb.apis.public.Run`` with the content that ``dst.run.tracker`` logs."""
 
     def __init__(self, directory: Path) -> None:
         self.id = self.name = directory.name
@@ -41,7 +41,7 @@ class Run:
         }
 
     def scan_history(self, keys: list[str] | None = None) -> Iterator[dict[str, Any]]:
-        """Passes over records that lack a key, as W&B does."""
+        """Skips records that lack a key, as W&B does."""
         for record in self.history:
             if keys is None:
                 yield record
@@ -50,7 +50,7 @@ class Run:
 
 
 class Pages:
-    """The paginator that ``Api.runs`` returns: loads a page when it is asked for the next run."""
+    """The paginator that ``Api.runs`` returns: loads pages lazily."""
 
     def __init__(self, runs: list[Run], size: int, failures: dict[int, int]) -> None:
         self.runs, self.size, self.failures = runs, size, failures
@@ -90,13 +90,13 @@ def runs(trained: Path) -> list[Run]:
 
 
 @pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     waited: list[float] = []
     monkeypatch.setattr(wandb_runs.time, "sleep", waited.append)
     return waited
 
 
-def test_the_frames_are_those_of_the_run_directories(runs: list[Run], trained: Path, collected: Collect) -> None:
+def test_runs_and_epochs_equal_those_of_the_run_directories(runs: list[Run], trained: Path, collected: Collect) -> None:
     local = collected(trained)
     frame, epochs = read_project("lab", "sparse", api=Api(runs))
     columns = [name for name in local.runs.columns if name != "path"]
@@ -107,20 +107,20 @@ def test_the_frames_are_those_of_the_run_directories(runs: list[Run], trained: P
     )
 
 
-def test_runs_of_earlier_versions_whose_config_was_nested_are_read_alike(runs: list[Run]) -> None:
+def test_configs_logged_at_the_top_level_by_earlier_versions_are_read(runs: list[Run]) -> None:
     frame, _ = read_project("lab", "sparse", api=Api(runs))
     for run in runs:
         run.config = run.config["config"]
     pd.testing.assert_frame_equal(read_project("lab", "sparse", api=Api(runs))[0], frame)
 
 
-def test_pages_that_fail_are_asked_for_again(runs: list[Run], no_waiting: list[float]) -> None:
+def test_failed_pages_are_requested_again(runs: list[Run], waits: list[float]) -> None:
     frame, _ = read_project("lab", "sparse", api=Api(runs, failures={0: 1, 2: 3}))
     assert sorted(frame["run_id"]) == sorted(run.id for run in runs)
-    assert no_waiting == [1, 1, 2, 4]
+    assert waits == [1, 1, 2, 4]
 
 
-def test_a_curve_that_fails_is_asked_for_again(runs: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_learning_curve_is_requested_again(runs: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
     whole, attempts = Run.scan_history, []
 
     def flaky(self: Run, keys: list[str] | None = None) -> Iterator[dict[str, Any]]:
@@ -134,7 +134,7 @@ def test_a_curve_that_fails_is_asked_for_again(runs: list[Run], monkeypatch: pyt
     assert epochs.num_rows == 3
 
 
-def test_what_keeps_failing_is_one_line_that_names_the_project(runs: list[Run]) -> None:
+def test_a_permanent_failure_is_reported_in_one_line_with_the_project(runs: list[Run]) -> None:
     with pytest.raises(UserError, match="lab/sparse: 502 Bad Gateway") as caught:
         read_project("lab", "sparse", api=Api(runs, failures={1: 99}))
     assert "\n" not in str(caught.value)
@@ -146,7 +146,7 @@ def test_only_wanted_runs_are_read(runs: list[Run]) -> None:
     assert epochs.num_rows == 3
 
 
-def test_foreign_and_unfinished_runs_are_rows_that_say_so(runs: list[Run]) -> None:
+def test_foreign_and_unfinished_runs_are_rows_with_their_status(runs: list[Run]) -> None:
     foreign, crashed, running, *_ = runs
     foreign.config = {"learning_rate": 1}
     crashed.state, running.state = "crashed", "running"
@@ -158,7 +158,7 @@ def test_foreign_and_unfinished_runs_are_rows_that_say_so(runs: list[Run]) -> No
     assert rows.at[crashed.id, "reason"] == "W&B calls it crashed"
 
 
-def test_commands_go_on_with_what_was_read_from_wandb(
+def test_commands_reuse_the_runs_collected_from_wandb(
     runs: list[Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, type_in: Callable[..., tuple[int, str, str]]
 ) -> None:
     api = Api(runs)
