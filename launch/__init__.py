@@ -1,1 +1,1 @@
-"""Many runs: a sweep is planned, submitted, watched and resumed (``python -m launch --help``)."""
+"""Plans, submits, monitors and resumes sweeps of many runs (``python -m launch --help``)."""

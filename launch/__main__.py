@@ -1,6 +1,6 @@
 """``python -m launch``: plan, submit, status, logs, cancel, timing, sync."""
 
-if __name__ == "__main__":  # nothing is imported where a training process imports this module once more
+if __name__ == "__main__":  # spawned training processes import this module again
     from launch.cli import main
 
     main()

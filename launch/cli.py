@@ -24,13 +24,22 @@ from dst.run.plan import plan_path, planned
 from dst.terminal.exits import command
 from launch import slurm
 from launch.cluster import ClusterConfig, LaunchConfig
-from launch.length import warning
+from launch.length import period_warning
 from launch.plan import Plan
 from launch.state import outdated, states, summaries
 from launch.status import plan_text, status_text
-from launch.submit import active, preview, states_of, submit_to_slurm, submitted, to_do, train_here, worker_here
-from launch.sweep import Overrides, Point, expand, expand_overrides, merged
-from launch.timing import Timing, measure, write
+from launch.submit import (
+    active_jobs,
+    local_worker,
+    preview,
+    run_states,
+    runs_to_submit,
+    submit_to_slurm,
+    submitted,
+    train_locally,
+)
+from launch.sweep import Overrides, Point, expand, expand_overrides, merge_overrides
+from launch.timing import Timing, measure, write_timing
 
 HELP = """usage: python -m launch COMMAND [key=value ...]
 
@@ -53,13 +62,13 @@ Sweeps: conf/sweep. Clusters: conf/cluster; change any setting with cluster.KEY=
 
 @dataclass(frozen=True)
 class Arguments:
-    """A command line, taken apart.
+    """A parsed command line.
 
     Attributes:
-        sweep: its name in ``conf/sweep`` or the path of such a file; None for one that the overrides describe.
-        launch: what concerns ``launch`` itself.
-        clusters: the cluster or clusters named.
-        run_overrides: what goes to every run.
+        sweep: name in ``conf/sweep`` or path of a sweep file; None if the overrides describe the sweep.
+        launch: settings of ``launch`` itself.
+        clusters: the clusters named by ``cluster=``.
+        run_overrides: overrides applied to every run.
         words: arguments without ``=``.
     """
 
@@ -71,23 +80,23 @@ class Arguments:
 
     @property
     def output_dir(self) -> Path:
-        """Where sweeps and runs are, absolute: jobs start elsewhere."""
+        """Where sweeps and runs are stored; absolute, because jobs start in another directory."""
         return Path(self.launch.output_dir).absolute()
 
     @property
     def name(self) -> str:
-        """What the sweep is called."""
+        """Name of the sweep: ``name=``, or the stem of the sweep file."""
         name = self.launch.name or (Path(self.sweep).stem if self.sweep else None)
         if not name:
-            there = ", ".join(planned(self.output_dir)) or "none yet"
-            raise UserError(f"which sweep? give sweep=NAME (planned in {self.output_dir}: {there})")
+            existing = ", ".join(planned(self.output_dir)) or "none yet"
+            raise UserError(f"which sweep? give sweep=NAME (planned in {self.output_dir}: {existing})")
         if not re.fullmatch(r"\w[\w.+-]{0,199}", name):
             raise UserError(f"name={name}: must be a folder's name of up to 200 letters, digits and any of _ . + -")
         return name
 
 
 def main() -> None:
-    """Runs the command line; a mistake is one line on stderr and exit status 2."""
+    """Runs the command line; a user error prints one line on stderr and exits with status 2."""
     name, *rest = sys.argv[1:] or ["--help"]
     with command():
         if name == "help" or {"-h", "--help"} & {name, *rest}:
@@ -95,13 +104,13 @@ def main() -> None:
         elif name not in COMMANDS:
             raise UserError(f"{name}: {unknown(name, COMMANDS)}")
         else:
-            sys.exit(COMMANDS[name](_arguments(name, rest)))
+            sys.exit(COMMANDS[name](_parse_arguments(name, rest)))
 
 
 def _plan(arguments: Arguments) -> int:
     plan = _make_plan(arguments)
     print(plan_text(plan, states(plan), Timing.read(plan.output_dir)))
-    print(warning(plan.runs), end="")
+    print(period_warning(plan.runs), end="")
     path = plan_path(plan.name, plan.output_dir)
     print(f"would be frozen in {path}" if arguments.launch.dry_run else f"frozen in {path}")
     return 0
@@ -115,18 +124,18 @@ def _submit(arguments: Arguments) -> int:
     frozen = plan_path(arguments.name, arguments.output_dir).exists()
     plan = Plan.read(arguments.name, arguments.output_dir) if frozen and not arguments.run_overrides else None
     plan = plan or _make_plan(arguments)
-    print(warning(plan.runs), end="", flush=True)
+    print(period_warning(plan.runs), end="", flush=True)
     retry_failed = arguments.launch.retry == "failed"
     if arguments.launch.rerun and not arguments.launch.dry_run:
         _archive_outdated(plan)
     if clusters[0].executor == "local":
         if arguments.launch.dry_run:
-            left = to_do(plan, states_of(plan, active(plan)), retry_failed=retry_failed)
-            worker = worker_here(plan, clusters[0], left)
+            left = runs_to_submit(plan, run_states(plan, active_jobs(plan)), retry_failed=retry_failed)
+            worker = local_worker(plan, clusters[0], left)
             where = f" on each of {worker.gpus} GPUs" if worker.gpus else ""
             print(f"would train {len(left)} of {len(plan.runs)} runs here, {worker.runs_per_gpu} at a time{where}")
             return 0
-        train_here(plan, clusters[0], retry_failed=retry_failed)
+        train_locally(plan, clusters[0], retry_failed=retry_failed)
         state = states(plan)
         print(status_text(plan, state))
         return int(any(run.state in ("failed", "interrupted", "lost", "waiting") for run in state.values()))
@@ -143,8 +152,8 @@ def _submit(arguments: Arguments) -> int:
 
 
 def _archive_outdated(plan: Plan) -> None:
-    """Makes room for finished runs to be trained anew: only those of other sources, so that it can be said again."""
-    archived = [kept for run_id in outdated(plan, states(plan)) if (kept := archive(plan.run_dir(run_id)))]
+    """Archives the finished runs whose components' source code has changed, so that they are trained again."""
+    archived = [folder for run_id in outdated(plan, states(plan)) if (folder := archive(plan.run_dir(run_id)))]
     where = f", to be trained anew; as they were they are kept in {archived[0].parent}" if archived else ""
     print(f"{len(archived)} finished runs were trained with other source code of their components{where}", flush=True)
 
@@ -153,10 +162,10 @@ def _status(arguments: Arguments) -> int:
     plan = Plan.read(arguments.name, arguments.output_dir)
     while True:
         try:
-            jobs, note = active(plan), ""
-        except UserError as error:  # the results are there to see, with or without a queue
+            jobs, note = active_jobs(plan), ""
+        except UserError as error:  # without SLURM the run directories can still be shown
             jobs, note = [], f"\nqueued runs are not known: {error}"
-        state = states_of(plan, jobs)
+        state = run_states(plan, jobs)
         text = status_text(plan, state) + note
         if not arguments.launch.watch:
             print(text)
@@ -189,7 +198,7 @@ def _logs(arguments: Arguments) -> int:
 
 def _cancel(arguments: Arguments) -> int:
     plan = Plan.read(arguments.name, arguments.output_dir)
-    jobs = [job.job_id for job in active(plan)]
+    jobs = [job.job_id for job in active_jobs(plan)]
     if jobs and not arguments.launch.dry_run:
         slurm.cancel(jobs)
     print(f"{len(jobs)} of {len(submitted(plan))} jobs {'would be ' if arguments.launch.dry_run else ''}cancelled")
@@ -201,7 +210,7 @@ def _timing(arguments: Arguments) -> int:
     if not table:
         raise UserError(f"output_dir={arguments.output_dir}: no finished run there to measure by")
     print("\n".join(f"{setup}: {entry['epoch_s']:.3f} s an epoch" for setup, entry in table.items()))
-    print(f"written to {write(table, arguments.output_dir)}")
+    print(f"written to {write_timing(table, arguments.output_dir)}")
     return 0
 
 
@@ -209,8 +218,8 @@ def _sync(arguments: Arguments) -> int:
     from launch.sync import sync
 
     plan = Plan.read(arguments.name, arguments.output_dir)
-    given = arguments.launch
-    return sync(plan, jobs=given.jobs, entity=given.entity, project=given.project, dry_run=given.dry_run)
+    cfg = arguments.launch
+    return sync(plan, jobs=cfg.jobs, entity=cfg.entity, project=cfg.project, dry_run=cfg.dry_run)
 
 
 COMMANDS: dict[str, Callable[[Arguments], int]] = {
@@ -225,18 +234,18 @@ COMMANDS: dict[str, Callable[[Arguments], int]] = {
 
 
 def _make_plan(arguments: Arguments) -> Plan:
-    """Plans the sweep named, or the one the overrides describe, and freezes it unless this is a dry run."""
-    most = None if arguments.launch.yes else 100_000
+    """Plans the named sweep, or the one that the overrides describe; writes the plan unless this is a dry run."""
+    max_runs = None if arguments.launch.yes else 100_000
     if arguments.sweep:
         points = [
-            Point(merged(point.overrides, arguments.run_overrides), point.origin)
-            for point in expand(arguments.sweep, most)
+            Point(merge_overrides(point.overrides, arguments.run_overrides), point.origin)
+            for point in expand(arguments.sweep, max_runs)
         ]
         if any("," in override for override in arguments.run_overrides if "[" not in override):
             raise UserError("values with commas make a sweep of their own: give name=… and no sweep=…")
     else:
-        points = [Point(overrides) for overrides in expand_overrides(arguments.run_overrides, most)]
-    plan = Plan.make(arguments.name, arguments.output_dir, points, _typed(arguments))
+        points = [Point(overrides) for overrides in expand_overrides(arguments.run_overrides, max_runs)]
+    plan = Plan.make(arguments.name, arguments.output_dir, points, _plan_command(arguments))
     if plan_path(plan.name, plan.output_dir).exists() and not arguments.launch.replace:
         frozen = Plan.read(plan.name, plan.output_dir)
         different = len(frozen.by_id.keys() ^ plan.by_id.keys())
@@ -245,53 +254,64 @@ def _make_plan(arguments: Arguments) -> Plan:
             raise UserError(
                 f"sweep={plan.name}: is planned already with other runs ({len(frozen.runs)}, {different} of one plan "
                 "only); give this one a name=… of its own, or replace the plan, which keeps finished runs, with: "
-                f"{_typed(arguments)} replace=true{before}"
+                f"{_plan_command(arguments)} replace=true{before}"
             )
     if not arguments.launch.dry_run:
         plan.write()
     return plan
 
 
-def _typed(arguments: Arguments) -> str:
-    """What plans the same sweep again, as one types it."""
+def _plan_command(arguments: Arguments) -> str:
+    """Returns the command line that plans the same sweep."""
     output_dir = arguments.launch.output_dir
-    own = {"sweep": arguments.sweep, "name": arguments.launch.name}
-    own["output_dir"] = None if output_dir == LaunchConfig.output_dir else output_dir
-    words = [f"{key}={value}" for key, value in own.items() if value] + list(arguments.run_overrides)
+    settings = {"sweep": arguments.sweep, "name": arguments.launch.name}
+    settings["output_dir"] = None if output_dir == LaunchConfig.output_dir else output_dir
+    words = [f"{key}={value}" for key, value in settings.items() if value] + list(arguments.run_overrides)
     return f"python -m launch plan {shlex.join(words)}"
 
 
-def _arguments(command: str, argv: Sequence[str]) -> Arguments:
-    own = ["sweep", *LaunchConfig.__dataclass_fields__]
-    argv = [f"{flag}=true" if (flag := argument[2:].replace("-", "_")) in _FLAGS else argument for argument in argv]
+def _parse_arguments(command: str, argv: Sequence[str]) -> Arguments:
+    launch_keys = ["sweep", *LaunchConfig.__dataclass_fields__]
+    argv = [
+        f"{flag}=true" if (flag := argument[2:].replace("-", "_")) in _BOOLEAN_KEYS else argument for argument in argv
+    ]
     words = tuple(argument for argument in argv if "=" not in argument.lstrip("~") and argument[0:1] != "~")
     if words and command != "logs":
-        raise UserError(f"{words[0]}: {unknown(words[0].strip('-').replace('-', '_'), own)}; settings are key=value")
+        raise UserError(
+            f"{words[0]}: {unknown(words[0].strip('-').replace('-', '_'), launch_keys)}; settings are key=value"
+        )
     given = [argument for argument in argv if argument not in words]
-    mine = [argument for argument in given if _top(argument) in own]
-    others = tuple(argument for argument in given if argument not in mine)
-    if others and command not in ("plan", "submit"):
-        raise UserError(f"{others[0]}: {unknown(_top(others[0]), own)}; {command} takes nothing for the runs")
-    keys = [argument.partition("=")[0] for argument in mine]
-    if twice := [key for key in keys if keys.count(key) > 1]:
-        raise UserError(f"{twice[0]}: is given twice; give it once")
-    apart = dict(argument.split("=", 1) for argument in mine if argument.startswith(("sweep=", "cluster=")))
+    launch_arguments = [argument for argument in given if _top_level_key(argument) in launch_keys]
+    run_overrides = tuple(argument for argument in given if argument not in launch_arguments)
+    if run_overrides and command not in ("plan", "submit"):
+        first = run_overrides[0]
+        raise UserError(
+            f"{first}: {unknown(_top_level_key(first), launch_keys)}; {command} takes no overrides for the runs"
+        )
+    keys = [argument.partition("=")[0] for argument in launch_arguments]
+    if duplicates := [key for key in keys if keys.count(key) > 1]:
+        raise UserError(f"{duplicates[0]}: is given twice; give it once")
+    choices = dict(
+        argument.split("=", 1) for argument in launch_arguments if argument.startswith(("sweep=", "cluster="))
+    )
     rest = [
-        f"++{argument}" if argument.startswith("cluster.extra") else argument  # any flag may be added there
-        for argument in mine
+        f"++{argument}" if argument.startswith("cluster.extra") else argument  # accepts any sbatch flag
+        for argument in launch_arguments
         if not argument.startswith(("sweep=", "cluster="))
     ]
-    names = apart.get("cluster", "local").split(",")
+    names = choices.get("cluster", "local").split(",")
     configs = [_compose([f"cluster={name}", *rest]) for name in names]
-    return Arguments(apart.get("sweep"), configs[0], tuple(config.cluster for config in configs), others, words)
+    return Arguments(
+        choices.get("sweep"), configs[0], tuple(config.cluster for config in configs), run_overrides, words
+    )
 
 
-def _top(argument: str) -> str:
+def _top_level_key(argument: str) -> str:
     return re.split(r"[.=]", argument.lstrip("+~"))[0]
 
 
-_FLAGS = [key for key, item in LaunchConfig.__dataclass_fields__.items() if item.type == "Boolean"]
-"""What may be written ``--dry-run`` for ``dry_run=true``."""
+_BOOLEAN_KEYS = [key for key, item in LaunchConfig.__dataclass_fields__.items() if item.type == "Boolean"]
+"""Settings that have a flag, such as ``--dry-run`` for ``dry_run=true``."""
 
 
 def _compose(overrides: Sequence[str]) -> LaunchConfig:

@@ -1,4 +1,4 @@
-"""Where runs are trained: the schema of ``conf/cluster`` and of ``conf/launch.yaml``."""
+"""Where runs are trained: schemas of ``conf/cluster`` and of ``conf/launch.yaml``."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ClusterConfig:
     setup: list[str] = field(default_factory=list)
 
     def check(self) -> None:
-        """Raises UserError for values that no cluster can have together."""
+        """Raises UserError for values that contradict each other."""
         if 60 * self.hours * 60 < 2 * self.signal_s:
             raise UserError(
                 f"cluster.hours={self.hours}: leaves no time to train before cluster.signal_s={self.signal_s}"
@@ -49,7 +49,7 @@ class ClusterConfig:
 
 @dataclass
 class LaunchConfig:
-    """What ``python -m launch`` takes besides what goes to the runs."""
+    """Settings of ``python -m launch`` itself; all other overrides go to the runs."""
 
     cluster: ClusterConfig = MISSING
     name: str | None = None

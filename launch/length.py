@@ -1,4 +1,4 @@
-"""How long runs are in optimizer steps, as far as that is known before their data are loaded."""
+"""Number of optimizer steps of a run, as far as it is known before the data is loaded."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from dst.run.plan import PlannedRun
 
 
 def without_updates(runs: Iterable[PlannedRun]) -> list[PlannedRun]:
-    """Returns the dynamic runs whose update period is so long that their masks will never change."""
+    """Returns the dynamic runs whose update period exceeds their training, so that their masks never change."""
     epochs = _StepsPerEpoch()
     return [run for run in runs if _never_updates(run.config, epochs)]
 
 
-def warning(runs: Iterable[PlannedRun]) -> str:
-    """Returns a line that tells of :func:`without_updates`, empty if there are none."""
+def period_warning(runs: Iterable[PlannedRun]) -> str:
+    """Returns a one-line warning about the runs of :func:`without_updates`, empty if there are none."""
     found = without_updates(runs)
     if not found:
         return ""
@@ -41,7 +41,7 @@ def _never_updates(config: Mapping[str, Any], epochs: _StepsPerEpoch) -> bool:
 
 
 class _StepsPerEpoch:
-    """Steps in an epoch of a config; None for data that were never decoded and are no well-known ones."""
+    """Optimizer steps per epoch of a config; None if the data set is neither decoded yet nor of known size."""
 
     def __init__(self) -> None:
         self._sizes: dict[tuple[str, str, str], int | None] = {}

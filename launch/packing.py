@@ -1,4 +1,4 @@
-"""Which runs go into one job, so that short ones do not each queue for a GPU and long ones do not wait in line."""
+"""Packs runs into jobs: short runs share a job and a GPU, long runs get jobs of their own."""
 
 from __future__ import annotations
 
@@ -11,35 +11,41 @@ from dst.run.plan import PlannedRun
 from launch.cluster import ClusterConfig
 from launch.timing import Timing
 
-_FILL = 0.8
-"""Share of a job's time limit that its own runs may take."""
+_FILL_FRACTION = 0.8
+"""Fraction of a job's time limit that its own runs may take."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job to be: the ids of its runs and how many of them train side by side on a GPU."""
+    """A job to submit: the ids of its runs and how many of them train at the same time on each GPU."""
 
     run_ids: tuple[str, ...]
     runs_per_gpu: int
 
 
-def pack(runs: Sequence[PlannedRun], cluster: ClusterConfig, timing: Timing, room: int) -> list[Job]:
-    """Returns at most ``room`` jobs that hold each of ``runs`` once; runs of one setup share a job.
+def pack(runs: Sequence[PlannedRun], cluster: ClusterConfig, timing: Timing, max_jobs: int) -> list[Job]:
+    """Packs runs into jobs; all runs of a job have the same setup.
 
-    Jobs are as long as the time limit suggests; where that makes more than ``room``, they get longer: a job that meets
-    its limit is queued again and goes on.
+    Jobs are sized by the time limit. If that gives more than ``max_jobs`` jobs they get longer: a job that reaches its
+    time limit is requeued and continues.
+
+    Args:
+        runs: runs to pack, each into one job.
+        cluster: time limit, GPUs, and the number of runs per job or per GPU where the user gives one.
+        timing: seconds per epoch and runs per GPU of each setup.
+        max_jobs: maximum number of jobs; runs that do not fit (more setups than jobs) are left out.
     """
     groups: dict[str, list[PlannedRun]] = defaultdict(list)
     for run in runs:
         groups[run.setup].append(run)
     sizes = {setup: _runs_per_job(group, cluster, timing) for setup, group in groups.items()}
-    while sum(math.ceil(len(group) / sizes[setup]) for setup, group in groups.items()) > max(room, len(groups)):
+    while sum(math.ceil(len(group) / sizes[setup]) for setup, group in groups.items()) > max(max_jobs, len(groups)):
         sizes = {setup: math.ceil(1.2 * size) for setup, size in sizes.items()}
     return [
         Job(tuple(run.run_id for run in group[start : start + sizes[setup]]), _runs_per_gpu(setup, cluster, timing))
         for setup, group in groups.items()
         for start in range(0, len(group), sizes[setup])
-    ][: max(room, 0)]
+    ][: max(max_jobs, 0)]
 
 
 def _runs_per_gpu(setup: str, cluster: ClusterConfig, timing: Timing) -> int:
@@ -49,6 +55,6 @@ def _runs_per_gpu(setup: str, cluster: ClusterConfig, timing: Timing) -> int:
 def _runs_per_job(group: Sequence[PlannedRun], cluster: ClusterConfig, timing: Timing) -> int:
     if cluster.runs_per_job:
         return cluster.runs_per_job
-    longest = max(timing.seconds_or_guess(run) for run in group)
-    in_a_row = max(1, int(_FILL * 3600 * cluster.hours / longest))
-    return in_a_row * _runs_per_gpu(group[0].setup, cluster, timing) * (cluster.gpus or 1)
+    longest = max(timing.estimated_seconds(run) for run in group)
+    consecutive = max(1, int(_FILL_FRACTION * 3600 * cluster.hours / longest))
+    return consecutive * _runs_per_gpu(group[0].setup, cluster, timing) * (cluster.gpus or 1)

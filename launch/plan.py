@@ -1,4 +1,4 @@
-"""A plan: a sweep expanded and frozen in one file, so that what is queued cannot change any more."""
+"""A plan: a sweep expanded and frozen in one file, so that later edits do not affect queued runs."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from launch.sweep import Point
 
 @dataclass(frozen=True)
 class Plan:
-    """The runs of a sweep, each once, in order of the sweep.
+    """The distinct runs of a sweep, in the sweep's order.
 
     Attributes:
-        name: of the sweep.
-        output_dir: where sweeps and runs are kept.
-        runs: what is to be done.
+        name: name of the sweep.
+        output_dir: where sweeps and runs are stored.
+        runs: the runs, each once.
         code: version and, in a checkout, commit of the code that made the plan.
-        cwd: where it was made, from where relative paths in the runs' configs count.
-        command: what made it, as one types it; empty if not by the command line.
+        cwd: directory in which it was made; relative paths in the runs' configs refer to it.
+        command: command line that made it; empty if it was not made by the command line.
     """
 
     name: str
@@ -39,20 +39,26 @@ class Plan:
 
     @classmethod
     def make(cls, name: str, output_dir: Path, points: Sequence[Point], command: str = "") -> Plan:
-        """Composes and checks each run and drops those that come twice.
+        """Composes and checks each run and drops duplicates.
+
+        Args:
+            name: name of the sweep.
+            output_dir: where sweeps and runs are stored.
+            points: overrides of each run.
+            command: command line that makes the plan, for error messages.
 
         Raises:
-            UserError: for a mistake in one, with where it was asked for, or if there are none.
+            UserError: if a run is not valid, with its origin in the sweep file, or if there are no runs.
         """
         if not points:
             raise UserError(f"sweep {name}: has no runs; give each of its axes a value (range(1,6) is 1 to 5)")
-        from dst.config import run_id  # torch comes with it, in seconds, which whoever reads a plan need not wait for
+        from dst.config import run_id  # imports torch, which takes seconds and reading a plan does not need
         from launch.composition import RunMistake, compose_all
 
         try:
             configs = compose_all([(*point.overrides, f"output_dir='{output_dir}'") for point in points])
         except RunMistake as mistake:
-            raise _told(points[mistake.number], mistake) from mistake
+            raise _with_origin(points[mistake.number], mistake) from mistake
         _check_models(points, configs)
         unique: dict[str, PlannedRun] = {}
         for point, config in zip(points, configs, strict=True):
@@ -62,12 +68,20 @@ class Plan:
 
     @classmethod
     def read(cls, name: str, output_dir: Path) -> Plan:
-        """Reads the plan of sweep ``name``; raises UserError if there is none or its file is damaged."""
+        """Reads the plan of a sweep.
+
+        Args:
+            name: name of the sweep.
+            output_dir: where sweeps and runs are stored.
+
+        Raises:
+            UserError: if there is no such plan or its file is damaged.
+        """
         frozen = read_plan(name, output_dir)
         return cls(name, output_dir, frozen.runs, frozen.code, frozen.cwd, frozen.command)
 
     def write(self) -> Path:
-        """Freezes the plan in its file, which it returns."""
+        """Writes the plan to its file and returns the path."""
         return write_plan(self.name, self.output_dir, Frozen(self.runs, self.code, self.cwd, self.command))
 
     @property
@@ -87,12 +101,12 @@ class Plan:
         return sorted({node["_target_"].partition(".")[0] for node in nodes if "_target_" in node})
 
     def run_dir(self, run_id: str) -> Path:
-        """The directory of one of the runs."""
+        """Returns the directory of a run."""
         return run_dir(self.output_dir, run_id)
 
 
 def _check_models(points: Sequence[Point], configs: Sequence[dict[str, Any]]) -> None:
-    """Builds each distinct model once to see that it takes its data's shape and can have the densities asked for."""
+    """Builds each distinct model once; raises UserError if it does not fit its data's shape or a density."""
     import torch
 
     from dst.models import build_model
@@ -103,24 +117,24 @@ def _check_models(points: Sequence[Point], configs: Sequence[dict[str, Any]]) ->
         density = (config["density"]["value"], config["distribution"]["name"])
         distinct[json.dumps([config["model"], config["dataset"]])].setdefault(density, number)
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # faster for one sample than waking the others
+    torch.set_num_threads(1)  # faster for a batch of one sample
     for densities in distinct.values():
         number = next(iter(densities.values()))
         node, dataset = configs[number]["model"], configs[number]["dataset"]
         shape, num_classes = dataset["shape"], dataset["num_classes"]
         if shape is None or num_classes is None:
-            continue  # only the data will tell
+            continue  # known only once the data is loaded
         try:
             model = build_model(
                 node, input_shape=tuple(shape), num_classes=num_classes, seed=0, dataset=dataset["name"]
             )
-            for (density_value, distribution), number in densities.items():  # noqa: B007 - told below
+            for (density_value, distribution), number in densities.items():  # noqa: B007 - used in the error below
                 if density_value:
                     check_density(node["name"], model, density_value, distribution)
         except UserError as error:
-            raise _told(points[number], error) from error
+            raise _with_origin(points[number], error) from error
     torch.set_num_threads(threads)
 
 
-def _told(point: Point, error: UserError) -> UserError:
+def _with_origin(point: Point, error: UserError) -> UserError:
     return UserError(f"{point.origin}: {error}") if point.origin else error

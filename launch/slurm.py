@@ -1,4 +1,4 @@
-"""What SLURM is asked and told, through submitit and three of its commands."""
+"""Submits, lists and cancels SLURM jobs, through submitit and SLURM's commands."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from launch.cluster import ClusterConfig
 from launch.worker import Worker
 
 DEFAULT_ARRAY = 1001
-"""SLURM's own MaxArraySize, where a site sets none."""
+"""SLURM's default MaxArraySize."""
 _REQUEUE_KILLED = """\
 status=$?
-# one task of an array has the array's own number as its job id, which would name all of its siblings
+# the job id of one array task can equal the id of the array, which would address all of its tasks
 job=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}
-# a worker that was killed (out of memory, a failing node) is queued again; one that was cancelled is not
+# requeue a worker that was killed (out of memory, a failing node), but not one that was cancelled
 if [ $status -gt 128 ] && [ $status -ne 143 ] && [ $status -ne 255 ] && [ "${SLURM_RESTART_COUNT:-0}" -lt 20 ] &&
    [ "$(squeue --noheader --job "$job" --format %T)" = RUNNING ]; then
   scontrol requeue "$job"
@@ -33,37 +33,40 @@ fi
 exit $status"""
 
 
-def live_jobs(name: str | None = None) -> set[str]:
-    """Returns the ids of this user's jobs that wait or run, array tasks as ``<array>_<task>``; those called ``name``.
+def active_job_ids(name: str | None = None) -> set[str]:
+    """Returns the ids of this user's pending and running jobs, array tasks as ``<array>_<task>``.
+
+    Args:
+        name: only jobs of this name; None for all.
 
     Raises:
         UserError: if SLURM does not answer.
     """
-    called = ["--name", name] if name else []
-    answer = _ask("squeue", "--noheader", "--array", "--user", str(os.getuid()), *called, "--format", "%i %T")
+    filters = ["--name", name] if name else []
+    answer = _run_command("squeue", "--noheader", "--array", "--user", str(os.getuid()), *filters, "--format", "%i %T")
     pairs = [line.split() for line in answer.splitlines() if line.strip()]
     return {job for job, state in pairs if state not in ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")}
 
 
 def max_array_size() -> int:
-    """Returns how many tasks the site allows in an array."""
-    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", _ask("scontrol", "show", "config"), re.MULTILINE)
+    """Returns the cluster's limit on tasks per array."""
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", _run_command("scontrol", "show", "config"), re.MULTILINE)
     return int(found.group(1)) if found else DEFAULT_ARRAY
 
 
 def cancel(job_ids: Sequence[str]) -> None:
-    """Takes jobs out of the queue and stops those that run."""
+    """Cancels pending and running jobs."""
     for start in range(0, len(job_ids), 500):
-        _ask("scancel", *job_ids[start : start + 500])
+        _run_command("scancel", *job_ids[start : start + 500])
 
 
 class Slurm:
-    """Submits workers of one kind as arrays.
+    """Submits workers to one cluster as job arrays.
 
     Args:
         cluster: partition, limits, environment.
-        directory: of the sweep; scripts, logs and the snapshot of the code go below it.
-        sweep: its name, which the jobs are called after.
+        directory: directory of the sweep, for scripts, logs and the snapshot of the code.
+        sweep: name of the sweep, which becomes the job name.
         modules: see :func:`take_snapshot`.
     """
 
@@ -71,10 +74,13 @@ class Slurm:
         self.cluster, self.directory, self.sweep, self.modules = cluster, directory, sweep, tuple(modules)
 
     def submit(self, workers: Sequence[Worker]) -> Iterator[list[str]]:
-        """Queues workers that need the same resources, in as few arrays as the site allows; yields each one's job ids.
+        """Queues workers that need the same resources, in as few arrays as MaxArraySize allows.
+
+        Yields:
+            The job ids of each array, one per worker.
 
         Raises:
-            UserError: if the site refuses; what was yielded is in the queue.
+            UserError: if sbatch refuses; the arrays yielded before are in the queue.
         """
         size = max_array_size()
         executor = self._executor(workers[0])
@@ -82,23 +88,28 @@ class Slurm:
             try:
                 with executor.batch():
                     jobs = [executor.submit(worker) for worker in workers[start : start + size]]
-            except Exception as error:  # submitit raises its own kinds and subprocess's
+            except Exception as error:  # submitit raises its own exceptions and subprocess's
                 reason = " ".join(str(error).split())[:300]
                 raise UserError(f"cluster={self.cluster.name}: sbatch refused ({reason})") from error
             yield [job.job_id for job in jobs]
 
     def script(self, worker: Worker, tasks: int) -> str:
-        """Returns what :meth:`submit` hands to sbatch for ``tasks`` such workers; needs no SLURM, writes nothing."""
+        """Returns the sbatch script that :meth:`submit` would submit; needs no SLURM and writes nothing.
+
+        Args:
+            worker: what each task of the array does.
+            tasks: size of the array.
+        """
         executor = self._executor(worker, copy_code=False)
         if tasks > 1:
-            executor.parameters["map_count"] = tasks  # where submitit itself puts it: update_parameters refuses it
+            executor.parameters["map_count"] = tasks  # as submitit does itself; update_parameters refuses this key
         return str(executor._make_submission_file_text(executor._submitit_command_str, ""))
 
     def _executor(self, worker: Worker, *, copy_code: bool = True) -> Any:
         from submitit import SlurmExecutor
 
         class AnywhereExecutor(SlurmExecutor):
-            """Made on machines without srun too, to show its scripts."""
+            """Can also be created on machines without srun, to print scripts."""
 
             @classmethod
             def affinity(cls) -> int:
@@ -106,18 +117,18 @@ class Slurm:
 
         cluster, cwd = self.cluster, Path.cwd()
         code = take_snapshot(self.directory / "code", self.modules, copy=copy_code)
-        lanes = worker.runs_per_gpu * (cluster.gpus or 1)
+        processes = worker.runs_per_gpu * (cluster.gpus or 1)
         executor = AnywhereExecutor(self.directory / "logs", max_num_timeout=1_000_000, python=cluster.python)
         path = ":".join(shlex.quote(str(folder)) for folder in (code, cwd))
         flags = ("partition", "account", "qos", "constraint")
         extra = {"requeue": True, **cluster.extra}
-        if wrong := [key for key in extra if not re.fullmatch(r"[a-z][a-z_-]*", str(key))]:
-            raise UserError(f"cluster.extra.{wrong[0]!r}: is no flag of sbatch; give its long name, such as exclude")
+        if invalid := [key for key in extra if not re.fullmatch(r"[a-z][a-z_-]*", str(key))]:
+            raise UserError(f"cluster.extra.{invalid[0]!r}: is no flag of sbatch; give its long name, such as exclude")
         executor.update_parameters(
             job_name=self.sweep,
             time=max(1, round(60 * cluster.hours)),
-            cpus_per_task=cluster.cpus_per_run * lanes,
-            mem=f"{max(1, round(1024 * cluster.mem_gb_per_run * lanes))}M",
+            cpus_per_task=cluster.cpus_per_run * processes,
+            mem=f"{max(1, round(1024 * cluster.mem_gb_per_run * processes))}M",
             signal_delay_s=cluster.signal_s,
             array_parallelism=cluster.parallel,
             stderr_to_stdout=True,
@@ -125,7 +136,7 @@ class Slurm:
                 *cluster.setup,
                 f"cd {shlex.quote(str(code))}",
                 f"export PYTHONPATH={path}${{PYTHONPATH:+:$PYTHONPATH}}",
-                "export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK",  # srun has not taken them over since SLURM 22.05
+                "export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK",  # srun no longer inherits it since SLURM 22.05
             ],
             teardown=_REQUEUE_KILLED.splitlines(),
             additional_parameters={key: value for key, value in extra.items() if value not in (None, False)},
@@ -136,14 +147,14 @@ class Slurm:
 
 
 def take_snapshot(folder: Path, modules: Iterable[str] = (), *, copy: bool = True) -> Path:
-    """Copies the code and config of this very program to ``folder/<hash of them>``, which it returns.
+    """Copies this program's code and config to ``<folder>/<hash of them>`` and returns that path.
 
-    Jobs run this copy, so that an edit made while they wait does not reach them. Without ``copy`` nothing is written.
+    Jobs run the copy, so that later edits do not affect queued jobs.
 
     Args:
-        folder: made if need be.
-        modules: top-level modules of the runs' components; those that are the user's own are copied too.
-        copy: whether to copy; without it only the name is told.
+        folder: created if it does not exist.
+        modules: top-level modules of the runs' components; the user's own modules are copied too.
+        copy: False to return the path without writing anything.
     """
     packages = {name: Path(sys.modules[name].__file__ or "").parent for name in ("dst", "launch")}
     sources = packages | ({} if CONF_DIR.is_relative_to(packages["dst"]) else {"conf": CONF_DIR})
@@ -167,12 +178,12 @@ def take_snapshot(folder: Path, modules: Iterable[str] = (), *, copy: bool = Tru
         (temporary / COMMIT_FILE.name).write_bytes(version)
         try:
             temporary.rename(snapshot)
-        except OSError:  # another shell was first, with the same files
+        except OSError:  # another process wrote the same snapshot first
             shutil.rmtree(temporary)
     return snapshot
 
 
-def _ask(*command: str) -> str:
+def _run_command(*command: str) -> str:
     try:
         answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     except FileNotFoundError as error:

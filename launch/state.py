@@ -1,4 +1,4 @@
-"""What became of the runs, read from their directories."""
+"""State of runs, read from their directories."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _UNREADABLE = (Damaged, OSError)
 
 @dataclass(frozen=True)
 class RunState:
-    """One run as it stands.
+    """State of one run.
 
     Attributes:
-        state: finished, diverged, running (claimed by a living process), queued (a job that waits or runs has it),
-            failed, interrupted (stopped with a checkpoint, and nobody is at it or will be), lost (the process that
-            had it vanished), waiting (not submitted, or begun without a checkpoint).
-        detail: the summary of a finished run, the failure of a failed one.
-        since: when it ended, seconds since the epoch.
+        state: finished, diverged, running (locked by a live process), queued (in a pending or running job), failed,
+            interrupted (has a checkpoint, is neither running nor queued), lost (locked by a process that no longer
+            exists), waiting (not submitted, or stopped before its first checkpoint).
+        detail: contents of ``summary.json`` of a finished run, of ``failure.json`` of a failed one.
+        since: when the run ended, Unix time in seconds; 0 if unknown or not ended.
         where: the process that runs it.
-        damage: what is wrong with the summary of a run that counts as unfinished for it.
+        damage: why ``summary.json`` cannot be read, if it exists but cannot; the run then counts as unfinished.
     """
 
     state: str
@@ -48,14 +48,24 @@ class RunState:
 
 
 def states(plan: Plan, queued: Iterable[str] = ()) -> dict[str, RunState]:
-    """Returns the state of each run of the plan, by run id; ``queued`` are the runs that living jobs have."""
+    """Returns the state of each run, by run id.
+
+    Args:
+        plan: the runs.
+        queued: ids of the runs in pending or running jobs.
+    """
     queue = set(queued)
     clock = _Clock(plan.directory)
     return {run.run_id: _state(plan.run_dir(run.run_id), run.run_id in queue, clock) for run in plan.runs}
 
 
 def outdated(plan: Plan, state: Mapping[str, RunState]) -> dict[str, list[str]]:
-    """Returns the finished runs whose components have other source code by now, with the groups of those."""
+    """Returns the finished runs whose components' source code has changed: the config groups concerned, by run id.
+
+    Args:
+        plan: the runs.
+        state: state of each run, by run id.
+    """
     changed = {
         run.run_id: changed_components(state[run.run_id].detail.get("code"), run.config)
         for run in plan.runs
@@ -65,17 +75,17 @@ def outdated(plan: Plan, state: Mapping[str, RunState]) -> dict[str, list[str]]:
 
 
 def is_settled(run_dir: Path) -> bool:
-    """Whether nothing is left to do: the run finished or failed."""
+    """Whether the run finished, diverged or failed, so that it is not to be trained."""
     return _summary(run_dir)[0] is not None or _failure(run_dir) is not None
 
 
 def is_finished(run_dir: Path) -> bool:
-    """Whether the run was trained to its end."""
+    """Whether the run finished or diverged."""
     return _summary(run_dir)[0] is not None
 
 
 def summaries(output_dir: Path) -> Iterator[dict[str, Any]]:
-    """Yields the summaries of all finished runs in ``output_dir``; tells of damaged ones."""
+    """Yields the summaries of all finished runs in ``output_dir``; logs a warning for damaged ones."""
     for path in sorted(runs_dir(output_dir).glob(f"*/{SUMMARY}")):
         summary, damage = _summary(path.parent)
         if summary is not None:
@@ -85,7 +95,12 @@ def summaries(output_dir: Path) -> Iterator[dict[str, Any]]:
 
 
 def write_problem(sweep_dir: Path, error: str) -> None:
-    """Records that a job could not train at all on its machine, for the status to tell."""
+    """Records for ``status`` that a job could not train on its machine.
+
+    Args:
+        sweep_dir: directory of the sweep.
+        error: one-line reason.
+    """
     job = str(Owner.here()).partition(", ")[2]
     with open(sweep_dir / PROBLEMS, "a") as file:
         file.write(
@@ -94,7 +109,7 @@ def write_problem(sweep_dir: Path, error: str) -> None:
 
 
 def problems(sweep_dir: Path) -> list[dict[str, Any]]:
-    """Returns what :func:`write_problem` recorded, oldest first."""
+    """Returns the records of :func:`write_problem`, oldest first."""
     return read_lines(sweep_dir / PROBLEMS, FAILURE_FIELDS)
 
 
@@ -119,7 +134,7 @@ def _state(run_dir: Path, queued: bool, clock: _Clock) -> RunState:
 
 
 def _summary(run_dir: Path) -> tuple[dict[str, Any] | None, str]:
-    """The summary of a finished run, and what is wrong with one that is none."""
+    """Returns the summary of a finished run or None, and why it cannot be read if it exists but is damaged."""
     try:
         return read_summary(run_dir), ""
     except _UNREADABLE as error:
@@ -127,7 +142,10 @@ def _summary(run_dir: Path) -> tuple[dict[str, Any] | None, str]:
 
 
 def _failure(run_dir: Path) -> dict[str, Any] | None:
-    """Why the run failed, None if it did not. It did, too, if that cannot be read, or a file is where it should be."""
+    """Returns the failure of a failed run, None if it did not fail.
+
+    A run whose ``failure.json`` is damaged, or whose directory is something else, counts as failed.
+    """
     if os.path.lexists(run_dir) and not os.path.isdir(run_dir):
         return {"error": f"{run_dir} is no directory; retry=failed moves it aside"}
     try:
@@ -141,7 +159,7 @@ def _one_line(error: Exception) -> str:
 
 
 class _Clock:
-    """The file system's time, asked for once and then told by this machine's clock."""
+    """The file system's time: its offset to this machine's clock is measured once."""
 
     def __init__(self, directory: Path) -> None:
         self._directory, self._offset = directory, None

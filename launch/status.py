@@ -1,4 +1,4 @@
-"""How a sweep stands, as a table."""
+"""Progress of a sweep as text."""
 
 from __future__ import annotations
 
@@ -20,16 +20,21 @@ from launch.plan import Plan
 from launch.state import STATES, RunState, outdated, problems
 from launch.timing import Timing
 
-_BAR = 30
-_LISTED = 10
-"""Runs of one state that are named one by one."""
-_BEGUN = ("running", "interrupted", "lost")
-_TAIL = 4096
-"""Bytes in which the last line of a log is found."""
+_BAR_WIDTH = 30
+_MAX_LISTED = 10
+"""Maximum number of runs of one state that are listed one by one."""
+_STARTED = ("running", "interrupted", "lost")
+_TAIL_BYTES = 4096
+"""Bytes read from the end of a log to find its last line."""
 
 
 def status_text(plan: Plan, state: Mapping[str, RunState]) -> str:
-    """Returns runs per setup and state, progress, throughput, time left, and why runs failed."""
+    """Returns the number of runs per setup and state, progress, throughput, remaining time, and why runs failed.
+
+    Args:
+        plan: the runs.
+        state: state of each run, by run id.
+    """
     frame = pd.DataFrame(_row(plan, run, state[run.run_id]) for run in plan.runs)
     table = frame.groupby(["setup", "state"], sort=False).size().unstack(fill_value=0)
     table = table[[name for name in STATES if name in table.columns]]
@@ -39,21 +44,21 @@ def status_text(plan: Plan, state: Mapping[str, RunState]) -> str:
     lines = [f"sweep {plan.name} in {plan.output_dir}", table.rename_axis(None, axis=1).to_string(), _progress(frame)]
     for name in ("interrupted", "lost"):
         found = frame[frame["state"] == name]
-        lines += _listed([f"{name} {run.run_id} at epoch {run.done} of {run.epochs}" for run in found.itertuples()])
+        lines += _truncated([f"{name} {run.run_id} at epoch {run.done} of {run.epochs}" for run in found.itertuples()])
     failed = {run_id: run for run_id, run in state.items() if run.state == "failed"}
-    lines += _listed(
+    lines += _truncated(
         [
             f"failed {run_id}: {' '.join(run.detail['error'].split())}  ({plan.run_dir(run_id) / 'log.txt'})"
             for run_id, run in failed.items()
         ]
     )
-    lines += _listed(
+    lines += _truncated(
         [f"damaged {run_id}: {run.damage}: counts as unfinished" for run_id, run in state.items() if run.damage]
     )
-    unfit = {problem["error"]: problem for problem in problems(plan.directory)}
+    recent = {problem["error"]: problem for problem in problems(plan.directory)}
     lines += [
-        f"could not train at {unfit[error].get('where') or '?'}: {' '.join(error.split())}"
-        for error in list(unfit)[-3:]
+        f"could not train at {recent[error].get('where') or '?'}: {' '.join(error.split())}"
+        for error in list(recent)[-3:]
     ]
     if failed:
         lines.append(f"try them again with: python -m launch submit sweep={plan.name} retry=failed")
@@ -67,7 +72,13 @@ def status_text(plan: Plan, state: Mapping[str, RunState]) -> str:
 
 
 def plan_text(plan: Plan, state: Mapping[str, RunState], timing: Timing) -> str:
-    """Returns runs per setup, how many are finished, and what the rest will cost."""
+    """Returns the number of runs and of finished runs per setup, and the GPU hours of the remaining ones.
+
+    Args:
+        plan: the runs.
+        state: state of each run, by run id.
+        timing: seconds per epoch of each setup.
+    """
     frame = pd.DataFrame(
         {
             "setup": run.setup,
@@ -82,8 +93,8 @@ def plan_text(plan: Plan, state: Mapping[str, RunState], timing: Timing) -> str:
     table["to do"] = table["runs"] - table["finished"]
     hours = left.groupby("setup")["seconds"].sum(min_count=1).reindex(table.index) / 3600
     table["GPU hours"] = [
-        "0" if not to_do else "unknown" if pd.isna(value) else f"{value:.1f}"
-        for value, to_do in zip(hours, table["to do"], strict=True)
+        "0" if not count else "unknown" if pd.isna(value) else f"{value:.1f}"
+        for value, count in zip(hours, table["to do"], strict=True)
     ]
     total = table[["runs", "finished", "to do"]].sum()
     unknown = int(left["seconds"].isna().sum())
@@ -94,12 +105,12 @@ def plan_text(plan: Plan, state: Mapping[str, RunState], timing: Timing) -> str:
 
 
 def _row(plan: Plan, run: PlannedRun, state: RunState) -> dict[str, Any]:
-    """What the status says of a run: epochs done, those it has, and seconds an epoch where they are known."""
+    """Returns a run's row: state, epochs completed and planned, and seconds per epoch (NaN if unknown)."""
     epochs, done, epoch_s = planned_epochs(run.config), 0, None
     if state.state in ("finished", "diverged"):
         done, trained, seconds = epochs, state.detail.get("epochs"), state.detail.get("duration_s")
         epoch_s = seconds / trained if trained and seconds else None
-    elif state.state in _BEGUN:
+    elif state.state in _STARTED:
         last = _last_line(plan.run_dir(run.run_id) / METRICS)
         done, epoch_s = min(max(0, last.get("epoch", 0)), epochs), last.get("epoch_s")
     row = {"run_id": run.run_id, "setup": run.setup, "state": state.state, "since": state.since}
@@ -107,10 +118,10 @@ def _row(plan: Plan, run: PlannedRun, state: RunState) -> dict[str, Any]:
 
 
 def _last_line(path: Path) -> dict[str, Any]:
-    """Returns the last record of a log that may be growing, without reading the rest of it; {} if there is none."""
-    try:
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # a pipe would block
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
+    """Returns the last complete record of a growing log, reading only its end; {} if there is none."""
+    try:  # O_NONBLOCK: opening a pipe would block
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
             lines = file.read().splitlines()
     except OSError:
         return {}
@@ -120,15 +131,15 @@ def _last_line(path: Path) -> dict[str, Any]:
     return {}
 
 
-def _listed(lines: list[str]) -> list[str]:
-    more = len(lines) - _LISTED
-    return [*lines[:_LISTED], f"… and {more} more"] if more > 0 else lines
+def _truncated(lines: list[str]) -> list[str]:
+    more = len(lines) - _MAX_LISTED
+    return [*lines[:_MAX_LISTED], f"… and {more} more"] if more > 0 else lines
 
 
 def _progress(frame: pd.DataFrame) -> str:
     ended = frame["state"].isin(("finished", "diverged", "failed"))
     share = ended.mean()
-    bar = "█" * round(_BAR * share) + "░" * (_BAR - round(_BAR * share))
+    bar = "█" * round(_BAR_WIDTH * share) + "░" * (_BAR_WIDTH - round(_BAR_WIDTH * share))
     text = f"{bar} {ended.sum()} of {len(frame)} ended ({share:.0%})"
     hour = frame.loc[ended & (frame["since"] > time.time() - 3600), "since"]
     running = frame["state"] == "running"
@@ -137,7 +148,7 @@ def _progress(frame: pd.DataFrame) -> str:
     epoch_s = frame["setup"].map(frame.groupby("setup")["epoch_s"].median()).fillna(frame["epoch_s"].median())
     seconds = ((frame["epochs"] - frame["done"]) * epoch_s)[~ended]
     if running.any() and seconds.notna().all():
-        # as many runs at a time as now, but a run takes its own time
+        # as many runs in parallel as now, and no less than the longest of them takes
         about = max(seconds.sum() / running.sum(), seconds[running].max())
         text += f", about {_duration(about)} to go" if math.isfinite(about) else ""
     return text

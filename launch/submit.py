@@ -1,4 +1,4 @@
-"""Submitting a plan: what is neither finished nor in the queue becomes jobs, or is trained here and now."""
+"""Submits a plan: runs that are neither finished nor queued become jobs, or are trained on this machine."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from dst.run.plan import PlannedRun
 from launch.cluster import ClusterConfig
 from launch.packing import Job, pack
 from launch.plan import Plan
-from launch.slurm import DEFAULT_ARRAY, Slurm, live_jobs, max_array_size
+from launch.slurm import DEFAULT_ARRAY, Slurm, active_job_ids, max_array_size
 from launch.state import RunState, states
 from launch.timing import Timing
 from launch.worker import Worker, available_cpus
 
-_MARGIN_S = 20.0
-"""Left between the last checkpoint written after a signal and SLURM's SIGKILL."""
+_SHUTDOWN_MARGIN_S = 20.0
+"""Time kept free between the last checkpoint after a signal and SLURM's SIGKILL."""
 
 
 _JOB = {"job_id": TEXT, "cluster": TEXT, "runs": LIST}
@@ -36,7 +36,7 @@ log = logging.getLogger("dst")
 
 @dataclass(frozen=True)
 class Submitted:
-    """A job as ``jobs.jsonl`` records it."""
+    """A submitted job, as recorded in ``jobs.jsonl``."""
 
     job_id: str
     cluster: str
@@ -44,43 +44,51 @@ class Submitted:
 
 
 def submitted(plan: Plan) -> list[Submitted]:
-    """Returns all jobs ever submitted for the plan, as far as their records can be read."""
-    return _records(plan)[0]
+    """Returns all jobs ever submitted for the plan; damaged records are skipped."""
+    return _read_jobs(plan)[0]
 
 
-def active(plan: Plan) -> list[Submitted]:
-    """Returns the plan's jobs that wait or run; asks SLURM only if there ever was one. Tells of unknown ones."""
-    jobs, faults = _records(plan)
+def active_jobs(plan: Plan) -> list[Submitted]:
+    """Returns the plan's pending and running jobs; logs a warning if some of their records are damaged.
+
+    SLURM is queried only if a job was ever submitted.
+    """
+    jobs, faults = _read_jobs(plan)
     if not jobs and not faults:
         return []
-    queue = live_jobs()
+    queue = active_job_ids()
     if unknown := _unknown_jobs(plan, jobs, faults):
         log.warning(unknown)
     return [job for job in jobs if job.job_id in queue]
 
 
 def submit_to_slurm(plan: Plan, clusters: Sequence[ClusterConfig], *, retry_failed: bool) -> list[Submitted]:
-    """Queues what is to be done, distributed over ``clusters`` in turn; returns the new jobs.
+    """Queues the runs that are neither finished nor queued; returns the new jobs.
+
+    Args:
+        plan: the runs.
+        clusters: the runs are distributed over them round-robin.
+        retry_failed: submit failed runs again.
 
     Raises:
-        UserError: if another process submits the plan at this moment, or SLURM does not answer or refuses.
+        UserError: if another process is submitting the plan, or SLURM does not answer or refuses.
     """
     submitters = [Slurm(cluster, plan.directory, plan.name, plan.modules) for cluster in clusters]
     try:
         with locked(plan.directory):
-            queue = live_jobs()
-            jobs, faults = _records(plan)
+            queue = active_job_ids()
+            jobs, faults = _read_jobs(plan)
             if unknown := _unknown_jobs(plan, jobs, faults):
                 raise UserError(f"{unknown}; wait for them or scancel them, then give the same command again")
-            state = states_of(plan, (job for job in jobs if job.job_id in queue))
-            runs = to_do(plan, state, retry_failed=retry_failed)
+            state = run_states(plan, (job for job in jobs if job.job_id in queue))
+            runs = runs_to_submit(plan, state, retry_failed=retry_failed)
             _clear_failures(plan, runs, state)
             new: list[Submitted] = []
             for submitter, packed in _distribute(plan, runs, submitters, room_used=len(queue)):
                 left = iter(packed)
                 for ids in submitter.submit([_worker(plan, job, submitter.cluster) for job in packed]):
                     records = [Submitted(name, submitter.cluster.name, list(next(left).run_ids)) for name in ids]
-                    _record(plan, records)  # an array at a time: the next one may be refused
+                    _append_jobs(plan, records)  # after each array, as the next one may be refused
                     new += records
             return new
     except Locked as error:
@@ -88,10 +96,18 @@ def submit_to_slurm(plan: Plan, clusters: Sequence[ClusterConfig], *, retry_fail
 
 
 def preview(plan: Plan, clusters: Sequence[ClusterConfig], *, retry_failed: bool) -> Iterator[str]:
-    """Yields what :func:`submit_to_slurm` would do: the sbatch script of each kind of job of the whole plan, headed by
-    how many there are of it, and what of it all is left to submit now. Needs no SLURM and writes nothing."""
+    """Yields what :func:`submit_to_slurm` would do, as text; needs no SLURM and writes nothing.
+
+    For the whole plan, each kind of job: its number of jobs, then its sbatch script. Last, how many runs are to be
+    submitted now.
+
+    Args:
+        plan: the runs.
+        clusters: the runs are distributed over them round-robin.
+        retry_failed: submit failed runs again.
+    """
     try:
-        queue, array = live_jobs(), max_array_size()
+        queue, array = active_job_ids(), max_array_size()
     except UserError as error:
         queue, array = set(), DEFAULT_ARRAY
         yield f"# assumed: MaxArraySize {array} and an empty queue ({error})"
@@ -103,8 +119,8 @@ def preview(plan: Plan, clusters: Sequence[ClusterConfig], *, retry_failed: bool
             f"{jobs[0].runs_per_gpu} at a time on each GPU"
         )
         yield submitter.script(_worker(plan, jobs[0], submitter.cluster), min(len(jobs), array))
-    state = states_of(plan, (job for job in submitted(plan) if job.job_id in queue))
-    left = to_do(plan, state, retry_failed=retry_failed)
+    state = run_states(plan, (job for job in submitted(plan) if job.job_id in queue))
+    left = runs_to_submit(plan, state, retry_failed=retry_failed)
     new = [job for _, jobs in _distribute(plan, left, submitters, room_used=len(queue)) for job in jobs]
     yield (
         f"# now: {len(left)} of {len(plan.runs)} runs are to be submitted; "
@@ -112,12 +128,21 @@ def preview(plan: Plan, clusters: Sequence[ClusterConfig], *, retry_failed: bool
     )
 
 
-def train_here(plan: Plan, cluster: ClusterConfig, *, retry_failed: bool) -> dict[str, int]:
-    """Trains what is to be done on this machine, in the foreground; returns how many runs ended in which way."""
-    state = states_of(plan, active(plan))
-    runs = to_do(plan, state, retry_failed=retry_failed)
+def train_locally(plan: Plan, cluster: ClusterConfig, *, retry_failed: bool) -> dict[str, int]:
+    """Trains the runs that are neither finished nor queued on this machine, in the foreground.
+
+    Args:
+        plan: the runs.
+        cluster: number of GPUs and of runs per GPU.
+        retry_failed: train failed runs again.
+
+    Returns:
+        The number of runs by outcome, as :meth:`Worker.train`.
+    """
+    state = run_states(plan, active_jobs(plan))
+    runs = runs_to_submit(plan, state, retry_failed=retry_failed)
     _clear_failures(plan, runs, state)
-    worker = worker_here(plan, cluster, runs)
+    worker = local_worker(plan, cluster, runs)
     with _progress(len(plan.runs), len(plan.runs) - len(runs)) as bar:
 
         def listen(event: str, run_id: str, text: str) -> None:
@@ -131,21 +156,38 @@ def train_here(plan: Plan, cluster: ClusterConfig, *, retry_failed: bool) -> dic
         return worker.train(listen) if runs else {}
 
 
-def worker_here(plan: Plan, cluster: ClusterConfig, runs: Sequence[PlannedRun]) -> Worker:
-    """Returns the worker that trains ``runs`` on this machine, spread over its GPUs."""
-    gpus = _gpus_here(runs, cluster)
-    lanes = cluster.runs_per_gpu or _processes_here(runs, plan, gpus)
+def local_worker(plan: Plan, cluster: ClusterConfig, runs: Sequence[PlannedRun]) -> Worker:
+    """Returns the worker that trains runs on this machine, distributed over its GPUs.
+
+    Args:
+        plan: the plan of the runs.
+        cluster: number of GPUs and of runs per GPU; None for all GPUs and for the timing's number.
+        runs: the runs to train.
+    """
+    gpus = _local_gpus(runs, cluster)
+    processes = cluster.runs_per_gpu or _local_processes(runs, plan, gpus)
     most = max(1, math.ceil(len(runs) / max(1, gpus)))
-    return Worker(plan.name, str(plan.output_dir), [run.run_id for run in runs], min(lanes, most), gpus)
+    return Worker(plan.name, str(plan.output_dir), [run.run_id for run in runs], min(processes, most), gpus)
 
 
-def states_of(plan: Plan, queued: Iterable[Submitted]) -> dict[str, RunState]:
-    """Returns the state of each run of the plan, by run id; ``queued`` are its active jobs."""
+def run_states(plan: Plan, queued: Iterable[Submitted]) -> dict[str, RunState]:
+    """Returns the state of each run, by run id.
+
+    Args:
+        plan: the runs.
+        queued: the plan's pending and running jobs.
+    """
     return states(plan, (run_id for job in queued for run_id in job.runs))
 
 
-def to_do(plan: Plan, state: Mapping[str, RunState], *, retry_failed: bool) -> list[PlannedRun]:
-    """Returns the runs that nobody has finished, holds or will get to; with ``retry_failed`` the failed ones too."""
+def runs_to_submit(plan: Plan, state: Mapping[str, RunState], *, retry_failed: bool) -> list[PlannedRun]:
+    """Returns the runs that are neither finished nor running nor queued.
+
+    Args:
+        plan: the runs.
+        state: state of each run, by run id.
+        retry_failed: include failed runs.
+    """
     wanted = {"waiting", "interrupted", "lost"} | ({"failed"} if retry_failed else set())
     return [run for run in plan.runs if state[run.run_id].state in wanted]
 
@@ -157,7 +199,7 @@ def _clear_failures(plan: Plan, runs: Iterable[PlannedRun], state: Mapping[str, 
 
 
 def _progress(total: int, done: int) -> tqdm[NoReturn]:
-    """A bar of the runs; where no terminal shows it, a line every half minute."""
+    """Returns a progress bar over runs; without a terminal it prints a line every 30 s."""
     shown = sys.stderr.isatty()
     return tqdm(
         total=total,
@@ -174,14 +216,14 @@ def _progress(total: int, done: int) -> tqdm[NoReturn]:
 def _distribute(
     plan: Plan, runs: Sequence[PlannedRun], submitters: Sequence[Slurm], *, room_used: int
 ) -> Iterator[tuple[Slurm, list[Job]]]:
-    """Yields, for each submitter and number of lanes, the jobs it is to queue as arrays."""
+    """Yields, for each submitter and number of runs per GPU, the jobs to submit as arrays."""
     timing = Timing.read(plan.output_dir)
     for number, submitter in enumerate(submitters):
         share = runs[number :: len(submitters)]
         room = (submitter.cluster.max_jobs - room_used) // len(submitters)
         jobs = pack(share, submitter.cluster, timing, room)
-        for lanes in sorted({job.runs_per_gpu for job in jobs}):
-            yield submitter, [job for job in jobs if job.runs_per_gpu == lanes]
+        for runs_per_gpu in sorted({job.runs_per_gpu for job in jobs}):
+            yield submitter, [job for job in jobs if job.runs_per_gpu == runs_per_gpu]
 
 
 def _worker(plan: Plan, job: Job, cluster: ClusterConfig) -> Worker:
@@ -192,48 +234,48 @@ def _worker(plan: Plan, job: Job, cluster: ClusterConfig) -> Worker:
         job.runs_per_gpu,
         cluster.gpus or 0,
         3600 * cluster.hours - cluster.signal_s,
-        max(5.0, cluster.signal_s - _MARGIN_S),
+        max(5.0, cluster.signal_s - _SHUTDOWN_MARGIN_S),
     )
 
 
-def _gpus_here(runs: Sequence[PlannedRun], cluster: ClusterConfig) -> int:
-    """Returns how many GPUs the runs are spread over, 0 where they train on the CPU."""
+def _local_gpus(runs: Sequence[PlannedRun], cluster: ClusterConfig) -> int:
+    """Returns the number of GPUs that the runs are distributed over, 0 if they train on the CPU."""
     import torch
 
     devices = {run.config["device"] for run in runs} - {"cpu"}
     if not devices:
         return 0
     if any(":" in device for device in devices):
-        return 1  # a run that names its GPU counts among all that are visible, so none is hidden from it
+        return 1  # the index of a device refers to all visible GPUs, so CUDA_VISIBLE_DEVICES must not be narrowed
     if cluster.gpus == 0:
         raise UserError("cluster.gpus=0: to train here without a GPU give device=cpu")
     return min(torch.cuda.device_count(), cluster.gpus or torch.cuda.device_count())
 
 
-def _processes_here(runs: Sequence[PlannedRun], plan: Plan, gpus: int) -> int:
+def _local_processes(runs: Sequence[PlannedRun], plan: Plan, gpus: int) -> int:
     if not gpus:
         return available_cpus()
     timing = Timing.read(plan.output_dir)
     return min((timing.runs_per_gpu(run.setup) for run in runs), default=1)
 
 
-def _records(plan: Plan) -> tuple[list[Submitted], list[str]]:
-    """The jobs submitted, and what is wrong with the records of others."""
+def _read_jobs(plan: Plan) -> tuple[list[Submitted], list[str]]:
+    """Returns the submitted jobs, and an error message for each damaged record."""
     records, faults = scan_lines(plan.directory / JOBS, _JOB)
     jobs = [Submitted(record["job_id"], record["cluster"], list(map(str, record["runs"]))) for record in records]
     return jobs, faults
 
 
 def _unknown_jobs(plan: Plan, jobs: Sequence[Submitted], faults: Sequence[str]) -> str:
-    """Says which jobs in the queue may have runs of the plan that nobody knows of, as their records are damaged."""
+    """Returns a message about queued jobs whose runs are unknown because their records are damaged, or an empty one."""
     known = {job.job_id for job in jobs}
-    unknown = sorted(live_jobs(plan.name) - known) if faults else []
+    unknown = sorted(active_job_ids(plan.name) - known) if faults else []
     if not unknown:
         return ""
     more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
     return f"{plan.directory}/{faults[0]}: which runs jobs {', '.join(unknown[:5])}{more} have is not known"
 
 
-def _record(plan: Plan, jobs: Sequence[Submitted]) -> None:
+def _append_jobs(plan: Plan, jobs: Sequence[Submitted]) -> None:
     with open(plan.directory / JOBS, "a") as file:
         file.writelines(json.dumps(vars(job)) + "\n" for job in jobs)

@@ -1,4 +1,4 @@
-"""Sweeps: which runs a study needs, written down as blocks of axes in ``conf/sweep/*.yaml``."""
+"""Sweeps: sets of runs, described as blocks of axes in ``conf/sweep/*.yaml``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Overrides = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Point:
-    """A run of a sweep: what one would type and, for a mistake to be found, where it was asked for."""
+    """A run of a sweep: its overrides and, for error messages, the sweep file and block it comes from."""
 
     overrides: Overrides
     origin: str = ""
@@ -33,15 +33,15 @@ class Point:
 
 @dataclass
 class Block:
-    """A product of axes: every setup with every combination of their values."""
+    """A grid: every setup with every combination of the axes' values."""
 
     name: str = "runs"
     setups: list[str] = field(default_factory=list)
-    """``model/dataset`` pairs; those of the sweep if empty."""
+    """``model/dataset`` pairs; if empty, those of the sweep."""
     overrides: list[str] = field(default_factory=list)
-    """What all runs of the block share; wins over the sweep's."""
+    """Overrides of all runs of the block; they take precedence over the sweep's."""
     axes: dict[str, Any] = field(default_factory=dict)
-    """A list of values, or Hydra's sweep syntax such as ``range(1,6)``, for each key."""
+    """For each key a list of values, or Hydra's sweep syntax such as ``range(1,6)``."""
 
 
 @dataclass
@@ -54,37 +54,45 @@ class Sweep:
     blocks: list[Block] = field(default_factory=list)
 
 
-def expand(name: str, most: int | None = None) -> Iterator[Point]:
-    """Yields each run of ``conf/sweep/<name>.yaml``, in order; a path to a YAML file is taken too.
+def expand(name: str, max_runs: int | None = None) -> Iterator[Point]:
+    """Yields the runs of a sweep, in order.
+
+    Args:
+        name: name of a file in ``conf/sweep``, or path of a YAML file.
+        max_runs: maximum number of runs of a block and setup; None for no limit.
 
     Raises:
-        UserError: for a mistake in the file; the line names the file, the block and what is valid.
+        UserError: if the file is not valid; the message names the file, the block and what is valid.
     """
     path, sweep = _load(name)
     for included in sweep.include:
         try:
-            yield from expand(included, most)
+            yield from expand(included, max_runs)
         except UserError as error:
             raise UserError(f"{path}, include: {error}") from error
     for block in sweep.blocks:
         origin = f"{path}, block {block.name}"
         try:
-            yield from (Point(overrides, origin) for overrides in _expand_block(sweep, block, most))
+            yield from (Point(overrides, origin) for overrides in _expand_block(sweep, block, max_runs))
         except UserError as error:
             raise UserError(f"{origin}: {error}") from error
 
 
-def expand_overrides(overrides: Sequence[str], most: int | None = None) -> Iterator[Overrides]:
-    """Yields the product of overrides in which Hydra's sweep syntax may occur (``a=1,2``, ``seed=range(1,6)``).
+def expand_overrides(overrides: Sequence[str], max_runs: int | None = None) -> Iterator[Overrides]:
+    """Yields every combination of overrides in Hydra's sweep syntax (``a=1,2``, ``seed=range(1,6)``).
+
+    Args:
+        overrides: overrides, with or without sweep syntax.
+        max_runs: maximum number of combinations; None for no limit.
 
     Raises:
-        UserError: for a mistake, an override that gives no value at all, or more than ``most`` runs.
+        UserError: for a syntax error, an override without values, or more than ``max_runs`` combinations.
     """
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
         runs = math.prod(map(_count, parsed))
-        if most is not None and runs > most:
-            raise UserError(f"{runs:,} runs: give yes=true as well if you mean it, as for all above {most:,}")
+        if max_runs is not None and runs > max_runs:
+            raise UserError(f"{runs:,} runs: give yes=true as well if you mean it, as for all above {max_runs:,}")
         axes = [
             [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
             if override.is_sweep_override()
@@ -100,7 +108,7 @@ def expand_overrides(overrides: Sequence[str], most: int | None = None) -> Itera
 
 
 def _count(override: Override) -> int:
-    """Returns how many values an override gives, without making them."""
+    """Returns the number of values of an override without creating those of a range."""
     values = override.value()
     if not isinstance(values, RangeSweep):
         return len(list(override.sweep_iterator())) if override.is_sweep_override() else 1
@@ -112,8 +120,8 @@ def _count(override: Override) -> int:
     return max(0, math.ceil(span / step))
 
 
-def merged(*layers: Iterable[str]) -> Overrides:
-    """Returns the layers' overrides as one; of two with one key the later wins, in its place."""
+def merge_overrides(*layers: Iterable[str]) -> Overrides:
+    """Concatenates overrides; of several with the same key only the last is kept, at its position."""
     last: dict[str, str] = {}
     for override in itertools.chain(*layers):
         key = override.partition("=")[0]
@@ -130,7 +138,7 @@ def _load(name: str) -> tuple[Path, Sweep]:
         sweep = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Sweep), OmegaConf.load(path)))
     except OmegaConfBaseException as error:
         raise UserError(f"{path}: {explain(error)}") from error
-    except Exception as error:  # the YAML parser's own, which have no common base that says so
+    except Exception as error:  # the YAML parser's exceptions have no common base class
         raise UserError(f"{path}: {' '.join(str(error).split())}") from error
     assert isinstance(sweep, Sweep)
     if not sweep.include and not sweep.blocks:
@@ -138,7 +146,7 @@ def _load(name: str) -> tuple[Path, Sweep]:
     return path, sweep
 
 
-def _expand_block(sweep: Sweep, block: Block, most: int | None) -> Iterator[Overrides]:
+def _expand_block(sweep: Sweep, block: Block, max_runs: int | None) -> Iterator[Overrides]:
     setups = block.setups or sweep.setups
     if not setups:
         raise UserError("setups is empty; name at least one as model/dataset")
@@ -147,8 +155,8 @@ def _expand_block(sweep: Sweep, block: Block, most: int | None) -> Iterator[Over
         model, slash, dataset = setup.partition("/")
         if not slash:
             raise UserError(f"setups: {setup}: write model/dataset, such as large_mlp/cifar10")
-        for point in expand_overrides(axes, most):
-            yield merged((f"model={model}", f"dataset={dataset}"), sweep.overrides, block.overrides, point)
+        for point in expand_overrides(axes, max_runs):
+            yield merge_overrides((f"model={model}", f"dataset={dataset}"), sweep.overrides, block.overrides, point)
 
 
 def _sweep_syntax(key: str, values: Any) -> str:

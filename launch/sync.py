@@ -1,7 +1,7 @@
-"""Finished runs to Weights & Biases, from their directories: for clusters whose nodes have no network.
+"""Uploads finished runs to Weights & Biases from their directories, for clusters whose nodes have no network.
 
-A run is uploaded under its own id by the very tracker that trainings use, so one that was tracked while it trained, or
-was uploaded before, is continued and not doubled. What is uploaded is remembered in its directory.
+A run is uploaded under its run id by the tracker that training uses, so a run that was tracked during training or
+uploaded before is continued, not duplicated. Its directory records the upload.
 """
 
 from __future__ import annotations
@@ -30,21 +30,30 @@ from dst.run.wandb_tracker import WandbTracker
 from launch.plan import Plan
 from launch.state import is_finished
 
-_TRIES = 6
+_MAX_ATTEMPTS = 6
 _FIRST_WAIT_S = 4.0
 _TIMEOUT_S = 300.0
-_HOPELESS = re.compile(r"\b40[0134]\b|permission|unauthori[sz]ed|api.?key|not found|does not exist", re.IGNORECASE)
-"""What W&B says where waiting does not help."""
+_PERMANENT_ERROR = re.compile(
+    r"\b40[0134]\b|permission|unauthori[sz]ed|api.?key|not found|does not exist", re.IGNORECASE
+)
+"""Errors of W&B for which a retry is useless."""
 
 
 def sync(plan: Plan, *, jobs: int, entity: str | None, project: str | None, dry_run: bool) -> int:
-    """Uploads the finished runs of ``plan`` that are not uploaded yet, ``jobs`` at a time; returns an exit status.
+    """Uploads the finished runs that are not uploaded yet; returns an exit status, 1 if any upload failed.
+
+    Args:
+        plan: the runs.
+        jobs: number of parallel uploads.
+        entity: W&B entity; None for the one in the run's config.
+        project: W&B project; None for the one in the run's config.
+        dry_run: only print how many runs would be uploaded.
 
     Raises:
-        UserError: without a key for W&B, or if it refuses run after run.
+        UserError: without a W&B API key, or if the first uploads all fail.
     """
     finished = [run for run in plan.runs if is_finished(plan.run_dir(run.run_id))]
-    mode, server = _target(key_needed=not dry_run)
+    mode, server = _mode_and_server(key_needed=not dry_run)
     uploads = [
         Upload(plan.run_dir(run.run_id), run.config, plan.name, entity, project, mode, server) for run in finished
     ]
@@ -78,7 +87,7 @@ def sync(plan: Plan, *, jobs: int, entity: str | None, project: str | None, dry_
 
 @dataclass(frozen=True)
 class Upload:
-    """One run on its way to a project; called, it returns why it failed, empty if it did not."""
+    """The upload of one run; calling it returns the reason of a failure, empty on success."""
 
     directory: Path
     config: dict[str, Any]
@@ -89,21 +98,21 @@ class Upload:
     server: str
 
     def __call__(self) -> str:
-        """Uploads the run; tries again, more and more slowly, where W&B is busy."""
+        """Uploads the run, with retries and exponential backoff while W&B is busy."""
         failure = ""
-        for attempt in range(_TRIES):
+        for attempt in range(_MAX_ATTEMPTS):
             if attempt:
                 time.sleep(_FIRST_WAIT_S * 2 ** (attempt - 1) * random.uniform(0.75, 1.25))
             failure = self._attempt()
             if not failure:
                 with atomic_file(self.directory / UPLOADED) as file:
                     file.write(json.dumps(self._record()).encode())
-            if not failure or _HOPELESS.search(failure):
+            if not failure or _PERMANENT_ERROR.search(failure):
                 return failure
         return failure
 
     def is_done(self) -> bool:
-        """Whether the run was uploaded there before."""
+        """Whether the run was uploaded to this project before."""
         return read_lines(self.directory / UPLOADED) == [self._record()]
 
     def _record(self) -> dict[str, Any]:
@@ -134,7 +143,7 @@ class Upload:
 
 
 class _UploadTracker(WandbTracker):
-    """The tracker of trainings, but a failure is kept to be told and tried again."""
+    """Stores the first failure in ``failure``, where the tracker of training only warns."""
 
     failure = ""
 
@@ -146,15 +155,15 @@ class _UploadTracker(WandbTracker):
         self.failure = self.failure or " ".join(str(reason).split())[:300] or type(reason).__name__
 
 
-def _target(*, key_needed: bool) -> tuple[str, str]:
-    """Returns W&B's mode and server as its settings say; raises UserError where a needed key is missing."""
+def _mode_and_server(*, key_needed: bool) -> tuple[str, str]:
+    """Returns mode and server from W&B's settings; raises UserError if an API key is needed and missing."""
     import wandb
 
     from dst.run.wandb_tracker import has_credentials
 
     try:
         settings = wandb.setup(wandb.Settings(silent=True)).settings
-    except ValueError as error:  # W&B's own check of its variables and files
+    except ValueError as error:  # W&B validates its environment variables and files
         raise UserError(f"W&B's settings: {' '.join(str(error).split())[:200]}") from error
     wandb.teardown()
     if key_needed and settings.mode != "offline" and not has_credentials(settings.base_url):

@@ -1,4 +1,4 @@
-"""What runs cost: measured where runs have finished, estimated from ``conf/timing.yaml`` elsewhere."""
+"""Seconds per epoch of each setup: measured from finished runs, otherwise from ``conf/timing.yaml``."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from dst.run.plan import PlannedRun
 log = logging.getLogger("dst")
 
 _DEFAULT_EPOCH_S = 10.0
-"""Assumed, for packing alone, of a setup nobody has timed."""
+"""Seconds per epoch assumed for packing if a setup was never timed."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """What is known of the setups: seconds per epoch and how many trainings share a GPU."""
+    """Seconds per epoch and number of runs per GPU, by setup."""
 
     table: Mapping[str, Mapping[str, float]]
 
     @classmethod
     def read(cls, output_dir: Path) -> Timing:
-        """Reads the shipped table and, over it, what ``python -m launch timing`` measured."""
+        """Reads ``conf/timing.yaml``, overridden by the measurements in ``<output_dir>/timing.yaml``."""
         table: dict[str, dict[str, float]] = {}
         for path in (CONF_DIR / "timing.yaml", output_dir / "timing.yaml"):
             for setup, entry in _read(path).items():
@@ -41,24 +41,24 @@ class Timing:
         return cls(table)
 
     def seconds(self, run: PlannedRun) -> float | None:
-        """Returns what the run takes alone on a GPU; None if nobody has timed its setup."""
+        """Returns the seconds that the run takes alone on a GPU; None if its setup was never timed."""
         entry = self.table.get(run.setup)
         return (
             None if entry is None or "epoch_s" not in entry else entry["epoch_s"] * max(1, planned_epochs(run.config))
         )
 
-    def seconds_or_guess(self, run: PlannedRun) -> float:
-        """Returns :meth:`seconds`, or a guess to pack by."""
+    def estimated_seconds(self, run: PlannedRun) -> float:
+        """Returns :meth:`seconds`, or an estimate for a setup that was never timed."""
         known = self.seconds(run)
         return _DEFAULT_EPOCH_S * max(1, planned_epochs(run.config)) if known is None else known
 
     def runs_per_gpu(self, setup: str) -> int:
-        """Returns how many trainings of the setup share a GPU; 1 if nobody has said."""
+        """Returns how many runs of the setup share a GPU; 1 if unknown."""
         return int(self.table.get(setup, {}).get("runs_per_gpu", 1))
 
 
 def measure(summaries: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Returns the median seconds per epoch of each setup among the summaries that say what they took."""
+    """Returns the median seconds per epoch of each setup; summaries without a duration are ignored."""
     seconds: dict[str, list[float]] = defaultdict(list)
     for summary in summaries:
         if summary.get("epochs") and summary.get("duration_s"):
@@ -68,8 +68,13 @@ def measure(summaries: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float
     return {setup: {"epoch_s": round(statistics.median(values), 4)} for setup, values in sorted(seconds.items())}
 
 
-def write(table: Mapping[str, Mapping[str, float]], output_dir: Path) -> Path:
-    """Writes ``table`` over what ``<output_dir>/timing.yaml`` says and returns its path."""
+def write_timing(table: Mapping[str, Mapping[str, float]], output_dir: Path) -> Path:
+    """Updates ``<output_dir>/timing.yaml``, whose other entries stay, and returns its path.
+
+    Args:
+        table: ``epoch_s`` (seconds per epoch) and ``runs_per_gpu``, by setup; either may be absent.
+        output_dir: where the runs are stored.
+    """
     path = output_dir / "timing.yaml"
     try:
         before = _parsed(path)
@@ -83,7 +88,7 @@ def write(table: Mapping[str, Mapping[str, float]], output_dir: Path) -> Path:
 
 
 def _read(path: Path) -> dict[str, dict[str, float]]:
-    """The entries of a table, none if there is no file; tells of a damaged one."""
+    """Returns the entries of a table, none if there is no file; logs a warning if it is damaged."""
     try:
         return _parsed(path)
     except Damaged as error:

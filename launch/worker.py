@@ -1,4 +1,4 @@
-"""A worker: what one job does. It keeps its lanes busy with runs and outlives whatever happens to one of them."""
+"""A worker: the program of a job. It runs training processes and replaces those that crash."""
 
 from __future__ import annotations
 
@@ -24,29 +24,30 @@ from launch.plan import Plan
 from launch.state import is_settled, write_problem
 from launch.training_process import STOP_SIGNALS, TrainingProcess
 
-_TRIES = 3
-"""So often a run may take its process down (out of memory, a crash in a library) before it counts as failed."""
+_MAX_CRASHES = 3
+"""Crashes of its training process (out of memory, a fault in a library) after which a run counts as failed."""
 
 Listener = Callable[[str, str, str], None]
 
 
 @dataclass
 class Worker:
-    """A job: ``lanes`` processes side by side that train the job's own runs, then any of the sweep that is left.
+    """Parallel training processes that train the job's own runs, then any unfinished run of the sweep.
 
-    submitit calls it on a node and, when the job is about to end, calls :meth:`checkpoint` and queues the job again.
+    submitit calls it on a node; before the time limit it calls :meth:`checkpoint` and requeues the job.
 
     Attributes:
-        sweep, output_dir: which plan.
-        chunk: ids of the runs to begin with.
-        runs_per_gpu: trainings side by side on each GPU, or in all without one.
-        gpus: GPUs of the job, 0 for none; the lanes are spread over them.
-        seconds: time limit of the job, None where there is none.
-        grace_s: how long lanes may take to write their checkpoints.
+        sweep: name of the plan.
+        output_dir: where sweeps and runs are stored.
+        chunk: ids of the job's own runs, trained first.
+        runs_per_gpu: training processes on each GPU; without a GPU, in total.
+        gpus: GPUs of the job, 0 for none; the training processes are distributed over them.
+        seconds: time limit of the job; None for no limit.
+        grace_s: seconds that training processes get to write their checkpoints.
     """
 
     sweep: str
-    output_dir: str  # no Path: its pickles differ between versions of Python
+    output_dir: str  # not a Path, whose pickles differ between Python versions
     chunk: list[str]
     runs_per_gpu: int
     gpus: int = 1
@@ -56,25 +57,33 @@ class Worker:
     _current: dict[int, str] = field(default_factory=dict, init=False, repr=False)
 
     def __call__(self) -> dict[str, int]:
-        """What a job does: :meth:`train`; a machine that cannot train is one line in its log and in the status."""
+        """Runs :meth:`train` and prints its events; records for ``status`` if the machine cannot train at all."""
         try:
             return self.train(lambda event, run_id, text: print(*filter(None, (event, run_id, text)), flush=True))
         except UserError as error:
-            with contextlib.suppress(OSError, UserError):  # the fault may be the folder's own
+            with contextlib.suppress(OSError, UserError):  # the folder itself may be the fault
                 write_problem(sweep_dir(Path(self.output_dir), self.sweep), str(error))
             sys.exit(f"error: {error}")
 
     def train(self, listener: Listener) -> dict[str, int]:
-        """Returns how many runs ended in which way; raises UserError if the machine cannot train them at all.
+        """Trains until no run is left.
 
         Args:
-            listener: is told ``(event, run_id, text)``: a run began, finished, failed or was left, a lane died.
+            listener: called with ``(event, run_id, text)`` when a run began, finished, failed or was left, or a
+                training process died.
+
+        Returns:
+            The number of runs by outcome: ``finished``, ``diverged``, ``failed``, ``left``.
+
+        Raises:
+            UserError: if the machine cannot train at all.
+            RuntimeError: if training processes die before they begin a run.
         """
         ended: Counter[str] = Counter()
         crashes: Counter[str] = Counter()
         unfit = ""
         try:
-            for index in range(min(self.runs_per_gpu * max(1, self.gpus), self._left())):
+            for index in range(min(self.runs_per_gpu * max(1, self.gpus), self._remaining())):
                 self._start(index)
             for process, event, run_id, text in self._events():
                 if event == "began":
@@ -92,19 +101,19 @@ class Worker:
             raise
         if unfit:
             raise UserError(unfit)
-        if crashes[""] >= _TRIES:
+        if crashes[""] >= _MAX_CRASHES:
             raise RuntimeError("the training processes die before they begin a run; see above in this log")
         return dict(ended)
 
     def checkpoint(self) -> Any:
-        """Lets the lanes write their checkpoints and returns what submitit is to queue again."""
+        """Stops the training processes, which write checkpoints; returns what submitit is to requeue."""
         from submitit.helpers import DelayedSubmission
 
         self.stop()
         return DelayedSubmission(Worker(*(getattr(self, name) for name in _ARGUMENTS)))
 
     def stop(self) -> None:
-        """Asks the lanes to stop at their next step and waits, at most ``grace_s``."""
+        """Terminates the training processes at their next step; kills those still alive after ``grace_s``."""
         for process, _ in self._running:
             if process.is_alive():
                 process.terminate()
@@ -114,26 +123,28 @@ class Worker:
             if process.is_alive():
                 process.kill()
 
-    def _left(self) -> int:
+    def _remaining(self) -> int:
         plan = Plan.read(self.sweep, Path(self.output_dir))
         return sum(not is_settled(plan.run_dir(run.run_id)) for run in plan.runs)
 
     def _start(self, index: int) -> None:
         mine = self.chunk[index :: self.runs_per_gpu * max(1, self.gpus)]
         others = [run_id for run_id in self.chunk if run_id not in set(mine)]
-        lane = TrainingProcess(self.sweep, Path(self.output_dir), [*mine, *others], self._threads(), self._deadline())
+        training = TrainingProcess(
+            self.sweep, Path(self.output_dir), [*mine, *others], self._threads(), self._deadline()
+        )
         ours, theirs = multiprocessing.Pipe(duplex=False)
         context = multiprocessing.get_context("spawn")
-        process = context.Process(target=lane, args=(theirs,), name=str(index), daemon=True)
-        with _visible_gpu(index, self.gpus), _signals_held_back():
+        process = context.Process(target=training, args=(theirs,), name=str(index), daemon=True)
+        with _visible_gpu(index, self.gpus), _signals_blocked():
             process.start()
             self._running.append((process, ours))
         theirs.close()
 
     def _events(self) -> Iterator[tuple[BaseProcess, str, str, str]]:
-        """Yields what the lanes send, and ``died`` for one that ended without a last word, until all have ended."""
+        """Yields the events of the training processes, and ``died`` for each that crashed, until all have ended."""
         open_processes = self._running
-        parted: set[int] = set()
+        ended_cleanly: set[int] = set()
         while open_processes:
             by_connection = {connection: process for process, connection in open_processes}
             for ready in wait(list(by_connection)):
@@ -142,21 +153,21 @@ class Worker:
                 try:
                     event, run_id, text = ready.recv()
                     if event in ("done", "stopped", "unfit"):
-                        parted.add(process.pid or 0)
+                        ended_cleanly.add(process.pid or 0)
                     yield process, event, run_id, text
-                except (EOFError, OSError):  # an OSError: killed in the middle of a message
+                except (EOFError, OSError):  # OSError: killed while sending a message
                     self._running.remove((process, ready))
                     process.join()
-                    if (process.pid or 0) not in parted:
-                        yield process, "died", self._current.pop(process.pid or 0, ""), _cause(process.exitcode)
+                    if (process.pid or 0) not in ended_cleanly:
+                        yield process, "died", self._current.pop(process.pid or 0, ""), _exit_cause(process.exitcode)
 
     def _handle_crash(self, process: BaseProcess, run_id: str, cause: str, crashes: Counter[str]) -> None:
-        """After a lane died: its run is tried again from its checkpoint, or failed; another lane takes its place."""
+        """Replaces a crashed training process; its run resumes from its checkpoint, or fails after several crashes."""
         crashes[run_id] += 1
-        if run_id and crashes[run_id] >= _TRIES:
+        if run_id and crashes[run_id] >= _MAX_CRASHES:
             directory = run_dir(Path(self.output_dir), run_id)
-            write_failure(directory, f"its process {cause} {_TRIES} times", os.uname().nodename)
-        if run_id or crashes[""] < _TRIES:
+            write_failure(directory, f"its process {cause} {_MAX_CRASHES} times", os.uname().nodename)
+        if run_id or crashes[""] < _MAX_CRASHES:
             self._start(int(process.name))
 
     def _threads(self) -> int:
@@ -170,7 +181,7 @@ _ARGUMENTS = ("sweep", "output_dir", "chunk", "runs_per_gpu", "gpus", "seconds",
 
 
 def available_cpus() -> int:
-    """Returns how many cores this process may use."""
+    """Returns the number of CPU cores that this process may use."""
     granted = os.environ.get("SLURM_CPUS_PER_TASK")
     return (
         int(granted)
@@ -182,9 +193,9 @@ def available_cpus() -> int:
 
 
 @contextlib.contextmanager
-def _signals_held_back() -> Iterator[None]:
-    """Keeps signals from this process, and from one started in the block until it is ready to handle them."""
-    multiprocessing.resource_tracker.ensure_running()  # or starting it would let them through
+def _signals_blocked() -> Iterator[None]:
+    """Blocks stop signals in this process, and in one started in the block until it has installed its handlers."""
+    multiprocessing.resource_tracker.ensure_running()  # starting it later would unblock the signals
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield
@@ -194,7 +205,7 @@ def _signals_held_back() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _visible_gpu(index: int, gpus: int) -> Iterator[None]:
-    """Shows the process started in the block one of the first ``gpus`` visible GPUs; with one or none, all of them."""
+    """Restricts a process started in the block to one of the first ``gpus`` visible GPUs; no effect if ``gpus`` < 2."""
     before = os.environ.get("CUDA_VISIBLE_DEVICES")
     if gpus > 1:
         names = before.split(",") if before else [str(number) for number in range(gpus)]
@@ -209,7 +220,7 @@ def _visible_gpu(index: int, gpus: int) -> Iterator[None]:
                 os.environ["CUDA_VISIBLE_DEVICES"] = before
 
 
-def _cause(exitcode: int | None) -> str:
+def _exit_cause(exitcode: int | None) -> str:
     if exitcode is not None and exitcode < 0:
         name = signal.Signals(-exitcode).name
         return f"was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")

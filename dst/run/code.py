@@ -15,13 +15,14 @@ from typing import Any
 
 from dst import __version__
 from dst.config.components import resolve
+from dst.config.identity import deciding
 from dst.config.tree import CONF_DIR
 
 COMMIT_FILE = CONF_DIR.parent / "COMMIT"
 """Says the commit in a copy of the code that is no checkout, such as the one that SLURM jobs run."""
 
 _PACKAGE = Path(__file__).parents[1]
-_ALWAYS, _UPDATES = ("model", "procedure", "lr_schedule"), ("criterion", "growth", "prune_fraction")
+_COMPONENTS = ("model", "criterion", "growth", "prune_fraction", "procedure", "lr_schedule")
 
 
 def code_version() -> str:
@@ -52,8 +53,8 @@ def code_of(config: Mapping[str, Any]) -> dict[str, Any]:
     listed (None where a source is not to be found). Sources are those found when first asked for, which should be soon
     after they were imported.
     """
-    dynamic = config["density"]["value"] is not None and config["update_period"]["steps"] is not None
-    groups = _ALWAYS + (_UPDATES if dynamic else ())
+    deciding_groups = deciding(config)  # without the procedure and the schedule where they are the default ones
+    groups = [group for group in _COMPONENTS if group in deciding_groups]
     modules = {group: _modules(resolve(group, config[group])) for group in groups}
     components = {group: _hash(config[group]["_target_"], tuple(modules[group])) for group in groups}
     return {"commit": commit(), "hash": _package_hash(), "components": components, "modules": modules}

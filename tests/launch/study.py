@@ -1,4 +1,4 @@
-"""A folder in which tests plan and train sweeps through the command line, as a user does."""
+"""A folder in which tests plan and train sweeps through the command line."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ SHORT = ("model=small_mlp", "dataset=digits", "device=cpu", "tracker=local", "mo
 
 
 class Study:
-    """``python -m launch`` in a folder of its own, and what comes of it.
+    """Runs ``python -m launch`` in a folder and reads its results.
 
     Args:
-        folder: current directory of the commands and the place of their results.
-        data_dir: may be shared between studies.
-        environment: of the commands.
-        root: where the code is.
+        folder: current directory of the commands; ``outputs`` is in it.
+        data_dir: decoded data sets; may be shared between studies.
+        environment: environment variables of the commands.
+        root: directory of the code under test.
     """
 
     def __init__(
@@ -53,21 +53,21 @@ class Study:
         )
 
     def launch(self, *arguments: str, rc: int = 0) -> str:
-        """Runs ``python -m launch``, which must end with ``rc``; returns what it printed, errors last."""
+        """Runs ``python -m launch``, asserts exit status ``rc``, and returns stdout followed by stderr."""
         process = self.start(*arguments)
         out, err = process.communicate(timeout=300)
         assert process.returncode == rc, f"launch {' '.join(arguments)}: {process.returncode}\n{out}{err}"
         return out + err
 
     def plan(self, name: str, *overrides: str) -> list[str]:
-        """Plans short runs on real digits, as the command does but sooner; returns their ids."""
+        """Plans short runs on the digits data set without a subprocess; returns their ids."""
         points = [Point(run) for run in expand_overrides([*SHORT, f"data_dir={self.data_dir}", *overrides])]
         plan = replace(Plan.make(name, self.output_dir, points), cwd=self.folder)
         plan.write()
         return [run.run_id for run in plan.runs]
 
     def adopt(self, other: Study, name: str) -> list[str]:
-        """Plans what another study has planned and returns the runs' ids; sooner done than planned anew."""
+        """Copies the plan of another study, which is faster than planning; returns the runs' ids."""
         plan = self.output_dir / "sweeps" / name / "plan.jsonl"
         plan.parent.mkdir(parents=True)
         frozen = other.output_dir / "sweeps" / name / "plan.jsonl"
@@ -107,7 +107,7 @@ class Study:
         wait_until(lambda: all(map(self.is_finished, run_ids)), f"runs in {self.output_dir} to finish", seconds)
 
     def results(self, run_id: str) -> dict[str, Any]:
-        """Returns what must be equal however a run came to its end."""
+        """Returns the results that must be equal whether or not a run was interrupted."""
         directory = self.run_dir(run_id)
         summary = self.summary(run_id)
         lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
@@ -120,5 +120,5 @@ class Study:
         }
 
     def times_finished(self, run_id: str) -> int:
-        """Returns how often the run was trained to its end."""
+        """Returns how many times the run was trained to its end."""
         return self.log(run_id).count("was trained to its end")

@@ -1,4 +1,4 @@
-"""What ``python -m launch`` refuses, in one line and before it writes anything."""
+"""Command lines that ``python -m launch`` rejects in one line, before it writes anything."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SWEEP = ("model=small_mlp", "dataset=digits", "name=mine")
 def type_in(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Callable[..., tuple[int, str, str]]:
-    """Types a line after ``python -m launch``, in this process and an empty folder."""
+    """Runs ``python -m launch`` in this process, in an empty folder; returns exit status, stdout and stderr."""
 
     def enter(*line: str) -> tuple[int, str, str]:
         (tmp_path / "cwd").mkdir(exist_ok=True)
@@ -36,7 +36,7 @@ def type_in(
 
 
 @pytest.mark.parametrize("line", ["--help", "submit --help", "plan -h sweep=demo", "status --help", "help"])
-def test_help_helps_wherever_it_is_asked_for(line: str, type_in: TypeIn) -> None:
+def test_every_form_of_help_prints_the_usage(line: str, type_in: TypeIn) -> None:
     status, out, _ = type_in(*line.split())
     assert (status, out[:32]) == (0, "usage: python -m launch COMMAND ")
 
@@ -78,7 +78,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing_behind(line: str, told: str, t
     assert list((tmp_path / "cwd").iterdir()) == []
 
 
-def test_an_axis_without_a_name_is_told_with_its_sweep(type_in: TypeIn, tmp_path: Path) -> None:
+def test_an_axis_without_a_name_is_an_error_that_names_its_sweep(type_in: TypeIn, tmp_path: Path) -> None:
     block = {"name": "one", "setups": ["small_mlp/digits"], "axes": {"": [1, 2]}}
     (tmp_path / "mine.yaml").write_text(json.dumps({"blocks": [block]}))
     status, _, err = type_in("plan", f"sweep={tmp_path / 'mine.yaml'}")
@@ -87,7 +87,7 @@ def test_an_axis_without_a_name_is_told_with_its_sweep(type_in: TypeIn, tmp_path
 
 
 @pytest.mark.parametrize("account", ["a\ntouch x", "correct-horse"])
-def test_a_cluster_s_values_are_no_secrets_and_one_line(
+def test_cluster_settings_with_secrets_or_line_breaks_are_rejected_without_printing_secrets(
     account: str, type_in: TypeIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SITE_PASSWORD", "correct-horse")

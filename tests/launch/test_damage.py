@@ -1,4 +1,4 @@
-"""What else than our own may be in the files that ``launch`` reads: each is a line, and the command goes on."""
+"""Damaged files that ``launch`` reads: each is reported in one line, and the command continues."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from dst.train import run
 from launch.plan import Plan
 from launch.state import is_settled, states, summaries
 from launch.status import status_text
-from launch.submit import submitted, to_do
-from launch.timing import Timing, measure, write
+from launch.submit import runs_to_submit, submitted
+from launch.timing import Timing, measure, write_timing
 from tests.launch.study import Study
 
 NOT_JSON = {
@@ -71,12 +71,12 @@ def plan(study: Study) -> Plan:
     return Plan.read("sweep", study.output_dir)
 
 
-def told(plan: Plan) -> str:
+def status_of(plan: Plan) -> str:
     return status_text(plan, states(plan))
 
 
 @pytest.mark.parametrize("strange", STRANGE)
-def test_a_damaged_summary_is_one_named_line_and_the_run_is_to_do(strange: str, plan: Plan) -> None:
+def test_a_damaged_summary_is_reported_and_its_run_counts_as_unfinished(strange: str, plan: Plan) -> None:
     damaged, other = plan.runs
     path = plan.run_dir(damaged.run_id) / "summary.json"
     path.unlink()
@@ -85,36 +85,38 @@ def test_a_damaged_summary_is_one_named_line_and_the_run_is_to_do(strange: str, 
         damaged.run_id: "waiting",
         other.run_id: "finished",
     }
-    assert [line for line in told(plan).splitlines() if damaged.run_id in line and "summary.json" in line]
-    assert [run.run_id for run in to_do(plan, states(plan), retry_failed=False)] == [damaged.run_id]
+    assert [line for line in status_of(plan).splitlines() if damaged.run_id in line and "summary.json" in line]
+    assert [run.run_id for run in runs_to_submit(plan, states(plan), retry_failed=False)] == [damaged.run_id]
     assert not is_settled(plan.run_dir(damaged.run_id))
     assert list(measure(summaries(plan.output_dir))) == ["small_mlp/digits"]
 
 
 @pytest.mark.parametrize("strange", STRANGE)
-def test_a_damaged_failure_is_a_failure_that_can_be_tried_again(strange: str, plan: Plan) -> None:
+def test_a_run_with_a_damaged_failure_file_counts_as_failed_and_can_be_retried(strange: str, plan: Plan) -> None:
     failed = plan.runs[0].run_id
     (plan.run_dir(failed) / "summary.json").unlink()
     STRANGE[strange](plan.run_dir(failed) / "failure.json")
     assert states(plan)[failed].state == "failed"
     assert is_settled(plan.run_dir(failed))
-    assert len([line for line in told(plan).splitlines() if line.startswith(f"failed {failed}: failure.json")]) == 1
-    assert [run.run_id for run in to_do(plan, states(plan), retry_failed=True)] == [failed]
+    assert (
+        len([line for line in status_of(plan).splitlines() if line.startswith(f"failed {failed}: failure.json")]) == 1
+    )
+    assert [run.run_id for run in runs_to_submit(plan, states(plan), retry_failed=True)] == [failed]
     clear_failure(plan.run_dir(failed))
     assert os.path.lexists(plan.run_dir(failed) / "failure.json.damaged")
     assert not is_settled(plan.run_dir(failed))
 
 
 @pytest.mark.parametrize("place", [Path.touch, os.mkfifo, lambda path: path.symlink_to(path)])
-def test_what_is_no_run_directory_is_a_failed_run_that_harms_no_other(
+def test_a_file_in_place_of_a_run_directory_is_a_failed_run_and_affects_no_other(
     place: Callable[[Path], object], plan: Plan
 ) -> None:
     damaged, other = (run.run_id for run in plan.runs)
     shutil.rmtree(plan.run_dir(damaged))
     place(plan.run_dir(damaged))
     assert (states(plan)[damaged].state, states(plan)[other].state) == ("failed", "finished")
-    assert f"{plan.run_dir(damaged)} is no directory" in told(plan)
-    for _ in range(2):  # what is not there is no failure
+    assert f"{plan.run_dir(damaged)} is no directory" in status_of(plan)
+    for _ in range(2):  # clearing a failure that does not exist is no error
         clear_failure(plan.run_dir(damaged))
     assert states(plan)[damaged].state == "waiting"
 
@@ -123,40 +125,40 @@ ENDLESS = b'{"epoch": 9999, "epoch_s": Infinity}\n'
 
 
 @pytest.mark.parametrize("damage", [*STRANGE.values(), lambda path: path.write_bytes(ENDLESS)])
-def test_a_damaged_log_of_a_run_that_was_begun_harms_no_status(damage: Callable[[Path], object], plan: Plan) -> None:
+def test_status_ignores_a_damaged_metrics_file_of_a_running_run(damage: Callable[[Path], object], plan: Plan) -> None:
     begun = plan.run_dir(plan.runs[0].run_id)
     (begun / "summary.json").unlink()
     (begun / "metrics.jsonl").unlink()
     damage(begun / "metrics.jsonl")
     with locked(begun):
         assert states(plan)[begun.name].state == "running"
-        assert "running" in told(plan)
+        assert "running" in status_of(plan)
 
 
 @pytest.mark.parametrize("strange", STRANGE)
-def test_damaged_records_of_jobs_and_problems_are_passed_over_and_told(
+def test_damaged_records_of_jobs_and_problems_are_skipped_with_a_warning(
     strange: str, plan: Plan, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name in ("jobs.jsonl", "problems.jsonl"):
         STRANGE[strange](plan.directory / name)
         with caplog.at_level(logging.WARNING):
-            assert "2 of 2 ended" in told(plan)
+            assert "2 of 2 ended" in status_of(plan)
         assert submitted(plan) == []
     assert ("problems.jsonl" in caplog.text) == (strange != "empty")
 
 
-def test_sound_records_among_damaged_ones_count(plan: Plan) -> None:
+def test_intact_records_among_damaged_ones_are_read(plan: Plan) -> None:
     job = {"job_id": "7_0", "cluster": "slurm", "runs": [plan.runs[0].run_id]}
     problem = {"error": "no GPU", "where": "node1", "time": 1.0}
     for name, record in (("jobs.jsonl", job), ("problems.jsonl", problem)):
         lines = [*(content for content in NOT_JSON.values() if content), json.dumps(record).encode()]
         (plan.directory / name).write_bytes(b"\n".join(lines) + b"\n")
     assert [job.job_id for job in submitted(plan)] == ["7_0"]
-    assert "could not train at node1: no GPU" in told(plan)
+    assert "could not train at node1: no GPU" in status_of(plan)
 
 
 @pytest.mark.parametrize("strange", STRANGE)
-def test_a_damaged_timing_is_passed_over_and_kept_beside_the_next(
+def test_a_damaged_timing_file_is_ignored_and_renamed_when_a_new_one_is_written(
     strange: str, plan: Plan, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = plan.output_dir / "timing.yaml"
@@ -164,7 +166,7 @@ def test_a_damaged_timing_is_passed_over_and_kept_beside_the_next(
     shipped = Timing.read(Path("nowhere"))
     assert Timing.read(plan.output_dir) == shipped
     assert ("timing.yaml" in caplog.text) == (strange != "an empty object")
-    write(measure(summaries(plan.output_dir)), plan.output_dir)
+    write_timing(measure(summaries(plan.output_dir)), plan.output_dir)
     assert Timing.read(plan.output_dir).seconds(plan.runs[0]) is not None
     assert os.path.lexists(path.with_name("timing.yaml.damaged")) == (strange != "an empty object")
 
@@ -186,7 +188,7 @@ DAMAGED_PLANS: dict[str, Callable[[list[bytes]], list[bytes]]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGED_PLANS)
-def test_a_damaged_plan_is_one_line_that_says_how_to_get_it_back(damage: str, plan: Plan) -> None:
+def test_a_damaged_plan_is_a_one_line_error_with_the_command_that_restores_it(damage: str, plan: Plan) -> None:
     path = plan_path(plan.name, plan.output_dir)
     path.write_bytes(b"".join(line + b"\n" for line in DAMAGED_PLANS[damage](path.read_bytes().splitlines())))
     damaged = path.read_bytes()
@@ -210,7 +212,7 @@ def test_a_damaged_plan_of_the_command_line_names_the_command_that_made_it(study
     assert "0 of 2 ended" in study.launch("status", "sweep=mine")
 
 
-def test_a_sweep_without_runs_is_refused_and_takes_no_name(study: Study) -> None:
+def test_a_sweep_without_runs_is_rejected_and_creates_no_folder(study: Study) -> None:
     answer = study.launch("plan", "name=none", "model=small_mlp", "dataset=digits", "seed=range(5,1)", rc=2)
     assert answer.startswith("error: ")
     assert answer.count("\n") == 1
@@ -249,11 +251,11 @@ def read_only(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", folder], check=True)
 
 
-def test_a_read_only_file_system_is_one_line(plan: Plan, read_only: Path) -> None:
+def test_a_read_only_file_system_is_a_one_line_error(plan: Plan, read_only: Path) -> None:
     attempts: list[Callable[[], object]] = [
         replace(plan, output_dir=read_only).write,
         replace(plan, output_dir=read_only, name="other").write,
-        lambda: write(measure(summaries(plan.output_dir)), read_only),
+        lambda: write_timing(measure(summaries(plan.output_dir)), read_only),
         lambda: collect(Source(output_dir=plan.output_dir, results_dir=read_only)),
         lambda: collect(Source(output_dir=plan.output_dir, results_dir=read_only / "new")),
     ]

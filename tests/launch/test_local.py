@@ -1,4 +1,4 @@
-"""``cluster=local``: the same plan through the same worker on this machine."""
+"""``cluster=local``: the worker of SLURM jobs, on this machine."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ import pytest
 import torch
 
 from dst.files.lock import locked
+from dst.run.outcome import write_failure
 from launch.cluster import ClusterConfig
 from launch.plan import Plan
 from launch.state import states
 from launch.status import status_text
-from launch.submit import train_here, worker_here
+from launch.submit import local_worker, train_locally
 from launch.worker import Worker
 from tests.launch.study import SHORT, Study
 from tests.slurm.cluster import wait_until
@@ -31,7 +32,7 @@ def trained_once(study: Study, runs: list[str]) -> bool:
     return [study.times_finished(run_id) for run_id in runs] == [1] * len(runs)
 
 
-def test_ctrl_c_loses_nothing_and_two_shells_at_once_train_nothing_twice(study: Study, tmp_path: Path) -> None:
+def test_ctrl_c_loses_no_epoch_and_two_concurrent_submissions_train_each_run_once(study: Study, tmp_path: Path) -> None:
     runs = study.plan("sweep", *LONG, "seed=1,2,3")
     submit = ("submit", "sweep=sweep", "cluster=local", "cluster.runs_per_gpu=2")
     first = study.start(*submit)
@@ -63,7 +64,7 @@ def test_ctrl_c_loses_nothing_and_two_shells_at_once_train_nothing_twice(study: 
     assert [study.results(run_id) for run_id in runs] == [undisturbed.results(run_id) for run_id in runs]
 
 
-def test_a_run_that_kills_its_process_every_time_fails_and_the_others_finish(study: Study) -> None:
+def test_a_run_that_crashes_its_process_three_times_fails_and_the_others_finish(study: Study) -> None:
     deadly = study.folder / "deadly.py"
     deadly.write_text(
         "import os, signal\nfrom dst.models import MLP\n\n\n"
@@ -80,7 +81,7 @@ def test_a_run_that_kills_its_process_every_time_fails_and_the_others_finish(stu
     assert trained_once(study, runs[:1])
 
 
-def test_training_processes_are_spread_over_the_visible_gpus_each_of_them_sees_one(
+def test_training_processes_are_distributed_over_the_visible_gpus_and_each_sees_one(
     study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (study.folder / "telling.py").write_text(
@@ -97,13 +98,13 @@ def test_training_processes_are_spread_over_the_visible_gpus_each_of_them_sees_o
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7,9")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)  # in this process: those that train find no GPU
     plan = Plan.read("sweep", study.output_dir)
-    train_here(plan, ClusterConfig("local", "local", gpus=2), retry_failed=False)
+    train_locally(plan, ClusterConfig("local", "local", gpus=2), retry_failed=False)
     assert {found.name for found in study.folder.glob("?")} == {"5", "7"}
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "5,7,9"
-    assert worker_here(plan, ClusterConfig("local", "local", gpus=None), plan.runs).gpus == 3
+    assert local_worker(plan, ClusterConfig("local", "local", gpus=None), plan.runs).gpus == 3
 
 
-def test_runs_on_the_cpu_or_on_a_gpu_of_their_own_choice_are_not_spread_over_gpus(
+def test_runs_on_the_cpu_or_on_a_named_gpu_are_not_distributed_over_gpus(
     study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
@@ -111,7 +112,7 @@ def test_runs_on_the_cpu_or_on_a_gpu_of_their_own_choice_are_not_spread_over_gpu
     plan = Plan.read("sweep", study.output_dir)
     for device, gpus in (("cpu", 0), ("cuda:1", 1), ("cuda", 3)):
         config = {**plan.runs[0].config, "device": device}
-        worker = worker_here(
+        worker = local_worker(
             plan, ClusterConfig("local", "local", gpus=None), [replace(plan.runs[0], config=config)] * 9
         )
         assert worker.gpus == gpus
@@ -128,7 +129,25 @@ def test_a_worker_whose_runs_are_finished_trains_nothing(study: Study) -> None:
     assert trained_once(study, runs)
 
 
-def test_a_machine_that_cannot_train_says_so_in_one_line_before_it_claims_a_run(study: Study) -> None:
+def test_retry_failed_clears_the_failure_and_trains_the_run_unless_it_is_a_dry_run(study: Study) -> None:
+    (run_id,) = study.plan("sweep", "recipe.epochs=0")
+    failure = study.run_dir(run_id) / "failure.json"
+    failure.parent.mkdir(parents=True)
+    write_failure(failure.parent, "out of memory", "node1")
+    submit = ("submit", "sweep=sweep", "cluster=local")
+    study.launch(*submit, rc=1)
+    assert "would train 1 of 1 runs here" in study.launch(*submit, "retry=failed", "dry_run=true")
+    assert "1 of 1 runs are to be submitted" in study.launch(
+        "submit", "sweep=sweep", "cluster=slurm", "retry=failed", "dry_run=true"
+    )
+    assert failure.exists()
+    assert not study.is_finished(run_id)
+    study.launch(*submit, "retry=failed")
+    assert not failure.exists()
+    assert study.is_finished(run_id)
+
+
+def test_a_machine_that_cannot_train_is_a_one_line_error_and_locks_no_run(study: Study) -> None:
     runs = study.plan("sweep", "recipe.epochs=0", "device=cuda:63")
     answer = study.launch("submit", "sweep=sweep", "cluster=local", rc=2)
     assert answer.strip().splitlines()[-1].startswith("error: device=cuda:63: ")
@@ -139,7 +158,7 @@ def test_a_machine_that_cannot_train_says_so_in_one_line_before_it_claims_a_run(
     assert not study.run_dir(runs[0]).exists()
 
 
-def test_status_logs_and_timing_tell_what_the_run_directories_hold(study: Study) -> None:
+def test_status_logs_and_timing_show_the_contents_of_run_directories(study: Study) -> None:
     runs = study.plan("sweep", "recipe.epochs=2", "recipe.lr=0.01,1e30")
     assert study.launch("status", "sweep=sweep").count("waiting") == 1
     study.launch("submit", "sweep=sweep", "cluster=local")
@@ -166,7 +185,7 @@ def test_a_dry_run_shows_the_whole_plan_on_a_machine_without_slurm_and_writes_no
     assert not list(study.folder.iterdir())
 
 
-def test_status_tells_how_far_interrupted_and_lost_runs_are_and_the_time_that_all_epochs_left_take(
+def test_status_shows_the_epochs_of_interrupted_and_lost_runs_and_the_remaining_time(
     study: Study,
 ) -> None:
     runs = study.plan("sweep", "recipe.epochs=200", "seed=1,2,3,4")
@@ -187,7 +206,7 @@ def test_status_tells_how_far_interrupted_and_lost_runs_are_and_the_time_that_al
     assert "about 8 h 22 min to go" in status  # 50 + 59 + 193 + 200 minutes, one by one
 
 
-def test_seeds_are_added_to_a_sweep_by_the_command_that_the_refusal_prints(study: Study) -> None:
+def test_the_printed_command_adds_seeds_to_a_planned_sweep(study: Study) -> None:
     mine = ("name=mine", "model=small_mlp", "dataset=digits", "criterion=magnitude")
     study.launch("plan", *mine, "seed=1")
     answer = study.launch("submit", *mine, "seed=1,2", "cluster=local", rc=2)
@@ -223,7 +242,7 @@ def test_a_mistake_on_the_command_line_is_one_line(command: list[str], told: str
     assert not study.output_dir.exists()
 
 
-def test_finished_runs_whose_criterion_was_edited_are_counted_and_trained_anew_once_on_demand(study: Study) -> None:
+def test_finished_runs_whose_criterion_was_edited_are_reported_and_retrained_once_with_rerun(study: Study) -> None:
     mine = study.folder / "my_study.py"
     source = "from dst.sparsity import Magnitude\n\n\nclass Mine(Magnitude):\n    pass\n"
     mine.write_text(source)

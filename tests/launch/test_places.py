@@ -1,4 +1,4 @@
-"""A fault of the machine or a folder stops the worker with one line; the runs wait until it is gone."""
+"""A fault of the machine or a folder is a one-line error of the worker; the runs stay unfinished."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ SUBMIT = ("submit", "sweep=sweep", "cluster=local", "cluster.runs_per_gpu=2")
 
 
 @contextlib.contextmanager
-def little_space(limit: int) -> Iterator[None]:
-    """No process started in the block can write a file of more than ``limit`` bytes."""
+def file_size_limit(limit: int) -> Iterator[None]:
+    """Processes started in the block cannot write files of more than ``limit`` bytes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
     try:
@@ -33,7 +33,7 @@ def little_space(limit: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_runs_whose_data_or_space_are_missing_wait_until_they_are_there(study: Study) -> None:
+def test_runs_without_data_or_disk_space_stay_unfinished_and_train_once_it_is_there(study: Study) -> None:
     images = study.folder / "images"
     folder = ("dataset=image_folder", f"dataset.root={images}", "dataset.name=mine", "recipe.epochs=1")
     runs = study.plan("sweep", *folder, f"data_dir={study.folder / 'data'}", "model.hidden=[64]", "seed=range(1,6)")
@@ -48,7 +48,7 @@ def test_runs_whose_data_or_space_are_missing_wait_until_they_are_there(study: S
 
     refused("there is no such folder")
     write_tree(images, {"train": 200, "test": 100})
-    with little_space(60_000):
+    with file_size_limit(60_000):
         refused("no space left to write")
     assert study.launch(*SUBMIT).count("Traceback") == 0
     assert all(map(study.is_finished, runs))
@@ -66,14 +66,16 @@ def read_only(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
-def test_a_read_only_file_system_is_one_line(read_only: Path) -> None:
+def test_a_read_only_file_system_is_a_one_line_error(read_only: Path) -> None:
     with pytest.raises(PlaceError, match=r"^cannot write .*summary\.json \(Read-only file system\)"):  # noqa: SIM117
         with atomic_file(read_only / "summary.json"):
             pass
 
 
 @pytest.mark.parametrize("how", ["terminal closed", "worker terminated", "worker killed"])
-def test_lanes_whose_worker_or_terminal_is_gone_write_a_checkpoint_and_say_nothing(study: Study, how: str) -> None:
+def test_training_processes_without_worker_or_terminal_write_a_checkpoint_and_no_traceback(
+    study: Study, how: str
+) -> None:
     (run_id,) = study.plan("sweep", "recipe.epochs=100000")
     process = study.start(*SUBMIT)
     wait_until(lambda: (study.run_dir(run_id) / "metrics.jsonl").exists(), "the run to be under way")
@@ -81,7 +83,7 @@ def test_lanes_whose_worker_or_terminal_is_gone_write_a_checkpoint_and_say_nothi
         os.killpg(process.pid, signal.SIGHUP)
     else:
         process.send_signal(signal.SIGTERM if how == "worker terminated" else signal.SIGKILL)
-    out, err = process.communicate(timeout=60)  # until the lanes have closed both
+    out, err = process.communicate(timeout=60)  # until the training processes have closed both
     assert "Traceback" not in out + err + study.log(run_id)
     assert (study.run_dir(run_id) / "checkpoint.pt").exists()
     assert not list(study.run_dir(run_id).glob("claim.*"))

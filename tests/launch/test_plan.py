@@ -1,4 +1,4 @@
-"""Sweeps and plans: which runs there are, that they are Hydra's own, and that mistakes are told."""
+"""Sweeps and plans: their runs, equality with Hydra's composition, and error messages."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from dst.config import checked, compose, run_id
 from dst.data.prepare import prepare
 from dst.errors import UserError
 from launch.composition import compose_all
-from launch.length import warning, without_updates
+from launch.length import period_warning, without_updates
 from launch.plan import Plan
 from launch.sweep import Point, expand, expand_overrides
 
 PAPER_IDS = "7eb11ad2a4ec2c9418c90454e41f754b9c459ccb17c42357dba76c7ece216a99"
-"""SHA-256 of the ids, sorted and joined by newlines: other ids would lose everybody's finished runs."""
+"""SHA-256 of the ids, sorted and joined by newlines: other ids would orphan finished runs."""
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_run_ids_and_configs_are_those_of_hydras_own_composition(paper: Plan) ->
         assert run_id(run.config) == run.run_id
 
 
-def test_the_ids_of_the_papers_runs_are_what_they_have_always_been(paper: Plan) -> None:
+def test_the_run_ids_of_the_paper_sweep_never_change(paper: Plan) -> None:
     ids = "\n".join(sorted(run.run_id for run in paper.runs))
     assert hashlib.sha256(ids.encode()).hexdigest() == PAPER_IDS
 
@@ -51,7 +51,7 @@ def test_the_ids_of_the_papers_runs_are_what_they_have_always_been(paper: Plan) 
 @pytest.mark.parametrize(
     "overrides",
     [
-        # parts that are right only together, values within a setup, a key of the recipe, deletions and additions
+        # overrides that are valid only together, values within a setup, a key of the recipe, deletions and additions
         ["growth=momentum", "sparsity.momentum=dense", "seed=1,2", "density=d0.1,d0.2"],
         ["growth=momentum,random", "sparsity.momentum=dense", "criterion=mest", "criterion.lam=1,2", "seed=1"],
         ["model=small_mlp,large_mlp", "dataset=digits", "model.hidden=[8],[16]", "recipe.epochs=1"],
@@ -65,14 +65,14 @@ def test_any_combination_of_overrides_is_composed_as_hydra_does(overrides: list[
     assert [run.run_id for run in Plan.make("mine", tmp_path, runs).runs] == ids
 
 
-def test_a_single_value_that_is_right_only_with_the_rest_of_its_run_is_found(tmp_path: Path) -> None:
+def test_a_value_that_is_valid_only_with_other_overrides_is_composed_by_hydra(tmp_path: Path) -> None:
     values = ",".join(map(str, range(101, 111)))
     runs = points("model=small_mlp", "dataset=digits", "seed=2,3", f"recipe.epochs={values},${{seed}}")
     epochs = [run.config["recipe"]["epochs"] for run in Plan.make("mine", tmp_path, runs).runs]
     assert epochs == [*range(101, 111), 2, *range(101, 111), 3]
 
 
-def test_runs_that_differ_in_nothing_that_matters_are_planned_once(tmp_path: Path) -> None:
+def test_runs_with_equal_ids_are_planned_once(tmp_path: Path) -> None:
     runs = points("model=small_mlp", "dataset=digits", "density=dense", "criterion=magnitude,mest")
     assert len(Plan.make("mine", tmp_path, runs).runs) == 1
 
@@ -84,7 +84,7 @@ def test_a_plan_reads_as_it_was_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("prepared", [False, True])
-def test_a_plan_tells_of_runs_whose_period_is_longer_than_their_training(tmp_path: Path, prepared: bool) -> None:
+def test_the_plan_warns_of_runs_whose_period_is_longer_than_their_training(tmp_path: Path, prepared: bool) -> None:
     digits = ("model=small_mlp", "dataset=digits", "recipe.epochs=5", f"data_dir={tmp_path / 'data'}")
     if prepared:  # 50 steps either way: the well-known size is the real one
         prepare(checked(compose(digits)).dataset, tmp_path / "data")
@@ -92,8 +92,8 @@ def test_a_plan_tells_of_runs_whose_period_is_longer_than_their_training(tmp_pat
     runs += points(*digits, "update_period.steps=49,50,800")
     plan = Plan.make("mine", tmp_path, runs)
     assert [run.config["update_period"]["steps"] for run in without_updates(plan.runs)] == [50, 800]
-    assert "2 runs make no topology update" in warning(plan.runs)
-    assert warning(plan.runs).count("\n") == 1
+    assert "2 runs make no topology update" in period_warning(plan.runs)
+    assert period_warning(plan.runs).count("\n") == 1
 
 
 def points(*overrides: str) -> list[Point]:

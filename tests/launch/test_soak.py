@@ -1,4 +1,4 @@
-"""As many runs as the study has, through the real planner, worker and status."""
+"""The paper's number of runs through the real planner, worker and status."""
 
 from __future__ import annotations
 

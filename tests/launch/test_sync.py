@@ -1,4 +1,4 @@
-"""Uploads of finished runs: what W&B's client tells, read from its offline files or by a stand-in for its server."""
+"""Uploads of finished runs, read from W&B's offline files or received by a fake W&B server."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_another_project_is_another_upload_and_a_dry_run_uploads_nothing(trained
     assert json.loads((study.run_dir(runs[0]) / "synced.json").read_text())["project"] == "fantastic-weights"
 
 
-def test_without_a_key_sync_says_in_one_line_how_to_get_one(study: Study, tmp_path: Path) -> None:
+def test_sync_without_an_api_key_is_a_one_line_error_that_says_how_to_get_one(study: Study, tmp_path: Path) -> None:
     study.plan("sweep", "recipe.epochs=0")
     study.environment |= {"WANDB_MODE": "online", "HOME": str(tmp_path), "NETRC": str(tmp_path / "none")}
     assert "0 of 1 runs are finished" in study.launch("sync", "sweep=sweep", "dry_run=true")
@@ -58,7 +58,9 @@ def test_without_a_key_sync_says_in_one_line_how_to_get_one(study: Study, tmp_pa
     assert answer.count("\n") == 1
 
 
-def test_runs_arrive_whole_and_once_at_a_server_that_is_busy_at_first(trained: tuple[Study, list[str]]) -> None:
+def test_runs_are_uploaded_completely_and_once_to_a_server_that_is_busy_at_first(
+    trained: tuple[Study, list[str]],
+) -> None:
     study, runs = trained
     with WandbServer(refusals=[429, 503, 500]).running() as server:
         study.environment |= server.environment()
@@ -89,7 +91,9 @@ def test_a_run_uploaded_twice_is_on_the_server_once(trained: tuple[Study, list[s
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_server_that_refuses_is_one_line_and_not_asked_again(trained: tuple[Study, list[str]], status: int) -> None:
+def test_a_server_that_refuses_is_a_one_line_error_without_retries(
+    trained: tuple[Study, list[str]], status: int
+) -> None:
     study, _ = trained
     with WandbServer(refusals=[-status]).running() as server:
         study.environment |= server.environment()
@@ -100,7 +104,7 @@ def test_a_server_that_refuses_is_one_line_and_not_asked_again(trained: tuple[St
     assert KEY not in answer
 
 
-def test_a_server_that_is_no_address_is_one_line(trained: tuple[Study, list[str]]) -> None:
+def test_an_invalid_server_address_is_a_one_line_error(trained: tuple[Study, list[str]]) -> None:
     study, _ = trained
     study.environment |= {"WANDB_MODE": "online", "WANDB_BASE_URL": "http://host:99999", "WANDB_API_KEY": KEY}
     answer = study.launch("sync", "sweep=sweep", rc=2)

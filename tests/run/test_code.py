@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -51,8 +52,14 @@ def test_a_summary_says_which_code_made_it(train: Callable[..., dict[str, object
         "dense": {"model"},
         "static": {"model"},
         "dst": {"model", "criterion", "growth", "prune_fraction"},
+        "gradual": {"model", "criterion", "procedure", "lr_schedule"},
     }
+    package = {path.relative_to(ROOT / "dst") for path in (ROOT / "dst").rglob("*.py")}
+    digest = hashlib.sha256()
+    for path in sorted(package):
+        digest.update(f"{path.as_posix()}\0".encode() + (ROOT / "dst" / path).read_bytes() + b"\0")
     dst = code["dst"]
+    assert dst["hash"] == digest.hexdigest()  # type: ignore[index, call-overload]
     assert isinstance(dst, dict)
     assert code_version().endswith(dst["commit"] or "")
     assert all(len(value) == 64 for value in (dst["hash"], *dst["components"].values()))
@@ -62,6 +69,7 @@ _METHODS = {
     "dense": ("density=dense", "recipe.epochs=0"),
     "static": ("update_period=never", "recipe.epochs=0"),
     "dst": ("recipe.epochs=0",),
+    "gradual": ("procedure=gradual", "lr_schedule=cosine", "recipe.epochs=0"),
 }
 
 

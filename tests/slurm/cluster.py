@@ -1,9 +1,9 @@
-"""A real SLURM cluster of two nodes on one machine, for tests; ``python -m tests.slurm.cluster`` starts one to try.
+"""A real SLURM cluster of two nodes on one machine, for tests; ``python -m tests.slurm.cluster`` starts one.
 
-One node has the feature a100, the other v100; each has 8 cores and two GPUs, which are pretended. Real are sbatch,
-arrays, --gpus-per-node, --constraint, signals, requeueing, time limits and MaxArraySize. There is no accounting: squeue
-and scontrol answer, sacct does not. Everything lives in one temporary folder; a cluster that the machine may have is
-neither seen nor touched. Needs Debian's packages slurm-wlm and munge, and root.
+One node has the feature a100, the other v100; each has 8 cores and two fake GPUs. sbatch, arrays,
+--gpus-per-node, --constraint, signals, requeueing, time limits and MaxArraySize are real. There is no accounting, so
+squeue and scontrol work and sacct does not. All files are in one temporary folder; a SLURM installation of the machine
+is not affected. Needs Debian's packages slurm-wlm and munge, and root.
 """
 
 from __future__ import annotations
@@ -96,24 +96,29 @@ class SlurmCluster:
         self._daemon(f"slurmd-{node}", "-D", "-N", node)
 
     def kill_node(self, node: str, *, with_jobs: bool) -> None:
-        """Kills the node's slurmd with SIGKILL; ``with_jobs``: and all that runs on it, as if the power had gone."""
+        """Kills the node's slurmd with SIGKILL.
+
+        Args:
+            node: name of the node.
+            with_jobs: also kill all processes of its jobs, as in a power failure.
+        """
         daemon = self._daemons.pop(f"slurmd-{node}")
         daemon.kill()
         daemon.wait()
         if with_jobs:
             pids = self.processes(lambda environment: environment.get("SLURMD_NODENAME") == node)
             keepers = {parent for pid in pids if (parent := parent_of(pid)) not in pids and parent > 1}  # slurmstepd
-            for number in (signal.SIGSTOP, signal.SIGKILL):  # stopped first: none may report the end of another
+            for number in (signal.SIGSTOP, signal.SIGKILL):  # stopped first, so that none reports the death of another
                 for pid in (*keepers, *pids):
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, number)
 
     def ask(self, *command: str) -> str:
-        """Returns what a SLURM command prints; nothing where it fails."""
+        """Returns the stdout of a SLURM command; empty if it fails."""
         return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60).stdout.strip()
 
     def processes(self, wanted: Callable[[dict[str, str]], bool] = lambda environment: True) -> list[int]:
-        """Returns the processes of this cluster, its jobs' included, whose environment is wanted."""
+        """Returns the ids of this cluster's processes, jobs included, whose environment satisfies ``wanted``."""
         found = []
         for path in Path("/proc").glob("[0-9]*/environ"):
             with contextlib.suppress(OSError):
@@ -152,7 +157,7 @@ class SlurmCluster:
 
 @contextlib.contextmanager
 def slurm_cluster() -> Iterator[SlurmCluster]:
-    """A cluster for the time of the block."""
+    """Starts a cluster and stops it at the end of the block."""
     cluster = SlurmCluster()
     try:
         cluster.start()
@@ -162,7 +167,7 @@ def slurm_cluster() -> Iterator[SlurmCluster]:
 
 
 def missing() -> str:
-    """Returns what a cluster cannot be started for, empty if nothing."""
+    """Returns why a cluster cannot be started here; empty if it can."""
     absent = [program for program in _PROGRAMS if shutil.which(program, path=_path()) is None]
     if absent:
         return f"{', '.join(absent)} not installed (packages slurm-wlm and munge)"
@@ -170,7 +175,7 @@ def missing() -> str:
 
 
 def parent_of(pid: int) -> int:
-    """Returns the process's parent, 0 if it is gone."""
+    """Returns the id of the parent process, 0 if the process does not exist."""
     try:
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     except OSError:
@@ -178,7 +183,16 @@ def parent_of(pid: int) -> int:
 
 
 def wait_until(holds: Callable[[], bool], what: str, seconds: float = 120) -> None:
-    """Returns once ``holds``; raises TimeoutError that says what was waited for."""
+    """Waits until ``holds()`` is true.
+
+    Args:
+        holds: condition, checked every 0.2 s.
+        what: name of the condition, for the error message.
+        seconds: timeout.
+
+    Raises:
+        TimeoutError: after ``seconds``.
+    """
     until = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > until:

@@ -1,4 +1,4 @@
-"""Whatever befalls a job in the middle of its runs, each run ends once and as if nothing had happened."""
+"""After any fault of a running job, each run is trained once and its results equal those without the fault."""
 
 from __future__ import annotations
 
@@ -29,61 +29,59 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Stu
     return study
 
 
-def requeued(cluster: SlurmCluster, job_id: str, lane: int) -> None:
+def requeued(cluster: SlurmCluster, job_id: str, pid: int) -> None:
     cluster.ask("scontrol", "requeue", job_id)
 
 
-def preempted(cluster: SlurmCluster, job_id: str, lane: int) -> None:
+def preempted(cluster: SlurmCluster, job_id: str, pid: int) -> None:
     cluster.ask("scancel", "--signal=USR2", job_id)
 
 
-def lane_killed(cluster: SlurmCluster, job_id: str, lane: int) -> None:
-    os.kill(lane, signal.SIGKILL)
+def training_process_killed(cluster: SlurmCluster, job_id: str, pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
 
 
-def worker_killed(cluster: SlurmCluster, job_id: str, lane: int) -> None:
-    os.kill(parent_of(lane), signal.SIGKILL)
+def worker_killed(cluster: SlurmCluster, job_id: str, pid: int) -> None:
+    os.kill(parent_of(pid), signal.SIGKILL)
 
 
-def slurmd_killed(cluster: SlurmCluster, job_id: str, lane: int) -> None:
+def slurmd_killed(cluster: SlurmCluster, job_id: str, pid: int) -> None:
     cluster.kill_node("a100-0", with_jobs=False)
     cluster.start_node("a100-0")
 
 
-def node_lost_and_back(cluster: SlurmCluster, job_id: str, lane: int) -> None:
+def node_lost_and_back(cluster: SlurmCluster, job_id: str, pid: int) -> None:
     cluster.kill_node("a100-0", with_jobs=True)
     cluster.ask("scontrol", "update", "nodename=a100-0", "state=down", "reason=lost")  # SLURM finds out in minutes
     cluster.start_node("a100-0")
     cluster.ask("scontrol", "update", "nodename=a100-0", "state=resume")
 
 
-FAULTS = [requeued, preempted, lane_killed, worker_killed, slurmd_killed, node_lost_and_back]
+FAULTS = [requeued, preempted, training_process_killed, worker_killed, slurmd_killed, node_lost_and_back]
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
-def test_a_fault_in_the_middle_changes_no_result(
+def test_a_fault_during_training_changes_no_result(
     fault: Callable[[SlurmCluster, str, int], None], cluster: SlurmCluster, study: Study, undisturbed: Study
 ) -> None:
     runs = _under_way(study, undisturbed)
-    fault(cluster, study.jobs("runs")[0]["job_id"], _lane(study.run_dir(runs[0])))
+    fault(cluster, study.jobs("runs")[0]["job_id"], _training_process(study.run_dir(runs[0])))
     assert not all(map(study.is_finished, runs)), "the fault came too late to test anything"
     _end_as(undisturbed, study, runs)
 
 
-def test_each_task_of_an_array_whose_worker_is_killed_is_queued_again_alone(
-    study: Study, cluster: SlurmCluster
-) -> None:
+def test_each_array_task_whose_worker_is_killed_is_requeued_alone(study: Study, cluster: SlurmCluster) -> None:
     runs = study.plan("array", "seed=1,2,3", "growth=gradient", "recipe.epochs=160", "checkpoint.minutes=0.01")
     study.launch("submit", "sweep=array", *ONE_A_JOB, "cluster.gpus=0")
     wait_until(lambda: len(list(study.output_dir.glob("runs/*/claim.*"))) == 3, "all runs to be under way")
-    for lane in [_lane(study.run_dir(run_id)) for run_id in runs]:
-        os.kill(parent_of(lane), signal.SIGKILL)
+    for pid in [_training_process(study.run_dir(run_id)) for run_id in runs]:
+        os.kill(parent_of(pid), signal.SIGKILL)
     for job in study.jobs("array"):
         shown = ("scontrol", "show", "job", job["job_id"])
         wait_until(lambda shown=shown: " Restarts=1 " in cluster.ask(*shown), f"{job['job_id']} to be queued again", 30)
 
 
-def test_what_was_cancelled_goes_on_when_it_is_submitted_again(
+def test_cancelled_runs_resume_when_they_are_submitted_again(
     cluster: SlurmCluster, study: Study, undisturbed: Study
 ) -> None:
     runs = _under_way(study, undisturbed)
@@ -116,7 +114,7 @@ def _is_under_way(directory: Path) -> bool:
     return (directory / "checkpoint.pt").exists() and len(metrics.read_text().splitlines()) > 20
 
 
-def _lane(directory: Path) -> int:
-    """The process that trains a run, as its claim names it."""
+def _training_process(directory: Path) -> int:
+    """Returns the id of the process that trains a run, from its lock file."""
     pid: int = json.loads(next(directory.glob("claim.*")).read_text())["pid"]
     return pid

@@ -1,4 +1,4 @@
-"""What is submitted: where it lands, in how many arrays, and never twice."""
+"""Submitted jobs: their nodes, their arrays, and no run twice."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SMALL = ("cluster.cpus_per_run=1", "cluster.mem_gb_per_run=1")
 ONE_BY_ONE = (*SMALL, "cluster.runs_per_job=1", "cluster.runs_per_gpu=1", "cluster.gpus=0")
 
 
-def test_one_sweep_runs_on_both_kinds_of_node_each_job_where_its_constraint_and_gpu_are(
+def test_one_sweep_runs_on_both_node_types_and_each_job_gets_its_constraint_and_gpu(
     study: Study, cluster: SlurmCluster
 ) -> None:
     runs = study.plan("both", "seed=1,2", "recipe.epochs=1")
@@ -47,7 +47,7 @@ def test_more_runs_than_the_site_allows_in_an_array_are_split_and_trained_once_e
     assert {study.times_finished(run_id) for run_id in runs} == {1}
 
 
-def test_submitting_twice_or_from_two_shells_at_once_starts_nothing_twice(study: Study, cluster: SlurmCluster) -> None:
+def test_repeated_or_concurrent_submissions_queue_each_run_once(study: Study, cluster: SlurmCluster) -> None:
     runs = study.plan("twice", "seed=range(1,7)", "recipe.epochs=0")
     submit = ("submit", "sweep=twice", "cluster=slurm", *SMALL, "cluster.runs_per_job=1", "cluster.extra.hold=true")
     shells = [study.start(*submit) for _ in range(2)]
@@ -59,7 +59,7 @@ def test_submitting_twice_or_from_two_shells_at_once_starts_nothing_twice(study:
     assert len(cluster.ask("squeue", "-h", "--array", "--name=twice").splitlines()) == len(runs)
 
 
-def test_jobs_whose_record_is_damaged_are_told_and_never_submitted_again(study: Study, cluster: SlurmCluster) -> None:
+def test_jobs_with_damaged_records_are_reported_and_not_submitted_again(study: Study, cluster: SlurmCluster) -> None:
     study.plan("torn", "seed=1,2", "recipe.epochs=0")
     submit = ("submit", "sweep=torn", "cluster=slurm", *SMALL, "cluster.runs_per_job=1", "cluster.extra.hold=true")
     study.launch(*submit)
@@ -116,7 +116,7 @@ def test_the_script_that_a_dry_run_shows_is_the_one_that_is_submitted(study: Stu
     assert "0 would be, in 0 jobs" in study.launch(*submit, "dry_run=true")
 
 
-def test_no_value_of_a_cluster_gets_out_of_its_line_of_the_script(study: Study) -> None:
+def test_cluster_settings_are_quoted_in_the_sbatch_script(study: Study) -> None:
     study.plan("quoted", "recipe.epochs=0")
     values = ["a b", "$(touch x)", "`touch x`", "; touch x #", '"touch x']
     keys = ("partition", "account", "qos", "constraint", "extra.comment")
@@ -129,7 +129,7 @@ def test_no_value_of_a_cluster_gets_out_of_its_line_of_the_script(study: Study) 
     assert "sbatch" in study.launch(*submit, "cluster.extra={a b: 1}", rc=2)
 
 
-def test_edits_after_submitting_reach_neither_the_plan_nor_the_code_of_a_job_in_the_queue(
+def test_edits_after_submitting_change_neither_the_plan_nor_the_code_of_a_queued_job(
     tmp_path: Path, data_dir: Path, cluster: SlurmCluster
 ) -> None:
     root = tmp_path / "project"
@@ -151,7 +151,7 @@ def test_edits_after_submitting_reach_neither_the_plan_nor_the_code_of_a_job_in_
     assert study.summary(run_id)["code"]["components"]["criterion"]
 
 
-def test_a_run_that_fails_is_a_row_its_job_goes_on_and_it_is_tried_again_on_demand(study: Study) -> None:
+def test_a_failed_run_does_not_stop_its_job_and_is_retried_on_request(study: Study) -> None:
     runs = study.plan("failing", "seed=1,2,3", "recipe.epochs=1")
     in_the_way = study.run_dir(runs[0]) / "metrics.jsonl"
     in_the_way.mkdir(parents=True)
