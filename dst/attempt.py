@@ -143,7 +143,7 @@ class Attempt:
 
     def _log(self, metrics: dict[str, Any]) -> None:
         self._log_topology()
-        self.directory.append(METRICS, metrics)
+        self.directory.logs.append(METRICS, metrics)
         self.tracker.log_epoch(metrics)
 
     def _next_phase(self) -> None:
@@ -157,16 +157,16 @@ class Attempt:
     def _log_phase(self, results: dict[str, Any]) -> None:
         """Logs the end of the phase under way, unless an earlier attempt did."""
         training = self.training
-        if self.directory.count(PHASES) > training.phase:
+        if self.directory.logs.count(PHASES) > training.phase:
             return
         phase = training.phases[training.phase]
         about = {"phase": training.phase + 1, "name": phase.name, "epochs": phase.epochs, "epoch": training.epoch}
-        self.directory.append(PHASES, {**about, "density": training.sparsity.density, **results})
+        self.directory.logs.append(PHASES, {**about, "density": training.sparsity.density, **results})
 
     def _log_topology(self) -> None:
         updates = self.training.sparsity.pop_updates()
         if updates:
-            self.directory.append(TOPOLOGY, *updates)
+            self.directory.logs.append(TOPOLOGY, *updates)
         for update in updates:
             self.tracker.log_topology(update)
 
@@ -207,8 +207,8 @@ class Attempt:
         return {
             "run_id": self.directory.run_id,
             "status": "diverged" if self.diverged else "finished",
-            **facts(self.config, self.training, self.directory.read(TOPOLOGY)),
-            "topology_updates": self.directory.count(TOPOLOGY),
+            **facts(self.config, self.training, self.directory.logs.read(TOPOLOGY)),
+            "topology_updates": self.directory.logs.count(TOPOLOGY),
             "duration_s": duration,
             "steps_per_s": self.training.step / duration,
             "code": self.code,

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-import json
 import logging
-import math
 import os
 import shutil
 import time
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from omegaconf import OmegaConf
@@ -22,25 +18,21 @@ from torch import Tensor
 
 from dst.config import Config, run_id
 from dst.errors import PlaceError, UserError, is_of_place
-from dst.files.atomic import atomic_file, write_faults_told
+from dst.files.atomic import atomic_file
 from dst.files.lock import Locked
-from dst.files.records import Damaged, keep_aside, read_lines
+from dst.files.records import Damaged, keep_aside
 from dst.run.layout import (
     CHECKPOINT,
     CONFIG,
     MASKS,
-    METRICS,
-    PHASES,
     PREVIOUS_CHECKPOINT,
     SUMMARY,
-    TOPOLOGY,
     run_dir,
 )
+from dst.run.logs import LOGS, Logs, to_json
 from dst.run.outcome import read_summary
 
 log = logging.getLogger("dst")
-
-LOGS = (METRICS, TOPOLOGY, PHASES)
 
 
 class RunDirectory:
@@ -55,8 +47,7 @@ class RunDirectory:
         self.guard: Callable[[], None] = lambda: None
         """Called before each write; raises if the directory is not this process's any more."""
         self._config = config
-        self._logs: dict[str, int] = {}  # the inodes of the logs that are ours
-        self._sums: dict[str, list[int]] = {name: [] for name in LOGS}
+        self.logs = Logs(self.path, lambda: self.guard(), self._write)
 
     def create(self) -> None:
         """Makes the directory; raises PlaceError where that is not allowed."""
@@ -93,64 +84,11 @@ class RunDirectory:
             read_summary(self.path)
         except Damaged:
             keep_aside(self.path / SUMMARY)
-        self._write(SUMMARY, (_json(summary, indent=1) + "\n").encode())
+        self._write(SUMMARY, (to_json(summary, indent=1) + "\n").encode())
 
     def write_masks(self, masks: dict[str, Tensor]) -> None:
         """Writes ``masks.pt``: a bool tensor for each sparse weight by parameter name, none for a dense run."""
         self._write(MASKS, _torch_bytes({name: mask.cpu().contiguous() for name, mask in masks.items()}))
-
-    def append(self, file: str, *records: dict[str, Any]) -> None:
-        """Appends lines to a log.
-
-        Args:
-            file: one of :data:`LOGS`.
-            records: a line each.
-
-        Raises:
-            Locked: if another process has replaced the log since this one last wrote to it.
-        """
-        self.guard()
-        path, lines = self.path / file, [_json(record).encode() for record in records]
-        with write_faults_told(path), self._opened(path) as log_file:
-            log_file.write(b"".join(line + b"\n" for line in lines))
-            self._logs[file] = os.fstat(log_file.fileno()).st_ino
-        self._sums[file] += map(zlib.crc32, lines)
-
-    def _opened(self, path: Path) -> IO[bytes]:
-        """Opens a log at its end. Whoever takes a run over replaces the logs, so a file not known is not ours."""
-        known = self._logs.get(path.name)
-        flags = os.O_WRONLY | os.O_APPEND | (os.O_CREAT | os.O_EXCL if known is None else 0)
-        try:
-            file = open(os.open(path, flags, 0o666), "ab")  # noqa: SIM115  # closed by the caller
-        except (FileExistsError, FileNotFoundError) as error:
-            raise Locked(f"{path} was changed by another process") from error
-        if known is not None and os.fstat(file.fileno()).st_ino != known:
-            file.close()
-            raise Locked(f"{path} was replaced by another process")
-        return file
-
-    def rewind(self, *, epoch: int = 0, step: int = 0, sums: dict[str, list[int]] | None = None) -> None:
-        """Forgets what was logged after a checkpoint; raises ValueError if lines are missing that it stands on.
-
-        Args:
-            epoch, step: how far the checkpoint is.
-            sums: checksums of the lines of each log up to there, None for a checkpoint that does not say.
-        """
-        parts = {METRICS: ("epoch", epoch), TOPOLOGY: ("step", step), PHASES: ("epoch", epoch)}
-        kept = {}
-        for name, (key, last) in parts.items():
-            lines = _lines(self.path / name)
-            kept[name] = _until(lines, key, last) if sums is None else _matching(lines, sums[name])
-            if sums is not None and len(kept[name]) < len(sums[name]):
-                raise ValueError(
-                    f"of {len(sums[name])} lines in {name} {len(kept[name])} are there as they were written"
-                )
-        for name, lines in kept.items():
-            path = self.path / name
-            if path.exists():  # replaced whether or not it changes: an earlier owner's hands are off it then
-                self._write(name, b"".join(line + b"\n" for line in lines))
-                self._logs[name] = path.stat().st_ino
-            self._sums[name] = [zlib.crc32(line) for line in lines]
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Writes ``checkpoint.pt``; the one before becomes ``checkpoint.previous.pt`` once this one is wholly written.
@@ -158,9 +96,8 @@ class RunDirectory:
         It also holds the run's id, and checksums of the lines logged so far, without which it would be worth nothing.
         """
         current, previous = self.path / CHECKPOINT, self.path / PREVIOUS_CHECKPOINT
-        data = _torch_bytes({"run_id": self.run_id, "logs": self._sums, **state})
-        for log_file in LOGS:
-            self._sync(log_file)  # a checkpoint that outlives a crashed node finds its lines in the logs
+        data = _torch_bytes({"run_id": self.run_id, "logs": self.logs.checksums, **state})
+        self.logs.sync()
 
         def before() -> None:
             self.guard()
@@ -189,13 +126,13 @@ class RunDirectory:
                     raise ValueError(f"of run {state['run_id']}")
                 restore(state)
                 training = state["training"]
-                self.rewind(epoch=training["epoch"], step=training["step"], sums=state.get("logs"))
+                self.logs.rewind(epoch=training["epoch"], step=training["step"], checksums=state.get("logs"))
                 return True
             except Exception as error:  # a damaged file fails in many ways, all of which mean the same
                 if isinstance(error, (UserError, Locked)) or is_of_place(error):
                     raise
                 self._set_aside(path, error)
-        self.rewind()
+        self.logs.rewind()
         return False
 
     def _set_aside(self, path: Path, error: Exception) -> None:
@@ -230,24 +167,11 @@ class RunDirectory:
         for name in (CONFIG, CHECKPOINT, MASKS, SUMMARY, *LOGS):
             yield from self.path.glob(f".{name}.*.tmp")
 
-    def read(self, file: str) -> list[dict[str, Any]]:
-        """Returns the lines of a log as records."""
-        return read_lines(self.path / file)
-
-    def count(self, file: str) -> int:
-        """Returns the number of lines that this run has in a log."""
-        return len(self._sums[file])
-
     def _write(self, name: str, data: bytes) -> None:
         if (self.path / name).is_dir():
             keep_aside(self.path / name)
         with atomic_file(self.path / name, before=lambda: self.guard()) as file:
             file.write(data)
-
-    def _sync(self, name: str) -> None:
-        path = self.path / name
-        with contextlib.suppress(FileNotFoundError), write_faults_told(path), open(path) as file:
-            os.fsync(file.fileno())
 
 
 def _read_checkpoint(path: Path) -> dict[str, Any]:
@@ -256,41 +180,6 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
             raise ValueError(f"wrong checksum of {damaged}")
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return state
-
-
-def _lines(path: Path) -> list[bytes]:
-    try:
-        return path.read_bytes().split(b"\n")
-    except FileNotFoundError:
-        return []
-
-
-def _matching(lines: list[bytes], sums: list[int]) -> list[bytes]:
-    """The lines of these checksums in this order; what is between them is of nobody."""
-    kept: list[bytes] = []
-    for line in lines:
-        if len(kept) < len(sums) and zlib.crc32(line) == sums[len(kept)]:
-            kept.append(line)
-    return kept
-
-
-def _until(lines: list[bytes], key: str, last: int) -> list[bytes]:
-    """The lines that are records with a number under ``key``, up to ``last``; others were cut short or are foreign."""
-    kept = []
-    for line in lines:
-        with contextlib.suppress(ValueError, RecursionError):
-            record = json.loads(line)
-            number = record.get(key) if isinstance(record, dict) else None
-            if isinstance(number, (int, float)) and number <= last:
-                kept.append(line)
-    return kept
-
-
-def _json(record: dict[str, Any], indent: int | None = None) -> str:
-    finite = {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in record.items()
-    }
-    return json.dumps(finite, allow_nan=False, indent=indent)
 
 
 def _torch_bytes(state: dict[str, Any]) -> bytes:

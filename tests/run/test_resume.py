@@ -129,6 +129,21 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(
     assert outcome(folder) == expected
 
 
+def test_a_checkpoint_from_before_there_were_phases_is_resumed(
+    overrides: Overrides, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected, _ = undisturbed(overrides, tmp_path, "recipe.epochs=8")
+    cfg, folder = stopped_run(overrides, tmp_path)
+    state = torch.load(folder / "checkpoint.pt", weights_only=True)
+    del state["logs"]["phases.jsonl"], state["training"]["phase"], state["training"]["sparsity"]["first_step"]
+    torch.save(state, folder / "checkpoint.pt")
+    with caplog.at_level("INFO", logger="dst"):
+        run(cfg)
+    assert "resuming run" in caplog.text
+    assert "damaged" not in caplog.text
+    assert outcome(folder) == expected
+
+
 def test_with_no_usable_checkpoint_the_run_begins_again(
     overrides: Overrides, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
