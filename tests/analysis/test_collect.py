@@ -33,7 +33,7 @@ def test_each_run_is_a_row_with_its_choices_and_the_values_of_its_summary(traine
         summary = json.loads((directory / "summary.json").read_text())
         row = runs.loc[directory.name]
         flat = {
-            key: value
+            key: json.dumps(value) if isinstance(value, list) else value
             for key, value in summary.items()
             if key not in ("run_id", "versions", "code") and value is not None
         }

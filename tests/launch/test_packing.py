@@ -17,7 +17,12 @@ TIMING = Timing({"mlp/small": {"epoch_s": 1.0, "runs_per_gpu": 4}, "cnn/large": 
 
 def runs(setup: str, count: int) -> list[PlannedRun]:
     model, dataset = setup.split("/")
-    config = {"model": {"name": model}, "dataset": {"name": dataset}, "recipe": {"epochs": 100}}
+    config = {
+        "model": {"name": model},
+        "dataset": {"name": dataset},
+        "recipe": {"epochs": 100},
+        "density": {"value": 0.1},
+    }
     return [PlannedRun(f"{model}{number}", (), config) for number in range(count)]
 
 

@@ -36,11 +36,11 @@ def hold(directory: Path, held: Any, asked: Any, answer: Any, host: str) -> None
     if host:
         socket.gethostname = lambda: host
     locks.HEARTBEAT_S = 3600.0
-    with locked(directory) as claim:
+    with locked(directory) as lock:
         held.set()
         asked.wait()
         try:
-            claim.confirm()
+            lock.confirm()
             answer.put("ours")
         except Locked as error:
             answer.put(str(error))
@@ -120,20 +120,20 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_a_claimed_directory_is_refused_and_its_owner_named(tmp_path: Path, other: Other) -> None:
+def test_a_locked_directory_is_refused_and_its_owner_named(tmp_path: Path, other: Other) -> None:
     with pytest.raises(Locked, match=f"process {other.process.pid}"), locked(tmp_path):
         pass
     assert holder(tmp_path)[1]
 
 
-def test_what_a_killed_process_held_is_taken_over_at_once(tmp_path: Path, other: Other) -> None:
+def test_the_lock_of_a_killed_process_is_taken_over_at_once(tmp_path: Path, other: Other) -> None:
     other.end()
-    with locked(tmp_path) as claim:
-        claim.check()
+    with locked(tmp_path) as lock:
+        lock.check()
         assert len(list(tmp_path.glob("claim.*"))) == 1
 
 
-def test_of_many_at_once_one_gets_it(tmp_path: Path) -> None:
+def test_one_of_many_concurrent_processes_gets_the_lock(tmp_path: Path) -> None:
     barrier, winners = processes.Barrier(4), processes.Queue()
     competitors = [processes.Process(target=compete, args=(tmp_path, barrier, winners)) for _ in range(4)]
     for competitor in competitors:
@@ -144,7 +144,7 @@ def test_of_many_at_once_one_gets_it(tmp_path: Path) -> None:
     assert winners.empty()
 
 
-def test_a_silent_owner_on_another_machine_is_relieved_and_notices(tmp_path: Path, elsewhere: Other) -> None:
+def test_a_stale_lock_is_taken_over_and_its_owner_notices(tmp_path: Path, elsewhere: Other) -> None:
     with pytest.raises(Locked, match="on elsewhere"), locked(tmp_path):
         pass
     age(tmp_path / "claim.0", locks.SILENT_S + 1)
@@ -153,14 +153,14 @@ def test_a_silent_owner_on_another_machine_is_relieved_and_notices(tmp_path: Pat
         successor.confirm()
 
 
-def test_an_owner_whose_claim_was_deleted_by_hand_and_taken_by_another_notices(tmp_path: Path, other: Other) -> None:
+def test_an_owner_whose_lock_file_was_deleted_and_taken_by_another_notices(tmp_path: Path, other: Other) -> None:
     (tmp_path / "claim.0").unlink()
     with locked(tmp_path) as second:
         assert "taken over" in other.ask()
         second.confirm()
 
 
-def test_a_claim_dated_in_the_future_is_taken_over(tmp_path: Path, elsewhere: Other) -> None:
+def test_a_lock_dated_in_the_future_is_taken_over(tmp_path: Path, elsewhere: Other) -> None:
     age(tmp_path / "claim.0", -86400)
     with locked(tmp_path) as successor:
         successor.confirm()
@@ -172,7 +172,7 @@ def test_one_error_of_the_file_system_does_not_end_the_heartbeat(
 ) -> None:
     monkeypatch.setattr(locks, "HEARTBEAT_S", 0.02)
     file_system = FailingFileSystem(monkeypatch, number)
-    with locked(tmp_path) as claim:
+    with locked(tmp_path) as lock:
         file_system.fails = True
         until(lambda: file_system.failed > 2)
         assert holder(tmp_path)[1], "what cannot be read is not known to be dead"
@@ -182,11 +182,11 @@ def test_one_error_of_the_file_system_does_not_end_the_heartbeat(
         file_system.fails = False
         age(tmp_path / "claim.0", 1000)
         until(lambda: (tmp_path / "claim.0").stat().st_mtime > time.time() - 500)
-        claim.check()
-        claim.confirm()
+        lock.check()
+        lock.confirm()
 
 
-def test_an_owner_that_cannot_give_signs_stops_with_a_checkpoint_before_others_may_take_over(
+def test_an_owner_without_heartbeats_stops_with_a_checkpoint_before_others_may_take_over(
     overrides: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
     monkeypatch.setattr(locks, "HEARTBEAT_S", 0.02)
@@ -206,18 +206,18 @@ def test_an_owner_that_cannot_give_signs_stops_with_a_checkpoint_before_others_m
 
 
 @pytest.mark.parametrize("content", [b"", b"[1]", b"garbage", b"\xff\xfe", b'{"host": "x"}', b"[" * 99999])
-def test_a_claim_with_foreign_content_is_that_of_an_unknown_process(tmp_path: Path, content: bytes) -> None:
+def test_a_lock_file_with_invalid_content_belongs_to_an_unknown_process(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "claim.0").write_bytes(content)
     (tmp_path / "claim.\u00b2").touch()
     (tmp_path / "claim.7").mkdir()
     with pytest.raises(Locked, match="unknown process"), locked(tmp_path):
         pass
     age(tmp_path / "claim.0", locks.SILENT_S + 1)
-    with locked(tmp_path) as claim:
-        claim.confirm()
+    with locked(tmp_path) as lock:
+        lock.confirm()
 
 
-def test_a_claim_of_a_later_version_names_its_owner(tmp_path: Path) -> None:
+def test_a_lock_of_a_later_version_names_its_owner(tmp_path: Path) -> None:
     owner = {"host": "node7", "pid": 5, "space": "", "job": "", "token": "new"}
     (tmp_path / "claim.0").write_text(json.dumps(owner))
     assert str(holder(tmp_path)[0]) == "process 5 on node7"
@@ -232,7 +232,7 @@ def claim_on_a_full_disk(directory: Path, told: Any) -> None:
         told.put(error.errno)
 
 
-def test_a_claim_that_could_not_be_written_is_not_left_behind(tmp_path: Path) -> None:
+def test_a_lock_that_could_not_be_written_is_not_left_behind(tmp_path: Path) -> None:
     told = processes.Queue()
     process = processes.Process(target=claim_on_a_full_disk, args=(tmp_path, told))
     process.start()
@@ -241,7 +241,7 @@ def test_a_claim_that_could_not_be_written_is_not_left_behind(tmp_path: Path) ->
     assert not list(tmp_path.iterdir())
 
 
-def test_a_living_owner_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_living_owner_sends_heartbeats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locks, "HEARTBEAT_S", 0.05)
     with locked(tmp_path):
         path = next(tmp_path.glob("claim.*"))
@@ -254,7 +254,7 @@ def test_a_living_owner_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert holder(tmp_path) == (None, False)
 
 
-def test_a_run_in_work_is_not_trained_a_second_time(overrides: Callable[..., list[str]], tmp_path: Path) -> None:
+def test_a_locked_run_is_not_trained_a_second_time(overrides: Callable[..., list[str]], tmp_path: Path) -> None:
     cfg = compose(overrides("recipe.epochs=2000"))
     begun, enough = threading.Event(), threading.Event()
 
@@ -279,7 +279,7 @@ def test_a_run_in_work_is_not_trained_a_second_time(overrides: Callable[..., lis
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_stopped_process_leaves_no_claim(command: Callable[..., Any], tmp_path: Path, number: int) -> None:
+def test_a_stopped_process_leaves_no_lock(command: Callable[..., Any], tmp_path: Path, number: int) -> None:
     process = command("recipe.epochs=5000")
     deadline = time.monotonic() + 120
     while not list(tmp_path.rglob("metrics.jsonl")) and time.monotonic() < deadline:

@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
-def test_a_first_step_that_overflows_is_as_if_it_had_not_been(optimizer: str, overrides: Overrides) -> None:
+def test_a_first_step_that_overflows_changes_nothing(optimizer: str, overrides: Overrides) -> None:
     recipe = checked(compose(overrides(f"recipe.optimizer={optimizer}"))).recipe
     x = torch.linspace(-1, 1, 12).view(3, 4)
 

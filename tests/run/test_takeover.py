@@ -75,7 +75,7 @@ def started(target: Callable[..., None], *arguments: Any) -> tuple[Any, Any]:
     return process, told
 
 
-def test_an_owner_whose_signs_do_not_arrive_writes_nothing_after_another_took_over(
+def test_an_owner_without_heartbeats_writes_nothing_after_another_took_over(
     overrides: Callable[..., list[str]], tmp_path: Path
 ) -> None:
     cfg = compose(overrides(f"recipe.epochs={EPOCHS}", "checkpoint.minutes=0"))
