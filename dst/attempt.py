@@ -151,8 +151,28 @@ class Attempt:
         _, test_acc = evaluate(training, training.data.test)
         self._log_phase({"test_acc": test_acc, "val_acc": training.last.get("val_acc")})
         following = training.phases[training.phase + 1]
+        before = {layer.name: layer.n_active for layer in training.sparsity.layers}
         self.procedure.between(training, following)
+        self._log_pruning(before)
         training.begin_phase(training.phase + 1)
+
+    def _log_pruning(self, before: dict[str, int]) -> None:
+        """Logs what a procedure pruned between two phases as a topology update, for the FLOPs to count.
+
+        Args:
+            before: the active weights of each layer.
+        """
+        after = {layer.name: layer.n_active for layer in self.training.sparsity.layers}
+        if after == before:
+            return
+        layers = {
+            name: {"active": n, "pruned": max(0, before[name] - n), "grown": max(0, n - before[name])}
+            for name, n in after.items()
+        }
+        fraction = sum(counts["pruned"] for counts in layers.values()) / sum(before.values())
+        update = {"step": self.training.step, "prune_fraction": fraction, "layers": layers}
+        self.directory.logs.append(TOPOLOGY, update)
+        self.tracker.log_topology(update)
 
     def _log_phase(self, results: dict[str, Any]) -> None:
         """Logs the end of the phase under way, unless an earlier attempt did."""

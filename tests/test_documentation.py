@@ -65,10 +65,16 @@ def test_the_documented_procedure_prunes_once_and_fine_tunes(checkout: Path, dat
     chosen = ("procedure=one_shot", "procedure.tuning_epochs=3", "dataset=digits", "model=small_mlp", "density=0.1")
     summary = trained(checkout, *chosen, f"data_dir={data_dir}")
     (path,) = (checkout / "outputs" / "runs").glob("*/phases.jsonl")
+    (pruning,) = [json.loads(line) for line in path.with_name("topology.jsonl").read_text().splitlines()]
     phases = [json.loads(line) for line in path.read_text().splitlines()]
     assert [(phase["name"], phase["epochs"]) for phase in phases] == [("dense", 2), ("fine-tuning", 3)]
     assert [phase["density"] for phase in phases] == [1.0, pytest.approx(0.1, abs=1e-4)]
-    assert (summary["procedure"], summary["epochs"], summary["topology_updates"]) == ("one_shot", 5, 0)
+    assert (summary["procedure"], summary["epochs"], summary["topology_updates"]) == ("one_shot", 5, 1)
+    dense = 2 * 84_480  # small_mlp on digits: a multiplication and an addition a weight
+    sparse = sum(2 * counts["active"] for counts in pruning["layers"].values())
+    samples = 1_257
+    assert summary["flops_inference"] == sparse
+    assert summary["flops_training"] == pytest.approx(3 * samples * (2 * dense + 3 * sparse), rel=0.01)
 
 
 def test_the_documented_data_source_trains(checkout: Path) -> None:

@@ -97,6 +97,8 @@ def ineffective_keys(resolved: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "initial_mask", "batches"
     if mask != "random" and "initial_mask" in groups_of(method_of(resolved)):
         yield "distribution", "name"
+    if method_of(resolved) == "gradual" and resolved["sparsity"]["scope"] == "global":
+        yield "distribution", "name"
     schedule = resolved.get("lr_schedule") or DEFAULTS["lr_schedule"]
     ours = str(schedule.get("_target_")).startswith("dst.")
     if ours and schedule.get("name") != "step":

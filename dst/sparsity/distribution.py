@@ -87,6 +87,16 @@ DISTRIBUTIONS: dict[str, Callable[[Sequence[Shape], list[int], float], list[floa
 }
 
 
+def kept_count(size: int, density: float) -> int:
+    """Returns how many weights a density keeps of all layers together: N − ⌊(1 − D)·N⌋.
+
+    Args:
+        size: the number N of weights.
+        density: D in (0, 1].
+    """
+    return size - math.floor((1 - density) * size)
+
+
 def draw_mask(shape: Shape, density: float, generator: torch.Generator) -> Tensor:
     """Draws a random bool mask on the CPU with exactly ``max(1, round(density · size))`` active weights.
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dst.seeds import stream_seed
 from dst.sparsity.checks import check_choice, check_fraction, check_integer
 from dst.sparsity.criteria import Criterion
-from dst.sparsity.distribution import layer_densities
+from dst.sparsity.distribution import kept_count, layer_densities
 from dst.sparsity.layer import SparseLayer
 from dst.sparsity.masked import MaskedModel
 from dst.sparsity.registry import resolve
@@ -76,10 +76,11 @@ class GradualPruning(MaskedModel):
         self.start_step, self.stop_step = round(start * total_steps, 6), round(stop * total_steps, 6)
         self.last_step = min(total_steps, -(-self.stop_step // update_period) * update_period)
         sizes = [layer.weight.numel() for layer in self.layers]
-        densities = layer_densities([layer.weight.shape for layer in self.layers], density, distribution)
-        self._kept = [max(1, round(share * size)) for share, size in zip(densities, sizes, strict=True)]
         if scope == "global":
-            self._kept = [sum(sizes) - int((1 - density) * sum(sizes))]
+            self._kept = [kept_count(sum(sizes), density)]
+        else:
+            densities = layer_densities([layer.weight.shape for layer in self.layers], density, distribution)
+            self._kept = [max(1, round(share * size)) for share, size in zip(densities, sizes, strict=True)]
         self.updates: list[dict[str, Any]] = []
         self._generator = torch.Generator(self.layers[0].weight.device)
 
@@ -112,7 +113,7 @@ class GradualPruning(MaskedModel):
 
     def _prune(self, layers: list[SparseLayer], count: int, counts: dict[str, dict[str, Any]]) -> None:
         """Prunes ``count`` weights of the layers together; the host then reads how many are left in each."""
-        scores = [self.criterion(layer.weight, layer.gradient, self._generator) for layer in layers]
+        scores = [self.criterion(layer.weight, _gradient(layer), self._generator) for layer in layers]
         weight, mask = concatenate(layer.weight for layer in layers), concatenate(layer.mask for layer in layers)
         kept = prune_lowest(concatenate(scores), weight, mask, count, by_sign=self.criterion.by_sign)
         sizes = [layer.weight.numel() for layer in layers]
@@ -126,3 +127,8 @@ class GradualPruning(MaskedModel):
         """Returns and forgets the records of the updates since the last call, see :class:`DynamicSparsity`."""
         updates, self.updates = self.updates, []
         return updates
+
+
+def _gradient(layer: SparseLayer) -> Tensor:
+    """Returns the gradient of a layer; 0 where the loss does not depend on it."""
+    return torch.zeros_like(layer.weight) if layer.parameter.grad is None else layer.gradient

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dst.sparsity.checks import check_choice, check_fraction
+from dst.sparsity.distribution import kept_count
 from dst.sparsity.weights import sparsifiable_weights
 
 Batches = Sequence[tuple[Tensor, Tensor]]
@@ -177,7 +178,7 @@ def _masked(weights: Mapping[str, nn.Parameter], masks: Mapping[str, Tensor]) ->
 def _highest(scores: Mapping[str, Tensor], density: float) -> Masks:
     """Returns the masks of the N − ⌊(1 − D)·N⌋ highest scores; the earlier one wins a tie, NaN comes last."""
     flat = torch.cat([score.flatten() for score in scores.values()]).nan_to_num(nan=-math.inf)
-    n_kept = len(flat) - math.floor((1 - density) * len(flat))
+    n_kept = kept_count(len(flat), density)
     mask = torch.zeros(len(flat), dtype=torch.bool, device=flat.device)
     mask[flat.sort(descending=True, stable=True).indices[:n_kept]] = True
     parts = mask.split([score.numel() for score in scores.values()])

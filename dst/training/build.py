@@ -140,7 +140,8 @@ def build_sparsity(
     density = phase.density
     if density is None:
         return DenseModel(optimizer)
-    check_density(config.model["name"], model, density, "uniform" if masks else config.distribution.name)
+    layerwise = not masks and not (phase.updates == "gradual" and config.sparsity.scope == "global")
+    check_density(config.model["name"], model, density, config.distribution.name if layerwise else "uniform")
     shared: dict[str, Any] = {
         "density": 1.0 if masks else density,
         "distribution": config.distribution.name,

@@ -136,6 +136,7 @@ def test_a_procedure_or_schedule_makes_another_run(more: list[str]) -> None:
         ([], ["procedure=dst", "lr_schedule=step"]),
         (["procedure=gradual"], ["growth=random"]),
         (["procedure=gradual"], ["prune_fraction=linear"]),
+        (["procedure=gradual", "sparsity.scope=global"], ["distribution=uniform"]),
         (["lr_schedule=cosine"], ["recipe.lr_milestones=[0.1]"]),
         (["procedure=cyclic", "procedure.budget=12"], ["recipe.epochs=3"]),
     ],

@@ -115,6 +115,17 @@ def test_it_goes_on_from_its_state() -> None:
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), whole.parameters(), strict=True))
 
 
+def test_a_layer_that_the_loss_does_not_depend_on_is_pruned_by_its_weights() -> None:
+    model = Layers(BIG)
+    gradual = GradualPruning(model, OPTIMIZERS["sgd"](model.parameters()), total_steps=4, update_period=2, density=0.2)
+    for _ in range(4):
+        model.draw_gradients()
+        model[0].weight.grad = None
+        gradual.step()
+    assert gradual.layers[0].n_active < gradual.layers[0].weight.numel()
+    assert gradual.density == pytest.approx(0.2, abs=0.01)
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
