@@ -58,7 +58,8 @@ def load_training_state(training: Training, state: dict[str, Any]) -> None:
         training.recorded.forget()
     training.sparsity.load_state_dict(state["sparsity"])
     training.metrics.load_state_dict(state["tally"])
-    training.best, training.last = Best(**state["best"]), state["last"]
+    density = training.sparsity.density  # of earlier versions, whose runs kept theirs
+    training.best, training.last = Best(**{"density": density, **state["best"]}), state["last"]
     if not 0 <= training.step_in_epoch <= len(training.data.train):
         raise ValueError(f"step {training.step} is not in epoch {training.epoch + 1}")
     if not isinstance(training.last, dict):

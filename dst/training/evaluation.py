@@ -20,17 +20,21 @@ if TYPE_CHECKING:
 
 @dataclass
 class Best:
-    """The epoch with the highest validation accuracy, the earliest of equal ones.
+    """Of the epochs at the lowest density so far the one with the highest validation accuracy, the earliest of equals.
+
+    So the best epoch of a run that is pruned while it trains is as sparse as its end.
 
     Attributes:
         epoch: counted from 1; 0 before any.
         val_acc: its validation accuracy, a fraction of 1.
         model: its weights and buffers by name.
+        density: active share of the sparsifiable weights.
     """
 
     epoch: int = 0
     val_acc: float = -1.0
     model: dict[str, Tensor] | None = None
+    density: float = 1.0
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the fields by name; the weights are not copied."""
@@ -68,8 +72,9 @@ def run_epoch(training: Training, after_step: Callable[[], None] = lambda: None)
     lr = training.lr_at(training.epoch * len(training.data.train))
     train_loss, train_acc = training.train_epoch(after_step)
     val_loss, val_acc = evaluate(training, training.data.val)
-    if val_acc > training.best.val_acc:
-        training.best = Best(training.epoch, val_acc, copy.deepcopy(training.model.state_dict()))
+    density = training.sparsity.density
+    if val_acc > training.best.val_acc or density < training.best.density:
+        training.best = Best(training.epoch, val_acc, copy.deepcopy(training.model.state_dict()), density)
     training.last = {
         "epoch": training.epoch,
         "phase": training.phase + 1,
@@ -80,7 +85,7 @@ def run_epoch(training: Training, after_step: Callable[[], None] = lambda: None)
         "val_loss": val_loss,
         "val_acc": val_acc,
         "prune_fraction": training.sparsity.prune_fraction,
-        "density": training.sparsity.density,
+        "density": density,
         "itop_ratio": training.sparsity.itop_ratio(),
         "epoch_s": time.perf_counter() - began,
     }

@@ -92,6 +92,17 @@ def test_a_phase_goes_on_with_the_weights_and_masks_of_the_one_before(overrides:
     assert training.sparsity.itop_ratio() == itop
 
 
+def test_the_best_epoch_of_gradual_pruning_is_as_sparse_as_its_end(train: Train, tmp_path: Path) -> None:
+    summary = train("procedure=gradual", "recipe.epochs=20", "density=0.02")
+    folder = folder_of(tmp_path, summary)
+    accuracies = {line["epoch"]: (line["density"], line["val_acc"]) for line in lines(folder, "metrics.jsonl")}
+    sparsest = {epoch: acc for epoch, (density, acc) in accuracies.items() if density == summary["density_actual"]}
+    assert max(acc for _, acc in accuracies.values()) > max(sparsest.values())  # a denser epoch was better
+    assert summary["best_val_acc"] == max(sparsest.values()) == sparsest[summary["best_epoch"]]
+    best = torch.load(folder / "checkpoint.pt")["training"]["best"]["model"]
+    assert all(not bool(best[name][~mask].any()) for name, mask in torch.load(folder / "masks.pt").items())
+
+
 @pytest.mark.parametrize(("cycles", "budget"), [(1, 7), (3, 10), (4, 4), (5, 99)])
 def test_cycles_spend_the_whole_budget(cycles: int, budget: int) -> None:
     lengths = [phase.epochs for phase in Cyclic(cycles=cycles, budget=budget).phases(100, 0.1)]
