@@ -39,8 +39,9 @@ class Attempt:
     Args:
         config: of the run.
         directory: of the run, locked by this process.
-        training: at its first step.
-        make_training: makes it once more, for a checkpoint that could not be restored.
+        training: what ``make_training(begins)`` made.
+        begins: whether it can begin the run, other than one that a checkpoint is to be loaded into.
+        make_training: called again after a checkpoint that could not be restored.
         should_stop: asked after every step; once true, a checkpoint is written and :class:`Stopped` raised.
     """
 
@@ -49,11 +50,12 @@ class Attempt:
         config: Config,
         directory: RunDirectory,
         training: Training,
-        make_training: Callable[[], Training],
+        begins: bool,
+        make_training: Callable[[bool], Training],
         should_stop: Callable[[], bool],
     ) -> None:
         self.config, self.directory, self.training = config, directory, training
-        self._make_training, self._is_fresh = make_training, True
+        self._make_training, self._begins, self._is_touched = make_training, begins, False
         self.should_stop = should_stop
         self.procedure: Procedure = build("procedure", config.procedure)
         self.code = code_of(asdict(config))
@@ -97,8 +99,9 @@ class Attempt:
     def _resume(self) -> None:
         if self.directory.resume(self._restore):
             log.info("resuming run %s at step %d", self.directory.run_id, self.training.step)
-        else:
-            self._refresh()
+        elif self._is_touched or not self._begins:
+            self.training = self._make_training(True)
+        self._keep_snapshot()
 
     def _restore(self, state: dict[str, Any]) -> None:
         """Continues from a checkpoint; raises whatever its content leads to if that is not what :meth:`_save` wrote."""
@@ -107,15 +110,11 @@ class Attempt:
                 f"dataset={self.config.dataset.name}: the data differ from those that run {self.directory.run_id} "
                 f"began with; give them a dataset.name of their own or remove {self.directory.path}"
             )
-        self._refresh()
-        self._is_fresh = False
+        if self._is_touched:  # by an earlier checkpoint, which could not be restored
+            self.training = self._make_training(False)
+        self._is_touched = True
         load_training_state(self.training, state["training"])
         self.duration_before = float(state["duration_s"])
-
-    def _refresh(self) -> None:
-        """Drops what a checkpoint that could not be used may have changed."""
-        if not self._is_fresh:
-            self.training, self._is_fresh = self._make_training(), True
 
     def _start_tracker(self) -> None:
         self.tracker.start(self.directory.run_id, asdict(self.config), self.directory.path, self.code)
@@ -135,11 +134,17 @@ class Attempt:
 
     def _after_step(self, bar: Any) -> None:
         bar.update()
+        self._keep_snapshot()
         if self.should_stop():
             self._log_topology()
             self._save()
             self.tracker.finish({})
             raise Stopped(f"run {self.directory.run_id} in epoch {self.training.epoch + 1}, step {self.training.step}")
+
+    def _keep_snapshot(self) -> None:
+        training = self.training
+        if training.step in self.config.checkpoint.snapshots:
+            self.directory.write_snapshot(training.step, training.model.state_dict(), training.sparsity.masks)
 
     def _log(self, metrics: dict[str, Any]) -> None:
         self._log_topology()

@@ -17,9 +17,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from dst.attempt import Attempt, Stopped
-from dst.config import Config, checked
+from dst.config import Config, checked, parent_of
 from dst.config.tree import CONF_DIR
-from dst.errors import place_faults_told
+from dst.errors import UserError, place_faults_told
 from dst.files.lock import Locked, locked
 from dst.run.archive import archive
 from dst.run.code import changed_components
@@ -28,7 +28,8 @@ from dst.terminal.arguments import arguments, help_text
 from dst.terminal.exits import command
 from dst.terminal.output import announce, report
 from dst.terminal.signals import StopSignals
-from dst.training.build import training_factory
+from dst.training.build import NOTHING, Inherited, training_factory
+from dst.training.loop import Training
 
 log = logging.getLogger("dst")
 
@@ -58,8 +59,13 @@ def run(cfg: DictConfig | Config, *, should_stop: Callable[[], bool] = lambda: F
             _tell_finished(finished, config)
             _tidy(config, directory)
             return finished
-        make_training = training_factory(config)
-        training = make_training()
+        make = training_factory(config)
+
+        def make_training(begins: bool) -> Training:
+            return make(inherited(config, should_stop) if begins else None)
+
+        begins = bool(finished) or not directory.has_checkpoint
+        training = make_training(begins)
         if finished:
             log.info("the run as it was is kept in %s", archive(directory.path))
         directory.create()  # after all that may be refused, so that a mistake leaves nothing behind
@@ -74,7 +80,42 @@ def run(cfg: DictConfig | Config, *, should_stop: Callable[[], bool] = lambda: F
                 lock.check()
                 return lock.should_give_up() or should_stop()
 
-            return Attempt(config, directory, training, make_training, stop).finish()
+            return Attempt(config, directory, training, begins, make_training, stop).finish()
+
+
+def inherited(config: Config, should_stop: Callable[[], bool] = lambda: False) -> Inherited:
+    """Returns what a run takes over from its parent, which is trained to its end first if need be.
+
+    Args:
+        config: checked, of the run.
+        should_stop: as of :func:`run`.
+
+    Raises:
+        UserError: for a parent that diverged, or that kept no weights of the step.
+    """
+    parent = parent_of(config)
+    if parent is None:
+        return NOTHING
+    directory = RunDirectory(parent)
+    summary = directory.summary()
+    if summary is None:
+        log.info("its parent comes first: run %s", directory.run_id)
+        summary = run(parent, should_stop=should_stop)
+    if summary["status"] == "diverged":
+        raise UserError(f"its parent, run {directory.run_id}, diverged: there is nothing to start from")
+    masks = directory.read_masks() if config.initial_mask.name == "parent" else None
+    if config.weight_init.name != "parent":
+        return Inherited(None, masks)
+    step = config.weight_init.step
+    weights = directory.read_weights(step)
+    if weights is None and step == 0:
+        weights = training_factory(parent)(inherited(parent, should_stop)).model.state_dict()
+    if weights is None:
+        raise UserError(
+            f"weight_init.step={step}: its parent, run {directory.run_id}, is finished and kept no weights of that "
+            f"step; train the parent anew with checkpoint.snapshots=[{step}] rerun=true"
+        )
+    return Inherited(weights, masks)
 
 
 def _tidy(config: Config, directory: RunDirectory) -> None:

@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dst.config.mistakes import explain
+from dst.config.overrides import quoted
 from dst.config.tree import CONF_DIR, options
 from dst.errors import UserError, unknown
 
@@ -89,7 +90,7 @@ def expand_overrides(overrides: Sequence[str], max_runs: int | None = None) -> I
         UserError: for a syntax error, an override without values, or more than ``max_runs`` combinations.
     """
     try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        parsed = OverridesParser.create().parse_overrides(list(map(quoted, overrides)))
         runs = math.prod(map(_count, parsed))
         if max_runs is not None and runs > max_runs:
             raise UserError(f"{runs:,} runs: give yes=true as well if you mean it, as for all above {max_runs:,}")

@@ -11,9 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dst.config.components import build, parameters, resolve, told_by
-from dst.config.identity import hashed
+from dst.config.identity import hashed, uses_parent
 from dst.config.limits import check_limits
 from dst.config.mistakes import explain
+from dst.config.parent import parent_node
 from dst.config.schema import Config, DatasetConfig
 from dst.config.tree import component, options
 from dst.errors import UserError, unknown
@@ -55,7 +56,43 @@ def checked(cfg: DictConfig | Config) -> Config:
             f"sparsity.momentum={config.sparsity.momentum}: growth={config.growth['name']} needs the momentum of "
             "inactive weights; set dense"
         )
+    parent = parent_of(config)
+    config.parent_id = run_id(parent) if parent else None
     return config
+
+
+def parent_of(config: Config) -> Config | None:
+    """Returns the checked config of the run that a run starts from; None where it takes nothing from another run.
+
+    It is ``config`` with ``parent``, ``initial_mask`` and ``weight_init`` at their defaults, to which the overrides in
+    ``parent`` are applied.
+
+    Args:
+        config: as :func:`checked` returns it.
+
+    Raises:
+        UserError: for a parent that cannot be, or that does not go with the run.
+    """
+    resolved = asdict(config)
+    if not uses_parent(resolved):
+        return None
+    taken = "initial_mask" if config.initial_mask.name == "parent" else "weight_init"
+    if config.parent is None:
+        raise UserError(
+            f"{taken}=parent: of which run? give the overrides that lead to it, such as parent='[procedure=gradual]'"
+        )
+    given = f"parent=[{','.join(config.parent)}]"
+    try:
+        parent = checked(OmegaConf.create(parent_node(resolved, config.parent)))
+    except UserError as error:
+        raise UserError(f"{given}: {error}") from error
+    if parent.model["name"] != config.model["name"]:
+        told = f"is a {parent.model['name']}, this run a {config.model['name']}; masks and weights fit one model"
+        raise UserError(f"{given}: {told}")
+    if config.initial_mask.name == "parent" and parent.density.value != config.density.value:
+        masks = "is dense, without masks" if parent.density.value is None else f"has density {parent.density.value:g}"
+        raise UserError(f"density.value={config.density.value:g}: its masks are its parent's, which {masks}")
+    return parent
 
 
 def _check_procedure(config: Config) -> None:

@@ -7,7 +7,10 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-_ALWAYS = ("model", "dataset", "recipe", "seed", "precision", "deterministic", "procedure", "lr_schedule")
+_ALWAYS = (
+    *("model", "dataset", "recipe", "seed", "precision", "deterministic", "procedure", "lr_schedule"),
+    *("weight_init", "parent"),
+)
 _MASKS = (*_ALWAYS, "density", "distribution")
 _GROUPS = {
     "dense": _ALWAYS,
@@ -17,10 +20,12 @@ _GROUPS = {
 }
 """The groups and keys that decide the result of a run of each method."""
 
-DEFAULTS: dict[str, dict[str, Any]] = {
+DEFAULTS: dict[str, Any] = {
     "procedure": {"_target_": "dst.procedures.SinglePhase", "name": "dst"},
     "initial_mask": {"name": "random"},
     "lr_schedule": {"_target_": "dst.training.lr_schedule.Step", "name": "step", "warmup": 0.0},
+    "weight_init": {"name": "default"},
+    "parent": None,
 }
 """Groups that came later: where one is at its default it enters no identity, so that ids of earlier runs hold."""
 
@@ -85,7 +90,18 @@ def deciding(resolved: Mapping[str, Any]) -> dict[str, Any]:
     for group, key in ineffective_keys(resolved):
         if group in found:
             found[group] = {name: value for name, value in found[group].items() if name != key}
+    if not uses_parent(resolved):
+        found.pop("parent", None)
     return {group: node for group, node in found.items() if node not in (_default(group), {})}
+
+
+def uses_parent(resolved: Mapping[str, Any]) -> bool:
+    """Returns whether a run takes its first masks or weights from its parent."""
+    with_masks = "initial_mask" in groups_of(method_of(resolved))
+    return any(
+        (resolved.get(group) or DEFAULTS[group])["name"] == "parent"
+        for group in (["initial_mask"] if with_masks else []) + ["weight_init"]
+    )
 
 
 def ineffective_keys(resolved: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -99,6 +115,11 @@ def ineffective_keys(resolved: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "distribution", "name"
     if method_of(resolved) == "gradual" and resolved["sparsity"]["scope"] == "global":
         yield "distribution", "name"
+    weights = (resolved.get("weight_init") or DEFAULTS["weight_init"])["name"]
+    if weights != "parent":
+        yield "weight_init", "step"
+    if weights != "sparsity_aware":
+        yield from (("weight_init", key) for key in ("scale", "mode", "distribution"))
     schedule = resolved.get("lr_schedule") or DEFAULTS["lr_schedule"]
     ours = str(schedule.get("_target_")).startswith("dst.")
     if ours and schedule.get("name") != "step":
@@ -106,13 +127,17 @@ def ineffective_keys(resolved: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "recipe", "lr_decay"
 
 
-def _default(group: str) -> dict[str, Any] | None:
-    return {key: value for key, value in DEFAULTS[group].items() if decides(group, key)} if group in DEFAULTS else None
+def _default(group: str) -> Any:
+    node = DEFAULTS.get(group)
+    return {key: value for key, value in node.items() if decides(group, key)} if isinstance(node, dict) else node
 
 
 def identity(resolved: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what ``run_id`` is the hash of: :func:`deciding`, groups of one key as their value."""
-    return {group: node[_ONE_KEY[group]] if group in _ONE_KEY else node for group, node in deciding(resolved).items()}
+    """Returns what ``run_id`` is the hash of: :func:`deciding`, groups of one key as their value, the parent's id."""
+    found = deciding(resolved)
+    if "parent" in found:
+        found["parent"] = resolved["parent_id"]
+    return {group: node[_ONE_KEY[group]] if group in _ONE_KEY else node for group, node in found.items()}
 
 
 def hashed(resolved: Mapping[str, Any]) -> str:

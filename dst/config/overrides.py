@@ -7,11 +7,13 @@ number becomes a choice of that name, which is added to Hydra's store of configs
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, QuotedString
 from hydra.errors import HydraException
@@ -41,6 +43,7 @@ def named(overrides: Sequence[str]) -> list[str]:
 
 
 def _named(line: str) -> str:
+    line = quoted(line)
     group, _, value = line.partition("=")
     if not group:
         raise UserError(f"{line}: write key=value")
@@ -60,6 +63,50 @@ def _named(line: str) -> str:
     return f"{group}={','.join(_choice(group, given) for given in values)}"
 
 
+def quoted(line: str) -> str:
+    """Returns an override of ``parent`` with its elements in quotes, ``parent=['procedure=gradual']``; others as given.
+
+    Without them Hydra does not take a list of overrides.
+
+    Args:
+        line: an override; several lists with commas between them are a sweep.
+
+    Raises:
+        UserError: for a parent that is no list.
+    """
+    group, _, value = line.partition("=")
+    if group.lstrip("+") != "parent":
+        return line
+    lists = []
+    for given in _split(value):
+        if given != "null" and not (given.startswith("[") and given.endswith("]")):
+            raise UserError(f"{line}: write a list of overrides, such as parent='[procedure=gradual,seed=1]'")
+        elements = [] if given == "null" else _split(given[1:-1])
+        lists.append("null" if given == "null" else f"[{','.join(map(_in_quotes, elements))}]")
+    return f"{group}={','.join(lists)}"
+
+
+def _split(text: str) -> list[str]:
+    """Splits at the commas that stand in no brackets and no quotes."""
+    parts, depth, quote = [""], 0, ""
+    for character in text:
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "'\"":
+            quote = character
+        else:
+            depth += (character in "[{(") - (character in "]})")
+        if character == "," and not depth and not quote:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _in_quotes(text: str) -> str:
+    return text if text[0] in "'\"" else "'" + text.replace("'", "\\'") + "'"
+
+
 def _choice(group: str, value: Any) -> str:
     if not _is_number(value):
         return str(Override._get_value_element_as_str(value))
@@ -76,8 +123,9 @@ def _is_number(value: Any) -> bool:
 
 def compose(overrides: Sequence[str] = ()) -> DictConfig:
     """Composes ``conf/train.yaml`` with Hydra's command-line overrides; raises UserError for a mistake in them."""
+    within_hydra = GlobalHydra.instance().is_initialized()  # a command line whose configs are in the same tree
     try:
-        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        with nullcontext() if within_hydra else initialize_config_dir(str(CONF_DIR), version_base="1.3"):
             return hydra_compose("train", overrides=named(overrides))
     except Exception as error:  # Hydra raises ValueError and others too
         raise UserError(explain(error)) from error

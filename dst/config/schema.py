@@ -66,13 +66,37 @@ class InitialMaskConfig:
     """Group ``initial_mask``: how the masks are chosen before training.
 
     Attributes:
-        name: ``random``: drawn, with the layer densities of ``distribution``; else see
-            :func:`dst.sparsity.initial_masks`.
+        name: ``random``: drawn, with the layer densities of ``distribution``; ``parent``: the masks that the run's
+            parent ended with; else see :func:`dst.sparsity.initial_masks`.
         batches: of the training split, of ``recipe.batch_size`` samples each, that ``snip`` and ``grasp`` score by.
     """
 
-    name: str = field(default="random", metadata=one_of("random", "magnitude", "snip", "grasp", "synflow"))
+    name: str = field(default="random", metadata=one_of("random", "magnitude", "snip", "grasp", "synflow", "parent"))
     batches: int = field(default=10, metadata=limited(lambda value: value >= 1, "must be 1 or more"))
+
+
+@dataclass
+class WeightInitConfig:
+    """Group ``weight_init``: the weights at the first step.
+
+    Attributes:
+        name: ``default``: the model's own; ``sparsity_aware`` and ``layer_scaled``: see
+            :func:`dst.sparsity.sparsity_aware_init` and :func:`dst.sparsity.layer_scaled_init`; ``parent``: those of
+            the run's parent.
+        step: of ``parent``: the optimizer steps after which the parent had these weights; ``last``: at its end.
+        scale, mode, distribution: of ``sparsity_aware``.
+    """
+
+    name: str = field(default="default", metadata=one_of("default", "sparsity_aware", "layer_scaled", "parent"))
+    step: Any = field(
+        default="last",
+        metadata=limited(
+            lambda value: value == "last" or (type(value) is int and value >= 0), "must be last or a step, 0 or more"
+        ),
+    )
+    scale: float = field(default=2.0, metadata=limited(lambda value: value > 0, "must be above 0"))
+    mode: str = field(default="fan_in", metadata=one_of("fan_in", "fan_out", "fan_avg"))
+    distribution: str = field(default="normal", metadata=one_of("normal", "uniform"))
 
 
 @dataclass
@@ -163,15 +187,31 @@ class SparsityConfig:
 
 @dataclass
 class CheckpointConfig:
-    """When checkpoints are written and what stays of a finished run's."""
+    """When checkpoints are written and what stays of a finished run's.
+
+    Attributes:
+        minutes: the shortest time between two checkpoints.
+        keep: of a finished run's last checkpoint.
+        snapshots: optimizer steps after which the weights and masks are kept for good; 0: before the first.
+    """
 
     minutes: float = field(default=MISSING, metadata=limited(lambda value: value >= 0, "must be 0 or more"))
     keep: str = field(default=MISSING, metadata=one_of("all", "weights", "nothing"))
+    snapshots: list[int] = field(
+        default_factory=list,
+        metadata=limited(lambda value: all(step >= 0 for step in value), "must be steps, 0 or more"),
+    )
 
 
 @dataclass
 class Config:
-    """One training, as ``conf/train.yaml`` composes it; ``dict`` groups are checked against what they build."""
+    """One training, as ``conf/train.yaml`` composes it; ``dict`` groups are checked against what they build.
+
+    Attributes:
+        parent: overrides which, applied to this config, give the run that this one starts from; see
+            :func:`dst.config.parent_of`.
+        parent_id: run id of the parent, found by the checks; None where nothing is taken from one.
+    """
 
     model: dict[str, Any] = MISSING
     dataset: DatasetConfig = MISSING
@@ -184,7 +224,10 @@ class Config:
     recipe: RecipeConfig = MISSING
     procedure: dict[str, Any] = field(default_factory=lambda: dict(DEFAULTS["procedure"]))
     initial_mask: InitialMaskConfig = field(default_factory=InitialMaskConfig)
+    weight_init: WeightInitConfig = field(default_factory=WeightInitConfig)
     lr_schedule: dict[str, Any] = field(default_factory=lambda: dict(DEFAULTS["lr_schedule"]))
+    parent: list[str] | None = None
+    parent_id: str | None = None
     tracker: TrackerConfig = MISSING
     sparsity: SparsityConfig = field(default_factory=SparsityConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)

@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from dst.run.layout import (
     CONFIG,
     MASKS,
     PREVIOUS_CHECKPOINT,
+    SNAPSHOTS,
     SUMMARY,
     run_dir,
 )
@@ -86,9 +87,58 @@ class RunDirectory:
             keep_aside(self.path / SUMMARY)
         self._write(SUMMARY, (to_json(summary, indent=1) + "\n").encode())
 
-    def write_masks(self, masks: dict[str, Tensor]) -> None:
+    def write_masks(self, masks: Mapping[str, Tensor]) -> None:
         """Writes ``masks.pt``: a bool tensor for each sparse weight by parameter name, none for a dense run."""
-        self._write(MASKS, _torch_bytes({name: mask.cpu().contiguous() for name, mask in masks.items()}))
+        self._write(MASKS, _torch_bytes(_on_host(masks)))
+
+    def write_snapshot(self, step: int, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
+        """Writes ``snapshots/<step>.pt``, which stays when the run is finished.
+
+        Args:
+            step: optimizer steps taken.
+            weights: parameters and buffers by name.
+            masks: as of :meth:`write_masks`.
+        """
+        (self.path / SNAPSHOTS).mkdir(exist_ok=True)
+        state = {"run_id": self.run_id, "step": step, "model": _on_host(weights), "masks": _on_host(masks)}
+        self._write(f"{SNAPSHOTS}/{step}.pt", _torch_bytes(state))
+
+    def read_masks(self) -> dict[str, Tensor]:
+        """Returns the masks that the finished run ended with; raises UserError where they cannot be read."""
+        return self._read_result(MASKS)
+
+    def read_weights(self, step: int | str) -> dict[str, Tensor] | None:
+        """Returns parameters and buffers of the finished run by name; None for a step that it kept nothing of.
+
+        Args:
+            step: optimizer steps taken, or ``last``.
+
+        Raises:
+            UserError: for a file that cannot be read, or weights of the end that were not kept.
+        """
+        if step != "last":
+            name = f"{SNAPSHOTS}/{step}.pt"
+            return self._read_result(name)["model"] if (self.path / name).exists() else None
+        if not self.has_checkpoint:
+            raise UserError(
+                f"{self.path}: kept no weights (checkpoint.keep=nothing); train it anew with checkpoint.keep=weights "
+                "rerun=true"
+            )
+        weights: dict[str, Tensor] = self._read_result(CHECKPOINT)["training"]["model"]
+        return weights
+
+    def _read_result(self, name: str) -> dict[str, Any]:
+        try:
+            return _read_checkpoint(self.path / name)
+        except Exception as error:  # a damaged file fails in many ways
+            raise UserError(
+                f"{self.path / name}: cannot be read ({error}); train the run anew with rerun=true"
+            ) from error
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether an attempt at the run left a checkpoint, though perhaps a damaged one."""
+        return any((self.path / name).exists() for name in (CHECKPOINT, PREVIOUS_CHECKPOINT))
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Writes ``checkpoint.pt``; the one before becomes ``checkpoint.previous.pt`` once this one is wholly written.
@@ -166,12 +216,17 @@ class RunDirectory:
     def _litter(self) -> Iterator[Path]:
         for name in (CONFIG, CHECKPOINT, MASKS, SUMMARY, *LOGS):
             yield from self.path.glob(f".{name}.*.tmp")
+        yield from self.path.glob(f"{SNAPSHOTS}/.*.tmp")
 
     def _write(self, name: str, data: bytes) -> None:
         if (self.path / name).is_dir():
             keep_aside(self.path / name)
         with atomic_file(self.path / name, before=lambda: self.guard()) as file:
             file.write(data)
+
+
+def _on_host(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
 
 
 def _read_checkpoint(path: Path) -> dict[str, Any]:

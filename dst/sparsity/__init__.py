@@ -6,15 +6,17 @@ from dst.sparsity.distribution import DISTRIBUTIONS, draw_mask, layer_densities
 from dst.sparsity.dynamic import DynamicSparsity
 from dst.sparsity.gradual import GradualPruning
 from dst.sparsity.growth import GradientGrowth, Growth, MomentumGrowth, RandomGrowth
-from dst.sparsity.initial_masks import disconnected_layers, initial_masks
+from dst.sparsity.initial_masks import INITIAL_MASKS, disconnected_layers, initial_masks
 from dst.sparsity.masked import MaskedModel
 from dst.sparsity.registry import make_criterion, make_growth, make_schedule
 from dst.sparsity.schedule import Constant, Cosine, Linear, Schedule
 from dst.sparsity.topology import grow_mask, prune_mask
+from dst.sparsity.weight_init import layer_scaled_init, sparsity_aware_init
 from dst.sparsity.weights import dense_weights, register_linear, sparsifiable_weights
 
 __all__ = [
     "DISTRIBUTIONS",
+    "INITIAL_MASKS",
     "MEST",
     "SET",
     "SNIP",
@@ -41,10 +43,12 @@ __all__ = [
     "grow_mask",
     "initial_masks",
     "layer_densities",
+    "layer_scaled_init",
     "make_criterion",
     "make_growth",
     "make_schedule",
     "prune_mask",
     "register_linear",
     "sparsifiable_weights",
+    "sparsity_aware_init",
 ]

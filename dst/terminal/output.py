@@ -44,8 +44,14 @@ def describe(config: Config) -> str:
     }[config.method]
     if config.procedure["name"] not in ("dst", "gradual"):
         method = f"{config.procedure['name']}, {method}"
-    if config.initial_mask.name != "random" and config.method in ("static", "dst"):
-        method += f", initial mask {config.initial_mask.name}"
+    start = {"weight_init": config.weight_init.name}
+    if config.method in ("static", "dst"):
+        start = {"initial_mask": config.initial_mask.name, **start}
+    method += "".join(f", {group}={name}" for group, name in start.items() if name not in ("random", "default"))
+    if config.parent_id:
+        weights = config.weight_init
+        at = f" at step {weights.step}" if weights.name == "parent" and weights.step != "last" else ""
+        method += f" (run {config.parent_id}{at})"
     return f"{config.model['name']} on {config.dataset.name}, {method}, seed {config.seed}"
 
 

@@ -6,6 +6,7 @@ import itertools
 import logging
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from dst.config.components import build
 from dst.data import Data
 from dst.errors import UserError
 from dst.models import build_model
-from dst.seeds import stream_seed
+from dst.seeds import generator, stream_seed
 from dst.sparsity import (
+    INITIAL_MASKS,
     DenseModel,
     DynamicSparsity,
     GradualPruning,
@@ -27,7 +29,9 @@ from dst.sparsity import (
     disconnected_layers,
     initial_masks,
     layer_densities,
+    layer_scaled_init,
     sparsifiable_weights,
+    sparsity_aware_init,
 )
 from dst.training.device import make_scaler, place, prepare_device
 from dst.training.loop import Sparsity, Training
@@ -43,8 +47,30 @@ _SCORED_EPOCH = -1
 """Its batches score the weights; no training sees them in this order."""
 
 
-def training_factory(config: Config) -> Callable[[], Training]:
+Tensors = Mapping[str, Tensor]
+"""By parameter name."""
+
+
+@dataclass(frozen=True)
+class Inherited:
+    """What a training takes over from the one that its run's parent did.
+
+    Attributes:
+        weights: parameters and buffers by name; None: the model initialises itself.
+        masks: the active weights, bool, by parameter name; None: chosen anew.
+    """
+
+    weights: Tensors | None = None
+    masks: Tensors | None = None
+
+
+NOTHING = Inherited()
+
+
+def training_factory(config: Config) -> Callable[[Inherited | None], Training]:
     """Prepares the device, loads the data, and returns what makes the training of ``config`` at its first step.
+
+    What it returns takes the last argument of :func:`build_training`.
 
     Raises:
         UserError: for a model that cannot take the data's shape, before the data are touched where the config says the
@@ -61,14 +87,37 @@ def training_factory(config: Config) -> Callable[[], Training]:
         batch_size=config.recipe.batch_size,
         seed=config.seed,
     )
+    _check_steps(config, len(data.train))
 
-    def make() -> Training:
-        return build_training(config, _model(config, data.shape, data.num_classes), data, device)
+    def make(inherited: Inherited | None) -> Training:
+        return build_training(config, _model(config, data.shape, data.num_classes), data, device, inherited)
 
     return make
 
 
-def build_training(config: Config, model: nn.Module, data: Data, device: torch.device) -> Training:
+def _check_steps(config: Config, per_epoch: int) -> None:
+    """Raises UserError for choices that the training is too short for."""
+    chosen, steps = config.initial_mask, per_epoch * sum(phase.epochs for phase in _phases(config))
+    scored = chosen.name in ("snip", "grasp") and config.method in ("static", "dst")
+    if scored and chosen.batches > per_epoch:
+        raise UserError(
+            f"initial_mask.batches={chosen.batches}: dataset={config.dataset.name} has {per_epoch} training "
+            f"batches of recipe.batch_size={config.recipe.batch_size}; give {per_epoch} or fewer"
+        )
+    if late := [step for step in config.checkpoint.snapshots if step > steps]:
+        raise UserError(
+            f"checkpoint.snapshots={config.checkpoint.snapshots}: the run has {steps} steps, none {late[0]}"
+        )
+
+
+def _phases(config: Config) -> list[Phase]:
+    phases: list[Phase] = build("procedure", config.procedure).phases(config.recipe.epochs, config.density.value)
+    return phases
+
+
+def build_training(
+    config: Config, model: nn.Module, data: Data, device: torch.device, inherited: Inherited | None = NOTHING
+) -> Training:
     """Returns a training at its first step.
 
     Args:
@@ -76,16 +125,17 @@ def build_training(config: Config, model: nn.Module, data: Data, device: torch.d
         model: on any device; moved to ``device``, where its weights become sparse.
         data: on ``device``.
         device: as :func:`~dst.training.device.prepare_device` returns it.
+        inherited: what it takes over from its run's parent; None: a checkpoint is about to replace weights and masks,
+            so they are not chosen with care.
 
     Raises:
-        UserError: for a density that the model cannot have.
+        UserError: for a density that the model cannot have, or a parent whose model has other shapes.
     """
     model = place(model, device, config.precision)
-    phases = build("procedure", config.procedure).phases(config.recipe.epochs, config.density.value)
+    phases = _phases(config)
+    first_masks = None if inherited is None else _first_masks(config, phases[0], model, data, inherited)
 
-    first_masks = None if phases[0].starts_dense else scored_masks(config, phases[0], model, data)
-
-    def make_parts(number: int, masks: Mapping[str, Tensor] | None) -> tuple[torch.optim.Optimizer, Sparsity]:
+    def make_parts(number: int, masks: Tensors | None) -> tuple[torch.optim.Optimizer, Sparsity]:
         masks = masks or first_masks
         optimizer = make_optimizer(model, config.recipe, device)
         steps = phases[number].epochs * len(data.train)
@@ -104,6 +154,8 @@ def build_training(config: Config, model: nn.Module, data: Data, device: torch.d
     )
     if config.cuda_graph and device.type == "cuda":
         training.recorded = RecordedStep(CudaRecorder(device), deterministic=config.deterministic)
+    if inherited is not None:
+        _initialise_weights(config, model, training.sparsity.masks)
     if first_masks:
         training.dead_layers = disconnected_layers(model, first_masks, data.shape)
         if training.dead_layers:
@@ -113,6 +165,42 @@ def build_training(config: Config, model: nn.Module, data: Data, device: torch.d
             )
     torch.manual_seed(stream_seed(config.seed, "dropout"))  # the one stream that has to be torch's global one
     return training
+
+
+def _first_masks(config: Config, phase: Phase, model: nn.Module, data: Data, inherited: Inherited) -> Tensors | None:
+    """Gives the model its parent's weights and returns the masks to begin with; None where they are drawn or none."""
+    if inherited.weights is not None:
+        try:
+            model.load_state_dict(dict(inherited.weights))
+        except RuntimeError as error:
+            raise _other_shapes(config, str(error).splitlines()[-1]) from error
+    if phase.starts_dense:
+        return None
+    if inherited.masks is None:
+        return scored_masks(config, phase, model, data)
+    ours = {name: weight.shape for name, weight in sparsifiable_weights(model).items()}
+    if different := ours.items() ^ {name: mask.shape for name, mask in inherited.masks.items()}.items():
+        raise _other_shapes(config, f"{min(name for name, _ in different)} does not match")
+    return inherited.masks
+
+
+def _other_shapes(config: Config, reason: str) -> UserError:
+    return UserError(f"parent={config.parent}: its model={config.model['name']} has other shapes ({reason.strip()})")
+
+
+def _initialise_weights(config: Config, model: nn.Module, masks: Tensors) -> None:
+    chosen = config.weight_init
+    if chosen.name == "sparsity_aware":
+        sparsity_aware_init(
+            model,
+            masks,
+            scale=chosen.scale,
+            mode=chosen.mode,
+            distribution=chosen.distribution,
+            generator=generator(config.seed, "weights", "sparsity_aware"),
+        )
+    elif chosen.name == "layer_scaled":
+        layer_scaled_init(model, masks)
 
 
 def build_sparsity(
@@ -188,18 +276,10 @@ def scored_masks(config: Config, phase: Phase, model: nn.Module, data: Data) -> 
         phase: the first one.
         model: on its final device, at its first step.
         data: whose training split gives the batches, from a random stream of their own.
-
-    Raises:
-        UserError: for more batches than the training split has.
     """
     chosen = config.initial_mask
-    if chosen.name == "random" or phase.density is None:
+    if chosen.name not in INITIAL_MASKS or phase.density is None:
         return None
-    if chosen.batches > len(data.train):
-        raise UserError(
-            f"initial_mask.batches={chosen.batches}: dataset={config.dataset.name} has {len(data.train)} training "
-            f"batches of recipe.batch_size={config.recipe.batch_size}; give {len(data.train)} or fewer"
-        )
     batches = itertools.islice(data.train.epoch(_SCORED_EPOCH), chosen.batches)
     return initial_masks(chosen.name, model, batches, phase.density, loss_of)
 

@@ -13,7 +13,7 @@ from dst.attempt import Stopped
 from dst.config import checked, compose, run_id
 from dst.sparsity import initial_masks, sparsifiable_weights
 from dst.train import run
-from dst.training.build import training_factory
+from dst.training.build import NOTHING, training_factory
 from dst.training.metrics import loss_of
 from tests.run.outcomes import run_outcome
 
@@ -26,7 +26,7 @@ def test_a_static_run_trains_the_weights_that_the_method_chose(
     method: str, overrides: Overrides, tmp_path: Path
 ) -> None:
     more = [f"initial_mask={method}", "update_period=never", "density=0.07", "recipe.epochs=1"]
-    training = training_factory(checked(compose(overrides("density=dense"))))()
+    training = training_factory(checked(compose(overrides("density=dense"))))(NOTHING)
     weights = {name: weight.detach().clone() for name, weight in training.model.named_parameters()}
     batches = training.data.train.epoch(-1)
     expected = initial_masks(method, training.model, batches, 0.07, loss_of)

@@ -12,7 +12,7 @@ import torch
 
 from dst.config import checked, compose, run_id
 from dst.procedures import Cyclic, planned_phases
-from dst.training.build import training_factory
+from dst.training.build import NOTHING, training_factory
 from dst.training.evaluation import run_epoch
 from tests.run.outcomes import run_outcome
 
@@ -78,7 +78,7 @@ def test_a_cycle_starts_with_an_optimizer_that_holds_no_momentum(train: Train, t
 
 def test_a_phase_goes_on_with_the_weights_and_masks_of_the_one_before(overrides: Overrides) -> None:
     config = checked(compose(overrides("procedure=cyclic", "procedure.cycles=2", "growth=gradient", "recipe.epochs=8")))
-    training = training_factory(config)()
+    training = training_factory(config)(NOTHING)
     first = {name: mask.clone() for name, mask in training.sparsity.masks.items()}
     while not training.phase_is_over:
         run_epoch(training)
