@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from dst.config.identity import DEFAULTS, decides, groups_of, ineffective_keys, method_of
+from dst.config.identity import DEFAULTS, decides, groups_of, ineffective_keys, method_of, uses_parent
 from dst.files.records import Damaged, parse_yaml
 
 _SECTION = re.compile(r"^(?=[^\s#-])", re.MULTILINE)
-_HIDDEN_GROUPS = ("tracker", "checkpoint", "device", "data_dir", "output_dir", "rerun")
-"""Groups without columns: they do not change the result."""
+_HIDDEN_GROUPS = ("tracker", "checkpoint", "device", "data_dir", "output_dir", "rerun", "parent_id")
+"""Groups without columns: they do not change the result, or say the same as another (``parent_id``: ``parent``)."""
 
 _MAIN_KEY = {"density": "value", "update_period": "steps"}
 """The key whose column has the name of its group, if it is not ``name``."""
@@ -54,6 +54,8 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     method = method_of(config)
     without_effect = set(groups_of("dst")) - set(groups_of(method))
+    if not uses_parent(config):
+        without_effect.add("parent")
     row: dict[str, Any] = {"method": method}
     without_effect_here = set(ineffective_keys(config))
     for group, node in {**DEFAULTS, **config}.items():  # runs of earlier versions lack the later groups

@@ -20,6 +20,9 @@ AXES = ("setup", "model", "dataset", "method", "criterion", "growth", "density",
 CELL_COLUMNS = ["setup", "growth", "line", "density", "update_period"]
 """Runs with equal values in these columns differ in their seeds only: they form a cell."""
 
+_OF_A_LINE = ("criterion_", "procedure", "initial_mask", "weight_init", "parent")
+"""Choices, by the beginning of their names, that make a line of its own where they vary."""
+
 REFERENCE_LINES = ("dense", "static")
 """Lines that are not criteria."""
 
@@ -52,12 +55,13 @@ class ComparableRuns:
 def select_comparable(runs: pd.DataFrame) -> ComparableRuns:
     """Returns the finished runs, without those of a setup in which several further choices vary independently.
 
-    Choices that change together count as one. Each value of a criterion's parameter (MEST's ``λ``) is a line.
+    Choices that change together count as one. Each value of a criterion's parameter (MEST's ``λ``) is a line, and so is
+    each procedure and each way to choose the first masks and weights.
     """
     kept = runs_with_results(runs).reset_index(drop=True)
     kept = kept.assign(line=line_names(kept))
     names = _other_choices(kept)
-    parameters = [name for name in names if name.startswith("criterion_")]
+    parameters = [name for name in names if name.startswith(_OF_A_LINE)]
     kept = kept.assign(line=_lines(kept, parameters))
     parts: list[pd.DataFrame] = []
     notes: list[str] = []
@@ -140,7 +144,7 @@ def _varying(runs: pd.DataFrame, names: list[str]) -> list[str]:
 
 
 def _lines(runs: pd.DataFrame, parameters: list[str]) -> pd.Series:
-    """Returns the lines, with the criterion's parameters appended where they vary."""
+    """Returns the lines, with the parameters appended that vary within them."""
     lines = runs["line"].copy()
     for _, here in runs.groupby("line"):
         for name in _varying(here, parameters):

@@ -28,7 +28,7 @@ from dst.terminal.arguments import arguments, help_text
 from dst.terminal.exits import command
 from dst.terminal.output import announce, report
 from dst.terminal.signals import StopSignals
-from dst.training.build import NOTHING, Inherited, training_factory
+from dst.training.build import NOTHING, Inherited, check_same_shapes, training_factory
 from dst.training.loop import Training
 
 log = logging.getLogger("dst")
@@ -96,6 +96,7 @@ def inherited(config: Config, should_stop: Callable[[], bool] = lambda: False) -
     parent = parent_of(config)
     if parent is None:
         return NOTHING
+    check_same_shapes(config, parent)
     directory = RunDirectory(parent)
     summary = directory.summary()
     if summary is None:

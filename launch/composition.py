@@ -22,7 +22,8 @@ from dataclasses import asdict
 from functools import cache
 from typing import Any
 
-from dst.config import checked, compose
+from dst.config import compose
+from dst.config.checks import checked_alone
 from dst.errors import UserError
 from launch.sweep import Overrides
 
@@ -101,8 +102,11 @@ def _covering_runs(
 
 @cache
 def compose_one(overrides: Overrides) -> Resolved:
-    """Returns the config that Hydra composes, resolved and checked, as plain containers; raises UserError."""
-    return asdict(checked(compose(overrides)))
+    """Returns the config that Hydra composes, resolved and checked, as plain containers; raises UserError.
+
+    A parent is not looked at: ``parent_id`` is None.
+    """
+    return asdict(checked_alone(compose(overrides)))
 
 
 def _compose_directly(runs: Sequence[Overrides], number: int) -> Resolved:

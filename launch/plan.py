@@ -39,7 +39,7 @@ class Plan:
 
     @classmethod
     def make(cls, name: str, output_dir: Path, points: Sequence[Point], command: str = "") -> Plan:
-        """Composes and checks each run and drops duplicates.
+        """Composes and checks each run and drops duplicates; parents come before their children.
 
         Args:
             name: name of the sweep.
@@ -52,8 +52,8 @@ class Plan:
         """
         if not points:
             raise UserError(f"sweep {name}: has no runs; give each of its axes a value (range(1,6) is 1 to 5)")
-        from dst.config import run_id  # imports torch, which takes seconds and reading a plan does not need
-        from launch.composition import RunMistake, compose_all
+        from launch.composition import RunMistake, compose_all  # takes seconds, and reading a plan does not need it
+        from launch.parents import family, merged
 
         try:
             configs = compose_all([(*point.overrides, f"output_dir='{output_dir}'") for point in points])
@@ -62,8 +62,12 @@ class Plan:
         _check_models(points, configs)
         unique: dict[str, PlannedRun] = {}
         for point, config in zip(points, configs, strict=True):
-            name_of_run = run_id(config)
-            unique.setdefault(name_of_run, PlannedRun(name_of_run, point.overrides, config))
+            try:
+                runs = family(point.overrides, config)
+            except UserError as error:
+                raise _with_origin(point, error) from error
+            for run in runs:
+                unique[run.run_id] = merged(unique[run.run_id], run) if run.run_id in unique else run
         return cls(name, output_dir, list(unique.values()), code_version(), Path.cwd(), command)
 
     @classmethod

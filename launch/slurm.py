@@ -73,8 +73,12 @@ class Slurm:
     def __init__(self, cluster: ClusterConfig, directory: Path, sweep: str, modules: Iterable[str] = ()) -> None:
         self.cluster, self.directory, self.sweep, self.modules = cluster, directory, sweep, tuple(modules)
 
-    def submit(self, workers: Sequence[Worker]) -> Iterator[list[str]]:
+    def submit(self, workers: Sequence[Worker], after: Sequence[str] = ()) -> Iterator[list[str]]:
         """Queues workers that need the same resources, in as few arrays as MaxArraySize allows.
+
+        Args:
+            workers: one for each job.
+            after: ids of the jobs that must have ended, however they did, before these begin.
 
         Yields:
             The job ids of each array, one per worker.
@@ -83,7 +87,7 @@ class Slurm:
             UserError: if sbatch refuses; the arrays yielded before are in the queue.
         """
         size = max_array_size()
-        executor = self._executor(workers[0])
+        executor = self._executor(workers[0], after=after)
         for start in range(0, len(workers), size):
             try:
                 with executor.batch():
@@ -105,7 +109,7 @@ class Slurm:
             executor.parameters["map_count"] = tasks  # as submitit does itself; update_parameters refuses this key
         return str(executor._make_submission_file_text(executor._submitit_command_str, ""))
 
-    def _executor(self, worker: Worker, *, copy_code: bool = True) -> Any:
+    def _executor(self, worker: Worker, *, after: Sequence[str] = (), copy_code: bool = True) -> Any:
         from submitit import SlurmExecutor
 
         class AnywhereExecutor(SlurmExecutor):
@@ -124,6 +128,9 @@ class Slurm:
         extra = {"requeue": True, **cluster.extra}
         if invalid := [key for key in extra if not re.fullmatch(r"[a-z][a-z_-]*", str(key))]:
             raise UserError(f"cluster.extra.{invalid[0]!r}: is no flag of sbatch; give its long name, such as exclude")
+        if after:
+            given = [extra["dependency"]] if extra.get("dependency") else []
+            extra["dependency"] = ",".join([":".join(["afterany", *after]), *given])
         executor.update_parameters(
             job_name=self.sweep,
             time=max(1, round(60 * cluster.hours)),

@@ -8,7 +8,7 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,12 @@ from dst.files.lock import Owner, file_system_time, holder
 from dst.files.records import Damaged, read_lines
 from dst.run.code import changed_components
 from dst.run.layout import CHECKPOINT, PROBLEMS, SUMMARY, runs_dir
-from dst.run.outcome import FAILURE_FIELDS, read_failure, read_summary
+from dst.run.outcome import DONE, FAILURE_FIELDS, read_failure, read_summary
 from launch.plan import Plan
 
-STATES = ("finished", "diverged", "running", "queued", "failed", "interrupted", "lost", "waiting")
+FOR_PARENT = "waiting for its parent"
+STATES = ("finished", "diverged", "running", "queued", "failed", "interrupted", "lost", "waiting", FOR_PARENT)
+"""How :attr:`RunState.shown` tells the state of a run, in the order of the columns."""
 
 log = logging.getLogger("dst")
 
@@ -38,6 +40,7 @@ class RunState:
         since: when the run ended, Unix time in seconds; 0 if unknown or not ended.
         where: the process that runs it.
         damage: why ``summary.json`` cannot be read, if it exists but cannot; the run then counts as unfinished.
+        for_parent: whether its parent has not finished yet.
     """
 
     state: str
@@ -45,6 +48,12 @@ class RunState:
     since: float = 0.0
     where: str = ""
     damage: str = ""
+    for_parent: bool = False
+
+    @property
+    def shown(self) -> str:
+        """The state in words, one of :data:`STATES`."""
+        return FOR_PARENT if self.for_parent and self.state in ("queued", "waiting") else self.state
 
 
 def states(plan: Plan, queued: Iterable[str] = ()) -> dict[str, RunState]:
@@ -56,7 +65,12 @@ def states(plan: Plan, queued: Iterable[str] = ()) -> dict[str, RunState]:
     """
     queue = set(queued)
     clock = _Clock(plan.directory)
-    return {run.run_id: _state(plan.run_dir(run.run_id), run.run_id in queue, clock) for run in plan.runs}
+    found = {run.run_id: _state(plan.run_dir(run.run_id), run.run_id in queue, clock) for run in plan.runs}
+    for run in plan.runs:
+        parent = found.get(run.parent_id or "")
+        if parent and parent.state not in DONE:
+            found[run.run_id] = replace(found[run.run_id], for_parent=True)
+    return found
 
 
 def outdated(plan: Plan, state: Mapping[str, RunState]) -> dict[str, list[str]]:
@@ -69,14 +83,14 @@ def outdated(plan: Plan, state: Mapping[str, RunState]) -> dict[str, list[str]]:
     changed = {
         run.run_id: changed_components(state[run.run_id].detail.get("code"), run.config)
         for run in plan.runs
-        if state[run.run_id].state in ("finished", "diverged")
+        if state[run.run_id].state in DONE
     }
     return {run_id: groups for run_id, groups in changed.items() if groups}
 
 
 def is_settled(run_dir: Path) -> bool:
     """Whether the run finished, diverged or failed, so that it is not to be trained."""
-    return _summary(run_dir)[0] is not None or _failure(run_dir) is not None
+    return _summary(run_dir)[0] is not None or failure_of(run_dir) is not None
 
 
 def is_finished(run_dir: Path) -> bool:
@@ -120,7 +134,7 @@ def _state(run_dir: Path, queued: bool, clock: _Clock) -> RunState:
         with contextlib.suppress(OSError):
             since = (run_dir / SUMMARY).stat().st_mtime
         return RunState(summary["status"], summary, since)
-    failure = _failure(run_dir)
+    failure = failure_of(run_dir)
     if failure is not None:
         return RunState("failed", failure, failure.get("time") or 0.0, failure.get("where") or "", damage)
     owner, alive = holder(run_dir, clock)
@@ -141,8 +155,8 @@ def _summary(run_dir: Path) -> tuple[dict[str, Any] | None, str]:
         return None, _one_line(error)
 
 
-def _failure(run_dir: Path) -> dict[str, Any] | None:
-    """Returns the failure of a failed run, None if it did not fail.
+def failure_of(run_dir: Path) -> dict[str, Any] | None:
+    """Returns the content of ``failure.json`` of a failed run, None if it did not fail.
 
     A run whose ``failure.json`` is damaged, or whose directory is something else, counts as failed.
     """

@@ -98,7 +98,10 @@ def plan_text(plan: Plan, state: Mapping[str, RunState], timing: Timing) -> str:
     ]
     total = table[["runs", "finished", "to do"]].sum()
     unknown = int(left["seconds"].isna().sum())
-    text = f"{table.to_string()}\n{total['runs']} runs, {total['finished']} finished, {total['to do']} to do"
+    parents = len({run.parent_id for run in plan.runs} - {None})
+    text = f"{table.to_string()}\n{total['runs']} runs"
+    text += f" ({parents} of them the parents of others)" if parents else ""
+    text += f", {total['finished']} finished, {total['to do']} to do"
     if unknown < len(left):
         text += f": about {left['seconds'].sum() / 3600:.0f} GPU hours one by one, less side by side"
     return text + (f"; {unknown} runs that nobody has timed yet" if unknown else "")
@@ -113,7 +116,7 @@ def _row(plan: Plan, run: PlannedRun, state: RunState) -> dict[str, Any]:
     elif state.state in _STARTED:
         last = _last_line(plan.run_dir(run.run_id) / METRICS)
         done, epoch_s = min(max(0, last.get("epoch", 0)), epochs), last.get("epoch_s")
-    row = {"run_id": run.run_id, "setup": run.setup, "state": state.state, "since": state.since}
+    row = {"run_id": run.run_id, "setup": run.setup, "state": state.shown, "since": state.since}
     return row | {"epochs": epochs, "done": done, "epoch_s": float("nan") if epoch_s is None else epoch_s}
 
 

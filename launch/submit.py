@@ -20,6 +20,7 @@ from dst.run.outcome import clear_failure
 from dst.run.plan import PlannedRun
 from launch.cluster import ClusterConfig
 from launch.packing import Job, pack
+from launch.parents import generations
 from launch.plan import Plan
 from launch.slurm import DEFAULT_ARRAY, Slurm, active_job_ids, max_array_size
 from launch.state import RunState, states
@@ -83,14 +84,16 @@ def submit_to_slurm(plan: Plan, clusters: Sequence[ClusterConfig], *, retry_fail
             state = run_states(plan, (job for job in jobs if job.job_id in queue))
             runs = runs_to_submit(plan, state, retry_failed=retry_failed)
             _clear_failures(plan, runs, state)
-            new: list[Submitted] = []
-            for submitter, packed in _distribute(plan, runs, submitters, room_used=len(queue)):
-                left = iter(packed)
-                for ids in submitter.submit([_worker(plan, job, submitter.cluster) for job in packed]):
-                    records = [Submitted(name, submitter.cluster.name, list(next(left).run_ids)) for name in ids]
+            active = [job for job in jobs if job.job_id in queue]
+            before = len(active)
+            for batch in _distribute(plan, runs, submitters, room_used=len(queue)):
+                workers = [_worker(plan, job, batch.submitter.cluster) for job in batch.jobs]
+                left = iter(batch.jobs)
+                for ids in batch.submitter.submit(workers, after=_jobs_of(batch.parents, active)):
+                    records = [Submitted(name, batch.submitter.cluster.name, list(next(left).run_ids)) for name in ids]
                     _append_jobs(plan, records)  # after each array, as the next one may be refused
-                    new += records
-            return new
+                    active += records
+            return active[before:]
     except Locked as error:
         raise UserError(f"sweep={plan.name}: is being submitted at this moment ({error}); see: status") from error
 
@@ -112,16 +115,18 @@ def preview(plan: Plan, clusters: Sequence[ClusterConfig], *, retry_failed: bool
         queue, array = set(), DEFAULT_ARRAY
         yield f"# assumed: MaxArraySize {array} and an empty queue ({error})"
     submitters = [Slurm(cluster, plan.directory, plan.name, plan.modules) for cluster in clusters]
-    for submitter, jobs in _distribute(plan, plan.runs, submitters, room_used=0):
+    for batch in _distribute(plan, plan.runs, submitters, room_used=0):
+        jobs, cluster = batch.jobs, batch.submitter.cluster
         runs, arrays = sum(len(job.run_ids) for job in jobs), math.ceil(len(jobs) / array)
         yield (
-            f"# cluster {submitter.cluster.name}: {runs} runs in {len(jobs)} jobs (arrays: {arrays}), "
+            f"# cluster {cluster.name}: {runs} runs in {len(jobs)} jobs (arrays: {arrays}), "
             f"{jobs[0].runs_per_gpu} at a time on each GPU"
+            + (", with --dependency=afterany on the jobs of their parents" if batch.parents else "")
         )
-        yield submitter.script(_worker(plan, jobs[0], submitter.cluster), min(len(jobs), array))
+        yield batch.submitter.script(_worker(plan, jobs[0], cluster), min(len(jobs), array))
     state = run_states(plan, (job for job in submitted(plan) if job.job_id in queue))
     left = runs_to_submit(plan, state, retry_failed=retry_failed)
-    new = [job for _, jobs in _distribute(plan, left, submitters, room_used=len(queue)) for job in jobs]
+    new = [job for batch in _distribute(plan, left, submitters, room_used=len(queue)) for job in batch.jobs]
     yield (
         f"# now: {len(left)} of {len(plan.runs)} runs are to be submitted; "
         f"{sum(len(job.run_ids) for job in new)} would be, in {len(new)} jobs"
@@ -213,17 +218,34 @@ def _progress(total: int, done: int) -> tqdm[NoReturn]:
     )
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """Jobs that one array may hold: of one cluster and number of runs per GPU; and the parents of their runs."""
+
+    submitter: Slurm
+    jobs: list[Job]
+    parents: set[str]
+
+
 def _distribute(
     plan: Plan, runs: Sequence[PlannedRun], submitters: Sequence[Slurm], *, room_used: int
-) -> Iterator[tuple[Slurm, list[Job]]]:
-    """Yields, for each submitter and number of runs per GPU, the jobs to submit as arrays."""
+) -> Iterator[_Batch]:
+    """Yields the jobs to submit, those of parents before those of their children."""
     timing = Timing.read(plan.output_dir)
-    for number, submitter in enumerate(submitters):
-        share = runs[number :: len(submitters)]
-        room = (submitter.cluster.max_jobs - room_used) // len(submitters)
-        jobs = pack(share, submitter.cluster, timing, room)
-        for runs_per_gpu in sorted({job.runs_per_gpu for job in jobs}):
-            yield submitter, [job for job in jobs if job.runs_per_gpu == runs_per_gpu]
+    ordered = generations(runs)
+    for number, generation in enumerate(ordered):
+        parents = {run.parent_id for run in generation if run.parent_id} - {run.run_id for run in generation}
+        to_come = len(ordered) - number
+        for index, submitter in enumerate(submitters):
+            room = (submitter.cluster.max_jobs - room_used) // (to_come * len(submitters))
+            jobs = pack(generation[index :: len(submitters)], submitter.cluster, timing, room)
+            for runs_per_gpu in sorted({job.runs_per_gpu for job in jobs}):
+                yield _Batch(submitter, [job for job in jobs if job.runs_per_gpu == runs_per_gpu], parents)
+
+
+def _jobs_of(runs: set[str], jobs: Iterable[Submitted]) -> list[str]:
+    """Returns the jobs that have any of the runs; of an array the array's id, which stands for all of its tasks."""
+    return sorted({job.job_id.partition("_")[0] for job in jobs if runs & set(job.runs)})
 
 
 def _worker(plan: Plan, job: Job, cluster: ClusterConfig) -> Worker:

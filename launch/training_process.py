@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
 import multiprocessing
 import os
@@ -20,17 +19,18 @@ from pathlib import Path
 from typing import Any
 
 from dst.errors import UserError, is_of_place, place_faults_told
-from dst.files.lock import Locked, holder, last_heartbeat
+from dst.files.lock import Locked
 from dst.run.layout import PRINTED
 from dst.run.outcome import write_failure
 from dst.run.plan import PlannedRun
 from dst.terminal.signals import StopSignals
 from launch.plan import Plan
-from launch.state import is_settled
+from launch.readiness import READY, WAIT, Readiness
+from launch.state import failure_of
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _POLL_S = 2.0
-"""Seconds between checks of locks whose owner may have died."""
+"""Seconds between looks at runs that are locked, or whose parents are in training."""
 
 
 @dataclass(frozen=True)
@@ -79,31 +79,36 @@ class TrainingProcess:
             _send_event(worker, "stopped" if stop.received() else "done", "", "")
 
     def _candidates(self, plan: Plan, stop: StopSignals) -> Iterator[PlannedRun]:
-        """Yields the runs to train: first its own, then other unfinished runs of the plan.
+        """Yields the runs to train: first its own, then other unfinished runs of the plan, none before its parent.
 
-        Skips runs that are finished, failed or locked by a live process. Ends on a stop signal, or when the time left
-        is shorter than the longest run so far.
+        Skips runs that are finished, failed or locked by a live process. Ends on a stop signal; once the time left is
+        shorter than the longest run so far, only its own runs are begun.
         """
         own = [plan.by_id[run_id] for run_id in self.own_runs if run_id in plan.by_id]
         own_ids = set(self.own_runs)
-        locked_runs: list[PlannedRun] = []
-        longest = 0.0
         others = [run for run in plan.runs if run.run_id not in own_ids]
         random.shuffle(others)  # so that idle training processes do not compete for the same run
-        for run in itertools.chain(own, others, _runs_with_dead_owner(plan, locked_runs, stop)):
-            if stop.received():
-                return
-            if run.run_id not in own_ids and self.deadline is not None and time.time() + longest > self.deadline:
-                return
-            if is_settled(plan.run_dir(run.run_id)):
-                continue
-            owner, alive = holder(plan.run_dir(run.run_id))
-            if owner is not None and alive:
-                locked_runs.append(run)
-                continue
-            began = time.time()
-            yield run
-            longest = max(longest, time.time() - began)
+        left, longest = [*own, *others], 0.0
+        readiness = Readiness(plan)
+        while left:
+            began_one = False
+            waiting: list[PlannedRun] = []
+            readiness.look_again(left)
+            for run in left:
+                if stop.received():
+                    return
+                if run.run_id not in own_ids and self.deadline is not None and time.time() + longest > self.deadline:
+                    continue
+                now = readiness(run)
+                if now == READY:
+                    began, began_one = time.time(), True
+                    yield run
+                    longest = max(longest, time.time() - began)
+                elif now == WAIT:
+                    waiting.append(run)
+            left = waiting
+            if left and not began_one:
+                time.sleep(_POLL_S)
 
     def _train(self, plan: Plan, run: PlannedRun, stop: StopSignals, worker: Connection) -> None:
         from omegaconf import OmegaConf
@@ -117,6 +122,7 @@ class TrainingProcess:
         with _redirect_output(directory / PRINTED):
             print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {run.command}", flush=True)
             try:
+                _refuse_without_parent(plan, run)
                 summary: dict[str, Any] = train(OmegaConf.create(_config(plan, run)), should_stop=stop.received)
             except (Stopped, Locked) as reason:
                 print(f"stopped: {reason}" if isinstance(reason, Stopped) else reason, flush=True)
@@ -150,24 +156,9 @@ def _send_event(worker: Connection, event: str, run_id: str, text: str) -> None:
         worker.send((event, run_id, text))
 
 
-def _runs_with_dead_owner(plan: Plan, locked_runs: list[PlannedRun], stop: StopSignals) -> Iterator[PlannedRun]:
-    """Yields those of ``locked_runs`` whose owner turns out to have died.
-
-    After a node failure its locks look alive until their heartbeats expire, and the requeued job may start before
-    that. So each lock is watched until its heartbeat changes or expires.
-    """
-    heartbeats = {run.run_id: last_heartbeat(plan.run_dir(run.run_id)) for run in locked_runs}  # None: not readable now
-    while locked_runs and not stop.received():
-        time.sleep(_POLL_S)
-        for run in list(locked_runs):
-            directory = plan.run_dir(run.run_id)
-            _, alive = holder(directory)
-            before, heartbeat = heartbeats[run.run_id], last_heartbeat(directory)
-            heartbeats[run.run_id] = before or heartbeat
-            if not alive or (before and heartbeat and heartbeat != before):
-                locked_runs.remove(run)
-            if not alive:
-                yield run
+def _refuse_without_parent(plan: Plan, run: PlannedRun) -> None:
+    if run.parent_id in plan.by_id and (failure := failure_of(plan.run_dir(run.parent_id))):
+        raise UserError(f"its parent, run {run.parent_id}, failed: {failure['error']}")
 
 
 @contextlib.contextmanager

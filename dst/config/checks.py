@@ -31,11 +31,19 @@ _COMPONENTS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 def checked(cfg: DictConfig | Config) -> Config:
-    """Returns the composed config as typed objects, every value checked.
+    """Returns the composed config as typed objects, every value checked, with the run id of its parent.
 
     Raises:
         UserError: one line with the key, its value and what would be valid.
     """
+    config = checked_alone(cfg)
+    parent = parent_of(config)
+    config.parent_id = run_id(parent) if parent else None
+    return config
+
+
+def checked_alone(cfg: DictConfig | Config) -> Config:
+    """Returns what :func:`checked` does, but for the parent, which is not looked at."""
     try:
         node = OmegaConf.merge(OmegaConf.structured(Config), cfg)
         config = OmegaConf.to_object(node)
@@ -56,42 +64,43 @@ def checked(cfg: DictConfig | Config) -> Config:
             f"sparsity.momentum={config.sparsity.momentum}: growth={config.growth['name']} needs the momentum of "
             "inactive weights; set dense"
         )
-    parent = parent_of(config)
-    config.parent_id = run_id(parent) if parent else None
+    config.parent_id = None
     return config
 
 
-def parent_of(config: Config) -> Config | None:
+def parent_of(config: Config | Mapping[str, Any]) -> Config | None:
     """Returns the checked config of the run that a run starts from; None where it takes nothing from another run.
 
     It is ``config`` with ``parent``, ``initial_mask`` and ``weight_init`` at their defaults, to which the overrides in
     ``parent`` are applied.
 
     Args:
-        config: as :func:`checked` returns it.
+        config: as :func:`checked` returns it, or that as plain containers.
 
     Raises:
         UserError: for a parent that cannot be, or that does not go with the run.
     """
-    resolved = asdict(config)
+    resolved = asdict(config) if isinstance(config, Config) else config
     if not uses_parent(resolved):
         return None
-    taken = "initial_mask" if config.initial_mask.name == "parent" else "weight_init"
-    if config.parent is None:
+    takes_masks = resolved["initial_mask"]["name"] == "parent"
+    if resolved["parent"] is None:
         raise UserError(
-            f"{taken}=parent: of which run? give the overrides that lead to it, such as parent='[procedure=gradual]'"
+            f"{'initial_mask' if takes_masks else 'weight_init'}=parent: of which run? give the overrides that lead to "
+            "it, such as parent='[procedure=gradual]'"
         )
-    given = f"parent=[{','.join(config.parent)}]"
+    given = f"parent=[{','.join(resolved['parent'])}]"
     try:
-        parent = checked(OmegaConf.create(parent_node(resolved, config.parent)))
+        parent = checked(OmegaConf.create(parent_node(resolved, resolved["parent"])))
     except UserError as error:
         raise UserError(f"{given}: {error}") from error
-    if parent.model["name"] != config.model["name"]:
-        told = f"is a {parent.model['name']}, this run a {config.model['name']}; masks and weights fit one model"
-        raise UserError(f"{given}: {told}")
-    if config.initial_mask.name == "parent" and parent.density.value != config.density.value:
+    ours, theirs = resolved["model"]["name"], parent.model["name"]
+    if ours != theirs:
+        raise UserError(f"{given}: is a {theirs}, this run a {ours}; masks and weights fit one model")
+    density = resolved["density"]["value"]
+    if takes_masks and parent.density.value != density:
         masks = "is dense, without masks" if parent.density.value is None else f"has density {parent.density.value:g}"
-        raise UserError(f"density.value={config.density.value:g}: its masks are its parent's, which {masks}")
+        raise UserError(f"density.value={density}: its masks are those of its parent, which {masks}")
     return parent
 
 

@@ -74,6 +74,11 @@ class Owner:
             return "an unknown process"
         return f"process {self.pid} on {self.host}" + (f", job {self.job}" if self.job else "")
 
+    def is_in_this_job(self) -> bool:
+        """Returns whether the process belongs to this process's SLURM job, or outside jobs to this machine."""
+        here = Owner.here()
+        return self.job == here.job if here.job else (self.job, self.host) == ("", here.host)
+
     def died_here(self) -> bool:
         """Returns whether the process ran on this machine and has ended."""
         if (self.host, self.space) != (socket.gethostname(), _space()):

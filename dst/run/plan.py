@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -53,7 +54,12 @@ class PlannedRun:
     @property
     def command(self) -> str:
         """What trains this run alone."""
-        return " ".join(["python -m dst.train", *self.overrides])
+        return shlex.join(["python", "-m", "dst.train", *self.overrides])
+
+    @property
+    def parent_id(self) -> str | None:
+        """The run that has to be finished before this one can begin."""
+        return self.config.get("parent_id")
 
 
 @dataclass(frozen=True)

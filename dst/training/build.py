@@ -95,6 +95,25 @@ def training_factory(config: Config) -> Callable[[Inherited | None], Training]:
     return make
 
 
+def check_same_shapes(config: Config, parent: Config) -> None:
+    """Raises UserError if the model of a run's parent has other weights, as far as the configs tell.
+
+    Args:
+        config: of the run, checked.
+        parent: of its parent, checked.
+    """
+    if (config.model, config.dataset) == (parent.model, parent.dataset):
+        return
+    found = []
+    for one in (config, parent):
+        if not one.dataset.shape or not one.dataset.num_classes:
+            return
+        model = _model(one, one.dataset.shape, one.dataset.num_classes)
+        found.append({name: tensor.shape for name, tensor in model.state_dict().items()})
+    if different := found[0].items() ^ found[1].items():
+        raise _other_shapes(config, f"{min(str(name) for name, _ in different)} does not match")
+
+
 def _check_steps(config: Config, per_epoch: int) -> None:
     """Raises UserError for choices that the training is too short for."""
     chosen, steps = config.initial_mask, per_epoch * sum(phase.epochs for phase in _phases(config))
@@ -185,7 +204,8 @@ def _first_masks(config: Config, phase: Phase, model: nn.Module, data: Data, inh
 
 
 def _other_shapes(config: Config, reason: str) -> UserError:
-    return UserError(f"parent={config.parent}: its model={config.model['name']} has other shapes ({reason.strip()})")
+    given = f"parent=[{','.join(config.parent or ())}]"
+    return UserError(f"{given}: its {config.model['name']} has weights of other shapes ({reason.strip()})")
 
 
 def _initialise_weights(config: Config, model: nn.Module, masks: Tensors) -> None:

@@ -24,11 +24,17 @@ def run_outcome(folder: Path) -> dict[str, Any]:
         "topology": topology.read_text() if topology.exists() else "",
         "phases": (folder / "phases.jsonl").read_text(),
         "masks": (folder / "masks.pt").read_bytes(),
+        "snapshots": {path.name: path.read_bytes() for path in (folder / "snapshots").glob("*")},
         "weights": {
             name: weight.tolist()
             for name, weight in torch.load(folder / "checkpoint.pt", map_location="cpu")["training"]["model"].items()
         },
     }  # fmt: skip
+
+
+def outcomes(output_dir: Path) -> dict[str, dict[str, Any]]:
+    """What each run in an output folder led to, by run id."""
+    return {folder.name: run_outcome(folder) for folder in (output_dir / "runs").iterdir()}
 
 
 def training_outcome(of: Training) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from dst.config import compose
 from dst.data import store
 from dst.errors import UserError
 from dst.train import run
-from tests.run.outcomes import run_outcome as outcome
+from tests.run.outcomes import outcomes
 
 METHODS = {
     "dense": ["density=dense"],
@@ -32,6 +32,10 @@ METHODS = {
     "gradient growth": ["criterion=snip", "growth=gradient", "model=large_mlp_dropout"],
     "cyclic": ["procedure=cyclic", "procedure.cycles=4", "procedure.budget=30", "lr_schedule=cosine"],
     "gradual": ["procedure=gradual", "criterion=mest", "sparsity.scope=global", "lr_schedule.warmup=2"],
+    "parent and child": [
+        "parent=[procedure=gradual,recipe.epochs=4]",
+        *("initial_mask=parent", "weight_init=parent", "weight_init.step=30", "checkpoint.snapshots=[0,40]"),
+    ],
 }
 LONG = ["recipe.epochs=30", "checkpoint.minutes=0"]
 
@@ -55,7 +59,7 @@ def undisturbed(overrides: Overrides, tmp_path: Path, *more: str) -> tuple[dict[
     process = in_a_process(run, cfg)
     process.join()
     assert process.exitcode == 0
-    return outcome(next((tmp_path / "undisturbed" / "runs").iterdir())), time.monotonic() - began
+    return outcomes(tmp_path / "undisturbed"), time.monotonic() - began
 
 
 def kill_again_and_again(overrides: Overrides, tmp_path: Path, method: str, kills: int, seed: int) -> None:
@@ -72,7 +76,7 @@ def kill_again_and_again(overrides: Overrides, tmp_path: Path, method: str, kill
         process.join()
     run(cfg)
     assert killed >= 2
-    assert outcome(next((tmp_path / "killed" / "runs").iterdir())) == expected
+    assert outcomes(tmp_path / "killed") == expected
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -99,7 +103,7 @@ def test_stopping_in_the_middle_of_an_epoch_changes_nothing(overrides: Overrides
         with pytest.raises(Stopped):
             run(cfg, should_stop=lambda asked=asked: next(asked, None) is None)  # type: ignore[misc]
     run(cfg)
-    assert outcome(next((tmp_path / "stopped" / "runs").iterdir())) == expected
+    assert outcomes(tmp_path / "stopped") == expected
 
 
 def stopped_run(overrides: Overrides, tmp_path: Path, *more: str) -> tuple[Any, Path]:
@@ -126,7 +130,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(
         run(cfg)
     assert "checkpoint.pt is damaged and passed over" in caplog.text
     assert "resuming run" in caplog.text
-    assert outcome(folder) == expected
+    assert outcomes(folder.parents[1]) == expected
 
 
 def test_a_checkpoint_from_before_there_were_phases_is_resumed(
@@ -146,7 +150,7 @@ def test_a_checkpoint_from_before_there_were_phases_is_resumed(
         run(cfg)
     assert "resuming run" in caplog.text
     assert "damaged" not in caplog.text
-    assert outcome(folder) == expected
+    assert outcomes(folder.parents[1]) == expected
 
 
 def test_with_no_usable_checkpoint_the_run_begins_again(
@@ -159,7 +163,7 @@ def test_with_no_usable_checkpoint_the_run_begins_again(
     with caplog.at_level("INFO", logger="dst"):
         run(cfg)
     assert caplog.text.count("is damaged") == 2
-    assert outcome(folder)["epochs"] == expected["epochs"]
+    assert outcomes(folder.parents[1])[folder.name]["epochs"] == expected[folder.name]["epochs"]
 
 
 def changed(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
@@ -205,7 +209,7 @@ def test_a_checkpoint_that_is_not_this_runs_falls_back_to_the_one_before_and_is_
             run(cfg)
         assert "checkpoint.pt is damaged and passed over" in caplog.text, damage
         assert "resuming run" in caplog.text, damage
-        assert outcome(folder) == expected, damage
+        assert outcomes(folder.parents[1]) == expected, damage
         assert (folder / "checkpoint.damaged.pt").exists(), damage
 
 
@@ -244,7 +248,7 @@ def test_log_lines_lost_or_doubled_or_foreign_are_noticed_and_the_results_comple
             run(cfg)
         assert ("resuming run" in caplog.text) == can_go_on, damage
         assert ("as they were written" in caplog.text) == (not can_go_on), damage
-        assert outcome(folder) == expected, damage
+        assert outcomes(folder.parents[1]) == expected, damage
 
 
 def test_a_checkpoint_that_does_not_say_what_it_stands_on_is_resumed_too(
@@ -258,7 +262,7 @@ def test_a_checkpoint_that_does_not_say_what_it_stands_on_is_resumed_too(
         run(cfg)
     assert "damaged" not in caplog.text
     assert "resuming run" in caplog.text
-    assert outcome(folder) == expected
+    assert outcomes(folder.parents[1]) == expected
 
 
 def test_what_killed_processes_left_is_gone_after_the_next_start(overrides: Overrides, tmp_path: Path) -> None:
@@ -300,7 +304,7 @@ def test_a_full_disk_is_one_line_and_the_last_good_state_is_kept(overrides: Over
     assert (folder / "checkpoint.previous.pt").read_bytes() == older
     assert not list(folder.glob("*.tmp")) + list(folder.glob(".*.tmp"))
     run(cfg)
-    assert outcome(folder) == expected
+    assert outcomes(folder.parents[1]) == expected
 
 
 def test_a_run_does_not_go_on_with_other_data(overrides: Overrides, tmp_path: Path, data_dir: Path) -> None:
