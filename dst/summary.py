@@ -51,6 +51,7 @@ def facts(config: Config, training: Training, updates: Sequence[dict[str, Any]])
         },
         "method": config.method,
         "procedure": config.procedure["name"],
+        "parent": config.parent_id,
         "peak_memory_mb": peak_memory_mb(training.device),
         "dead_layers": training.dead_layers,
         "best_epoch": training.best.epoch,

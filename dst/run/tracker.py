@@ -8,9 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dst.config.identity import method_of
+from dst.config.identity import deciding, method_of
 from dst.files.records import INTEGER, NUMBER, OBJECT, read_lines
 from dst.run.layout import METRICS, TOPOLOGY
+
+
+_NAMED = ("procedure", "initial_mask", "weight_init")
+"""Groups that the display name of a run tells where they are not at their defaults."""
 
 
 class Tracker:
@@ -70,10 +74,14 @@ def columns(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def display_name(config: dict[str, Any]) -> str:
-    """Returns the method, its density and period, and the seed: ``magnitude+gradient d0.05 Δt800 s1``."""
-    row, method = columns(config), method_name(config)
+    """Returns the method, its density and period, and the seed: ``magnitude+gradient d0.05 Δt800 s1``.
+
+    Choices about phases, first masks and first weights stand after the method, where they are not the defaults.
+    """
+    row, method, effective = columns(config), method_name(config), deciding(config)
     words = [
         method if row["growth"] is None else f"{method}+{row['growth']}",
+        *(f"{group}={effective[group]['name']}" for group in _NAMED if group in effective),
         "" if method == "dense" else f"d{row['density']:g}",
         "" if row["update_period"] is None else f"Δt{row['update_period']}",
         f"s{row['seed']}",
