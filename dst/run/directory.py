@@ -121,7 +121,7 @@ class RunDirectory:
             if not path.exists():
                 continue
             try:
-                state = _read_checkpoint(path)
+                state = read_checkpoint(path)
                 if state.get("run_id", self.run_id) != self.run_id:
                     raise ValueError(f"of run {state['run_id']}")
                 restore(state)
@@ -174,7 +174,8 @@ class RunDirectory:
             file.write(data)
 
 
-def _read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Returns the content of a ``checkpoint.pt``, tensors on the host; raises some Exception for a damaged file."""
     with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums it wrote
         if damaged := archive.testzip():
             raise ValueError(f"wrong checksum of {damaged}")
