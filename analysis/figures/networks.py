@@ -34,8 +34,8 @@ def interpolation_figure(points: pd.DataFrame, lines: dict[str, str], about: str
         for row, (value, factor, title) in enumerate((("loss", 1, "loss"), ("accuracy", 100, "accuracy (%)"))):
             axes = grid.axes[row, column]
             for (_, _, line), curve in points[points["split"] == split].groupby(["start", "end", starts], sort=False):
-                style = line_style(line, palette[line]) | {"linestyle": "-", "markevery": 4}
-                axes.plot(curve["alpha"], factor * curve[value], **style)
+                style = line_style(line, palette[line])
+                axes.plot(curve["alpha"], factor * curve[value], markevery=4, **style)
             for end in (0, 1):
                 axes.axvline(end, color="0.6", linewidth=0.6, zorder=0)
             if column == 0:
@@ -109,11 +109,17 @@ def plane_figure(plane: pd.DataFrame, kept: float, notes: Sequence[str]) -> Draw
         style = line_style(point.line, palette[point.line]) | {"linestyle": "", "markersize": 5}
         axes.plot(point.x, point.y, **(style | {"marker": style["marker"] or "o"}))
         if len(plane) <= _LABELLED:
-            axes.annotate(point.network, (point.x, point.y), **_BESIDE)
+            axes.annotate(_short(point.network), (point.x, point.y), **_BESIDE)
     axes.set_aspect("equal", adjustable="datalim")
     axes.margins(0.12)
     axes.set_xlabel("first axis")
     axes.set_ylabel("second axis")
     grid.add_to_legend(palette)
-    about = f"Classical multidimensional scaling; the plane keeps {100 * kept:.1f} % of the positive eigenvalues."
+    about = f"Classical multidimensional scaling; the plane keeps {100 * kept:.1f} % of the squared distances."
     return grid.finish([about, *as_sentences(notes)])
+
+
+def _short(name: str) -> str:
+    """Returns the first digits of a run id, with its point."""
+    run_id, at, point = name.partition("@")
+    return run_id[:6] + at + point

@@ -147,7 +147,8 @@ def compare_weights(collection: Collection, own: dict[str, str]) -> str:
         for a, b in zip(l2.itertuples(), cosine.itertuples(), strict=True)
     ]
     table = _aligned(("between", "and", "pairs", "L2", "cosine distance"), rows, texts=2)
-    return _said([table, f"The plane keeps {100 * kept:.1f} % of {distance} distances."], selection, [*written, *drawn])
+    about = f"The plane keeps {100 * kept:.1f} % of the squared {distance} distances."
+    return _said([table, about], selection, [*written, *drawn])
 
 
 def _starts_and_end(collection: Collection, own: dict[str, str]) -> tuple[Selection, Selection]:

@@ -8,9 +8,6 @@ from analysis.choices import column_name, config_key
 from analysis.compare import line_names
 from dst.errors import UserError, unknown
 
-_IN_LINE = ("criterion", "seed")
-"""Columns that are no further part of a group's name: the criterion is its beginning."""
-
 
 def seed_groups(runs: pd.DataFrame, keys: str = "") -> pd.Series:
     """Returns what the group of each run is called: its line, such as ``magnitude``, and the choices that vary.
@@ -24,9 +21,10 @@ def seed_groups(runs: pd.DataFrame, keys: str = "") -> pd.Series:
     """
     choices = [name for name in runs.columns if config_key(name) and name != "seed"]
     if keys:
-        return _label_parts(runs, [_column(key, choices) for key in keys.split(",")]).str.removeprefix(", ")
-    varying = [name for name in choices if name not in _IN_LINE and runs[name].dropna().nunique() > 1]
-    return line_names(runs) + _label_parts(runs, varying)
+        chosen = [_column(key, choices) for key in keys.split(",")]
+        parts = _parts(runs, [name for name in chosen if name != "criterion"])
+        return line_names(runs) + parts if "criterion" in chosen else parts.str.removeprefix(", ").replace("", "other")
+    return line_names(runs) + _parts(runs, [name for name in choices if name != "criterion"], only_varying=True)
 
 
 def _column(key: str, choices: list[str]) -> str:
@@ -36,12 +34,14 @@ def _column(key: str, choices: list[str]) -> str:
     return name
 
 
-def _label_parts(runs: pd.DataFrame, names: list[str]) -> pd.Series:
+def _parts(runs: pd.DataFrame, names: list[str], *, only_varying: bool = False) -> pd.Series:
     """Returns ``, key=value`` of every choice that a run has; a dense run has no density."""
-    labels = pd.Series("", index=runs.index)
+    labels, lines = pd.Series("", index=runs.index), line_names(runs)
     for name in names:
         known = runs[name].notna() & ((runs["method"] != "dense") | (name != "density"))
-        labels[known] += f", {config_key(name)}=" + runs.loc[known, name].map(_text)
+        varies = runs.loc[known, name].nunique() > 1 or known.groupby(lines).nunique().gt(1).any()
+        if varies or not only_varying:
+            labels[known] += f", {config_key(name)}=" + runs.loc[known, name].map(_text)
     return labels
 
 

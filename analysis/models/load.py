@@ -22,6 +22,7 @@ from dst.errors import UserError, is_of_place
 from dst.models import build_model
 from dst.run.directory import read_checkpoint
 from dst.run.layout import CHECKPOINT, CONFIG
+from dst.run.outcome import read_summary
 from dst.training.build import training_factory
 from dst.training.device import place, prepare_device
 
@@ -115,7 +116,7 @@ def load_network(state: NetworkState, where: Place) -> Network:
         batch_size=config.recipe.batch_size,
         seed=config.seed,
     )
-    if state.point != "0" and _read_checkpoint(state, "fingerprint") != data.fingerprint:
+    if (read_summary(state.path) or {}).get("data_fingerprint") not in (None, data.fingerprint):
         raise UserError(f"{state.run_id}: the data in data_dir={config.data_dir} differ from those it was trained on")
     return Network(
         place(_model(config, data.shape, data.num_classes), device, config.precision), data, device, config.precision
@@ -164,10 +165,10 @@ def _model(config: Config, shape: Iterable[int], num_classes: int) -> nn.Module:
     )
 
 
-def _read_checkpoint(state: NetworkState, part: str = "training") -> Any:
+def _read_checkpoint(state: NetworkState) -> Any:
     path = state.path / CHECKPOINT
     try:
-        return read_checkpoint(path)[part]
+        return read_checkpoint(path)["training"]
     except Exception as error:  # a damaged file fails in many ways
         if is_of_place(error):
             raise

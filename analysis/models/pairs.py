@@ -54,8 +54,8 @@ def scale(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
         matrix: distances ``(n, n)``.
 
     Returns:
-        Coordinates ``(n, 2)``, and the share of the positive eigenvalues that the plane keeps, 1 for points that lie
-        in one.
+        Coordinates ``(n, 2)``, and the share of the squared distances that the plane keeps: its two eigenvalues over
+        the sum of the positive ones, 1 for points that lie in a plane.
     """
     n = len(matrix)
     centring = np.eye(n) - 1 / n

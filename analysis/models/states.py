@@ -41,8 +41,8 @@ class NetworkState:
 
     @property
     def line(self) -> str:
-        """The group, with ``@point`` for other weights than the last."""
-        return self.group if self.point == "last" else f"{self.group}@{self.point}"
+        """The group, with the point for other weights than the last."""
+        return self.group + {"last": "", "best": ", best epoch", "0": ", step 0"}[self.point]
 
     @property
     def signature(self) -> list[str | int]:
@@ -108,6 +108,8 @@ def check_same(runs: pd.DataFrame, run_ids: set[str], *groups: str) -> None:
     """
     chosen = runs[runs["run_id"].isin(run_ids)]
     keys = {name: key for name in chosen.columns if (key := config_key(name))}
+    if "data_fingerprint" in chosen:
+        keys["data_fingerprint"] = "dataset.fingerprint"
     for name, key in keys.items():
         values = chosen[name].astype(object).where(chosen[name].notna(), None)
         if key.partition(".")[0] in groups and values.nunique(dropna=False) > 1:
@@ -124,7 +126,7 @@ def _parse(name: str, runs: pd.DataFrame, point: str) -> tuple[str, str]:
     if len(found) > 1 and start not in found:
         raise UserError(f"{start}: begins the ids of {len(found)} runs, {', '.join(found[:4])}; give more digits")
     if not found:
-        raise UserError(f"{start or name}: is the id of none of the {len(runs)} runs; runs.csv lists them")
+        raise UserError(f"{start or name}: is the id of none of the {len(runs)} selected runs; runs.csv lists them")
     run_id = start if start in found else found[0]
     status = runs.loc[runs["run_id"] == run_id, "status"].iloc[0]
     if status == "diverged":
