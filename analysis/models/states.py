@@ -92,7 +92,7 @@ def select_states(runs: pd.DataFrame, named: Sequence[str] = (), *, point: str =
     states = [NetworkState(run_id, Path(paths[run_id]), at, groups[run_id]) for run_id, at in dict.fromkeys(wanted)]
     _check_kept(states)
     left_out = 0 if named else len(runs) - len(finished)
-    return Selection(states, [f"{left_out} runs that have not finished or diverged are left out"] if left_out else [])
+    return Selection(states, [f"{left_out} runs that diverged or have not finished are left out"] if left_out else [])
 
 
 def check_same(runs: pd.DataFrame, run_ids: set[str], *groups: str) -> None:

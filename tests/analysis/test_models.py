@@ -256,6 +256,41 @@ def test_a_group_is_runs_that_differ_in_their_seeds_alone(networks: Path, ids: d
     assert by_both[0].line == "magnitude, density=0.1"
 
 
+def test_a_run_is_named_by_a_beginning_of_its_id_that_no_other_has() -> None:
+    runs = pd.DataFrame({"run_id": ["aa11", "aa22", "b333"], "status": ["finished", "finished", "running"]})
+    with pytest.raises(UserError, match=r"^aa: begins the ids of 2 runs, aa11, aa22; give more digits$"):
+        select_states(runs, ["aa"])
+    with pytest.raises(UserError, match=r"^b333: the run is running; give a finished run$"):
+        select_states(runs, ["b"])
+
+
+def test_the_beginning_of_an_id_is_enough(networks: Path, ids: dict[str, str], tmp_path: Path) -> None:
+    runs = collect(Source(output_dir=networks, results_dir=tmp_path)).runs
+    found = select_states(runs, [f"{ids['dense'][:8]}@best"]).states
+    assert [one.name for one in found] == [f"{ids['dense']}@best"]
+    assert found[0].line == "dense, best epoch"
+
+
+def test_runs_that_diverged_are_left_out_of_a_selection_with_a_note(networks: Path, tmp_path: Path) -> None:
+    where = "dataset == 'digits' and model == 'small_mlp' and epochs > 0 and dataset.split_seed == 0"
+    selection = select_states(collect(Source(output_dir=networks, results_dir=tmp_path, where=where)).runs)
+    assert len(selection.states) == len(RUNS)
+    assert selection.notes == ["1 runs that diverged or have not finished are left out"]
+
+
+def test_a_damaged_checkpoint_is_named_in_one_line(
+    ids: dict[str, str], networks: Path, tmp_path: Path, type_in: TypeIn
+) -> None:
+    output_dir = shutil.copytree(networks, tmp_path / "outputs")
+    damaged = output_dir / "runs" / ids["snip 1"] / "checkpoint.pt"
+    damaged.write_bytes(damaged.read_bytes()[:-500])
+    words = (ids["dense"], ids["snip 1"], f"output_dir={output_dir}", f"results_dir={tmp_path}", "device=cpu")
+    status, _, err = type_in("distances", *words)
+    assert status == 2
+    assert err.startswith(f"error: {damaged}: is damaged (")
+    assert err.count("\n") == 1
+
+
 COMMANDS = {
     "interpolate": ("interpolation", "interpolation_barriers"),
     "disagreement": ("disagreement", "disagreement_pairs", "disagreement_ensembles"),
