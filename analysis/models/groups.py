@@ -22,9 +22,11 @@ def seed_groups(runs: pd.DataFrame, keys: str = "") -> pd.Series:
     choices = [name for name in runs.columns if config_key(name) and name != "seed"]
     if keys:
         chosen = [_column(key, choices) for key in keys.split(",")]
-        parts = _parts(runs, [name for name in chosen if name != "criterion"])
-        return line_names(runs) + parts if "criterion" in chosen else parts.str.removeprefix(", ").replace("", "other")
-    return line_names(runs) + _parts(runs, [name for name in choices if name != "criterion"], only_varying=True)
+        labels = line_names(runs) if "criterion" in chosen else pd.Series("", index=runs.index)
+        for name in chosen:
+            labels = labels if name == "criterion" else labels + _parts(runs, name)
+        return labels.str.removeprefix(", ").replace("", "other")
+    return _distinct_names(runs, [name for name in choices if name != "criterion"])
 
 
 def _column(key: str, choices: list[str]) -> str:
@@ -34,15 +36,22 @@ def _column(key: str, choices: list[str]) -> str:
     return name
 
 
-def _parts(runs: pd.DataFrame, names: list[str], *, only_varying: bool = False) -> pd.Series:
-    """Returns ``, key=value`` of every choice that a run has; a dense run has no density."""
-    labels, lines = pd.Series("", index=runs.index), line_names(runs)
-    for name in names:
-        known = runs[name].notna() & ((runs["method"] != "dense") | (name != "density"))
-        varies = runs.loc[known, name].nunique() > 1 or known.groupby(lines).nunique().gt(1).any()
-        if varies or not only_varying:
-            labels[known] += f", {config_key(name)}=" + runs.loc[known, name].map(_text)
+def _distinct_names(runs: pd.DataFrame, choices: list[str]) -> pd.Series:
+    """Returns each run's line with the choices that vary, and those that some runs lack if it takes them to differ."""
+    varying = [name for name in choices if _parts(runs, name).replace("", None).nunique() > 1]
+    labels = line_names(runs)
+    for name in varying:
+        labels = labels + _parts(runs, name)
+    for name in (name for name in choices if name not in varying):
+        if _parts(runs, name).groupby(labels).nunique().gt(1).any():
+            labels = labels + _parts(runs, name)
     return labels
+
+
+def _parts(runs: pd.DataFrame, name: str) -> pd.Series:
+    """Returns ``, key=value`` of the runs that have a choice, an empty text of others; a dense run has no density."""
+    known = runs[name].notna() & ((runs["method"] != "dense") | (name != "density"))
+    return runs[name].map(lambda value: f", {config_key(name)}={_text(value)}").where(known, "")
 
 
 def _text(value: object) -> str:

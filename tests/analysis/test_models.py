@@ -252,6 +252,9 @@ def test_a_group_is_runs_that_differ_in_their_seeds_alone(networks: Path, ids: d
     runs = collect(Source(output_dir=networks, results_dir=tmp_path)).runs
     named = [ids[name] for name in ("magnitude 1", "magnitude 2", "snip 1", "dense")]
     assert [one.line for one in select_states(runs, named).states] == ["magnitude", "magnitude", "snip", "dense"]
+    masks = select_states(runs, [ids["dense"], ids["scored"], ids["magnitude 1"], ids["bfloat16"]]).states
+    assert [one.line.partition(",")[0] for one in masks] == ["dense", "static", "magnitude", "magnitude"]
+    assert len({one.line for one in masks}) == 4
     by_both = select_states(runs, named, group="criterion,density").states
     assert by_both[0].line == "magnitude, density=0.1"
 
