@@ -25,6 +25,12 @@ HELP = """usage: python -m analysis COMMAND [key=value ...]
   overview                    collect, table, accuracy figure and report in one go
   dashboard entity=… project=…  a W&B report that compares the criteria (dry_run=true: write its spec to a file)
 
+Trained networks, for runs with a checkpoint; RUN is the beginning of a run id, RUN@best or RUN@STEP (0 or a snapshot):
+  interpolate  RUN_A RUN_B    loss and accuracy on the line from RUN_A to RUN_B, and the barrier between them
+  interpolate  to=RUN         … from each selected run; mask=none (start, end, both), batch_norm=keep (reestimate)
+  disagreement                share of test examples on which two networks differ; accuracy of ensembles
+  distances                   L2 and cosine distances between weights, and their plane; distance=l2 (cosine)
+
 Which runs, for every command:
   sweep=demo                  those of a planned sweep; results then go to results/demo (default: all runs)
   output_dir=outputs          what the runs were given; or dir=… for the run directories' parent itself
@@ -32,7 +38,9 @@ Which runs, for every command:
   source=wandb entity=… project=…   from a W&B project instead of run directories
   where='density <= 0.2'      those for which a comparison of the config's names holds (and, or, not, in)
 
-Further keys: table, figures, overview: metric=test_acc (or test_acc_best_val, val_acc, best_val_acc).
+Further keys: table, figures, overview: metric=test_acc (or test_acc_best_val, val_acc, best_val_acc);
+interpolate, disagreement, distances: RUN … (or runs=RUN,RUN), at=last (best, 0), device=auto, data_dir=…, name=… of the
+files; interpolate: split=both (train, test); disagreement, distances: group=criterion,density (default: all but seeds).
 """
 
 _SOURCE_KEYS = tuple(Source.__dataclass_fields__)
@@ -71,6 +79,8 @@ def _parse_arguments(argv: Sequence[str], keys: Sequence[str]) -> tuple[Source, 
     """Splits ``key=value`` arguments into those of every command and those of this one (``keys``)."""
     valid = [*_SOURCE_KEYS, *keys]
     given: dict[str, str] = {}
+    named = [argument for argument in argv if "=" not in argument and "runs" in keys]
+    argv = [argument for argument in argv if argument not in named] + ([f"runs={','.join(named)}"] if named else [])
     for argument in argv:
         key, equals, value = argument.partition("=")
         if key not in valid:
@@ -148,6 +158,20 @@ def _dashboard(source: Source, own: dict[str, str]) -> None:
     print(save_dashboard(source, dry_run=dry_run))
 
 
+def _networks(work: str) -> Callable[[Source, dict[str, str]], None]:
+    """Returns the command that hands the collected runs to a function of :mod:`analysis.models.commands`."""
+
+    def start(source: Source, own: dict[str, str]) -> None:
+        from analysis.collect import collect
+        from analysis.models import commands
+
+        print(getattr(commands, work)(collect(source), own))
+
+    return start
+
+
+_NETWORK_KEYS = ("runs", "at", "device", "data_dir", "name")
+
 COMMANDS: dict[str, tuple[Callable[[Source, dict[str, str]], None], tuple[str, ...]]] = {
     "collect": (_collect, ()),
     "table": (_table, ("layout", "metric")),
@@ -155,6 +179,9 @@ COMMANDS: dict[str, tuple[Callable[[Source, dict[str, str]], None], tuple[str, .
     "report": (_report, ()),
     "overview": (_overview, ("metric",)),
     "dashboard": (_dashboard, ("dry_run",)),
+    "interpolate": (_networks("interpolate_networks"), (*_NETWORK_KEYS, "to", "mask", "batch_norm", "split")),
+    "disagreement": (_networks("compare_predictions"), (*_NETWORK_KEYS, "group")),
+    "distances": (_networks("compare_weights"), (*_NETWORK_KEYS, "group", "distance")),
 }
 """Each command's function and its keys, in addition to those of :class:`analysis.source.Source`."""
 

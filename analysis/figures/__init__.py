@@ -25,6 +25,7 @@ from dst.files.atomic import atomic_file
 
 if TYPE_CHECKING:
     from analysis.collect import Collection
+    from analysis.results_folder import ResultsFolder
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,7 @@ def draw(figure: PaperFigure, collection: Collection, metric: str) -> DrawnFigur
         drawings = figure.draw(data)
         for drawing in drawings:
             name = f"figure_{figure.name}{drawing.suffix}"
-            written = [collection.results.path(f"figures/{name}.{suffix}") for suffix in ("pdf", "png")]
-            _save(drawing, written)
+            written = save(drawing, name, collection.results)
             lines.append(f"figure {figure.name}: {', '.join(map(str, written))}")
             paths += written
     return DrawnFigure(
@@ -112,7 +112,15 @@ def _left_out(collection: Collection) -> str:
     return f" ({left_out} runs are left out; python -m analysis table says why)" if left_out else ""
 
 
-def _save(drawing: Drawing, paths: list[Path]) -> None:
+def save(drawing: Drawing, name: str, results: ResultsFolder) -> list[Path]:
+    """Writes a figure with its caption as PDF and PNG and returns their paths.
+
+    Args:
+        drawing: made within matplotlib's ``rc_context(STYLE)``.
+        name: of the files, without suffix.
+        results: whose folder ``figures`` they go to.
+    """
+    paths = [results.path(f"figures/{name}.{suffix}") for suffix in ("pdf", "png")]
     width = drawing.figure.get_size_inches()[0]
     if drawing.caption:
         text = "\n".join(fill(sentence, int(width * 19)) for sentence in drawing.caption)
@@ -122,3 +130,4 @@ def _save(drawing: Drawing, paths: list[Path]) -> None:
             drawing.figure.savefig(
                 file, format=path.suffix[1:], metadata={"CreationDate": None} if path.suffix == ".pdf" else None
             )
+    return paths

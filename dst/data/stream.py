@@ -42,6 +42,16 @@ class Stream:
     def __len__(self) -> int:
         return math.ceil(len(self.files) / self.batch_size)
 
+    def not_augmented(self) -> Stream:
+        """Returns a stream of the same files, resized and cropped as for evaluation."""
+        return Stream(
+            self.files.not_augmented(),
+            self.normalise,
+            batch_size=self.batch_size,
+            workers=self._workers,
+            device=self._device,
+        )
+
     def batches(self, samples: list[_Sample], start: int = 0) -> Iterator[Batch]:
         """Yields batches of uint8 images ``(B, 3, H, W)`` and labels, int64 ``(B,)``.
 

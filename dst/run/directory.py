@@ -29,6 +29,7 @@ from dst.run.layout import (
     SNAPSHOTS,
     SUMMARY,
     run_dir,
+    snapshot_name,
 )
 from dst.run.logs import LOGS, Logs, to_json
 from dst.run.outcome import read_summary
@@ -101,7 +102,7 @@ class RunDirectory:
         """
         (self.path / SNAPSHOTS).mkdir(exist_ok=True)
         state = {"run_id": self.run_id, "step": step, "model": _on_host(weights), "masks": _on_host(masks)}
-        self._write(f"{SNAPSHOTS}/{step}.pt", _torch_bytes(state))
+        self._write(snapshot_name(step), _torch_bytes(state))
 
     def read_masks(self) -> dict[str, Tensor]:
         """Returns the masks that the finished run ended with; raises UserError where they cannot be read."""
@@ -117,7 +118,7 @@ class RunDirectory:
             UserError: for a file that cannot be read, or weights of the end that were not kept.
         """
         if step != "last":
-            name = f"{SNAPSHOTS}/{step}.pt"
+            name = snapshot_name(step)
             return self._read_result(name)["model"] if (self.path / name).exists() else None
         if not self.has_checkpoint:
             raise UserError(
@@ -129,7 +130,7 @@ class RunDirectory:
 
     def _read_result(self, name: str) -> dict[str, Any]:
         try:
-            return _read_checkpoint(self.path / name)
+            return read_checkpoint(self.path / name)
         except Exception as error:  # a damaged file fails in many ways
             raise UserError(
                 f"{self.path / name}: cannot be read ({error}); train the run anew with rerun=true"
@@ -171,7 +172,7 @@ class RunDirectory:
             if not path.exists():
                 continue
             try:
-                state = _read_checkpoint(path)
+                state = read_checkpoint(path)
                 if state.get("run_id", self.run_id) != self.run_id:
                     raise ValueError(f"of run {state['run_id']}")
                 restore(state)
@@ -229,7 +230,8 @@ def _on_host(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
 
 
-def _read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Returns the content of a file of tensors, on the host; raises some Exception for a damaged one."""
     with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums it wrote
         if damaged := archive.testzip():
             raise ValueError(f"wrong checksum of {damaged}")

@@ -22,6 +22,11 @@ JOBS = "jobs.jsonl"
 PROBLEMS = "problems.jsonl"
 
 
+def snapshot_name(step: int | str) -> str:
+    """Returns the name of the file that holds the weights after an optimizer step."""
+    return f"{SNAPSHOTS}/{step}.pt"
+
+
 def runs_dir(output_dir: Path) -> Path:
     """Returns the folder of all run directories."""
     return output_dir / "runs"

@@ -6,16 +6,24 @@ import copy
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dst.training.device import autocast
 from dst.training.metrics import RunningMetrics, loss_of
 
 if TYPE_CHECKING:
     from dst.training.loop import Training
+
+
+class Evaluable(Protocol):
+    """A model and where and how it computes, such as a :class:`~dst.training.loop.Training`."""
+
+    model: nn.Module
+    precision: str
+    device: torch.device
 
 
 @dataclass
@@ -42,7 +50,7 @@ class Best:
 
 
 @torch.no_grad()
-def evaluate(training: Training, batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, float]:
+def evaluate(training: Evaluable, batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, float]:
     """Returns the model's mean loss and its accuracy, a fraction of 1, in evaluation mode.
 
     Args:

@@ -1,0 +1,228 @@
+"""The commands ``interpolate``, ``disagreement`` and ``distances``: compute or recall, write tables, draw, print."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import matplotlib
+import pandas as pd
+
+from analysis.collect import Collection
+from analysis.figures import save
+from analysis.figures.canvas import STYLE
+from analysis.figures.networks import disagreement_figure, interpolation_figure, plane_figure
+from analysis.models.cache import Frames, cached
+from analysis.models.pairs import distance_matrix, scale, summarise_pairs
+from analysis.models.states import Selection, check_same, select_states
+from analysis.style import label
+from dst.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from analysis.models.load import Place
+
+INTERPOLATION = {
+    "mask": ("none", "start", "end", "both"),
+    "batch_norm": ("keep", "reestimate"),
+    "split": ("both", "train", "test"),
+}
+"""Options of ``interpolate``, the first of each by default; see :class:`analysis.models.interpolate.Line`."""
+
+
+def interpolate_networks(collection: Collection, own: dict[str, str]) -> str:
+    """Interpolates from each network to the last one named, or to ``to``; returns the text to print.
+
+    Args:
+        collection: of the runs.
+        own: the shared keys, ``to`` and those of :data:`INTERPOLATION`.
+    """
+    options = {key: _choice(own, key, valid) for key, valid in INTERPOLATION.items()}
+    name, (starts, to) = _name(own, "interpolation"), _starts_and_end(collection, own)
+    end = to.states[0]
+    check_same(collection.runs, starts.run_ids | to.run_ids, "model", "dataset")
+
+    def compute() -> Frames:
+        from analysis.models.interpolate import Line, barriers, interpolate
+
+        splits = ("train", "test") if options["split"] == "both" else (options["split"],)
+        line = Line(options["mask"], options["batch_norm"], splits)
+        points = interpolate(starts.states, end, line, _place(own))
+        return {"points": points, "barriers": barriers(points)}
+
+    found = cached(collection.results, "interpolate", [*starts.states, end], options, compute)
+    points, barriers = found["points"], found["barriers"]
+    about = (
+        f"From each start (α = 0) to {end.name} (α = 1); mask: {options['mask']}, batch norm: {options['batch_norm']}."
+    )
+    with matplotlib.rc_context(STYLE):
+        drawn = save(interpolation_figure(points, starts.lines, about, starts.notes), name, collection.results)
+    written = [
+        collection.results.write_csv(f"{name}.csv", points),
+        collection.results.write_csv(f"{name}_barriers.csv", barriers),
+    ]
+    rows = [
+        [label(starts.lines[row.start]), row.start, row.end, row.split]
+        + [f"{loss:.4f}" for loss in (row.loss_start, row.loss_end, row.barrier)]
+        + [_percent(accuracy) for accuracy in (row.accuracy_start, row.accuracy_end)]
+        for row in barriers.itertuples()
+    ]
+    head = ("line", "start", "end", "split", "loss start", "loss end", "barrier", "acc start", "acc end")
+    return _said([_aligned(head, rows, texts=4), about], starts, [*written, *drawn])
+
+
+def compare_predictions(collection: Collection, own: dict[str, str]) -> str:
+    """Compares predictions within and between lines of networks, and ensembles; returns the text to print.
+
+    Args:
+        collection: of the runs.
+        own: the shared keys and ``group``.
+    """
+    name, selection = _name(own, "disagreement"), _two_or_more(collection, own)
+    check_same(collection.runs, selection.run_ids, "model", "dataset")
+    lines = selection.lines
+
+    def compute() -> Frames:
+        from analysis.models.disagreement import disagreement
+
+        pairs, members = disagreement(selection.states, _place(own))
+        return {"pairs": pairs, "members": members}
+
+    found = cached(collection.results, "disagreement", selection.states, {"lines": lines}, compute)
+    pairs, members = found["pairs"], found["members"]
+    groups = summarise_pairs(pairs, lines, "disagreement")
+    with matplotlib.rc_context(STYLE):
+        drawn = save(disagreement_figure(groups, members, selection.notes), name, collection.results)
+    written = [
+        collection.results.write_csv(f"{name}.csv", groups),
+        collection.results.write_csv(f"{name}_pairs.csv", pairs),
+        collection.results.write_csv(f"{name}_ensembles.csv", members),
+    ]
+    within = {row.line: row for row in groups.itertuples() if row.line == row.other}
+    rows = []
+    for row in members.itertuples():
+        accuracy = _percent(row.accuracy, row.accuracy_std, row.networks)
+        rows.append((label(row.line), accuracy, _percent(row.ensemble), _percent_of_pairs(within.get(row.line))))
+    table = _aligned(("line", "accuracy", "ensemble", "disagreement"), rows, texts=1)
+    between = [
+        (label(row.line), label(row.other), _percent_of_pairs(row))
+        for row in groups.itertuples()
+        if row.line != row.other
+    ]
+    other = [_aligned(("between", "and", "disagreement"), between, texts=2)] if between else []
+    unit = "In % of the test split: mean ± standard deviation (networks or pairs)."
+    return _said([table, *other, unit], selection, [*written, *drawn])
+
+
+def compare_weights(collection: Collection, own: dict[str, str]) -> str:
+    """Measures the distances between the weights of networks; returns the text to print.
+
+    Args:
+        collection: of the runs.
+        own: the shared keys, ``group`` and ``distance``.
+    """
+    name, selection = _name(own, "distances"), _two_or_more(collection, own)
+    distance = _choice(own, "distance", ("l2", "cosine"))
+    check_same(collection.runs, selection.run_ids, "model")
+
+    def compute() -> Frames:
+        from analysis.models.distances import distances
+
+        return {"pairs": distances(selection.states, _place(own))}
+
+    pairs = cached(collection.results, "distances", selection.states, {}, compute)["pairs"]
+    lines = selection.lines
+    places, kept = scale(distance_matrix(pairs, list(lines), distance))
+    plane = pd.DataFrame({"network": list(lines), "line": list(lines.values()), "x": places[:, 0], "y": places[:, 1]})
+    with matplotlib.rc_context(STYLE):
+        drawn = save(plane_figure(plane, kept, selection.notes), name, collection.results)
+    written = [
+        collection.results.write_csv(f"{name}.csv", pairs),
+        collection.results.write_csv(f"{name}_plane.csv", plane),
+    ]
+    l2, cosine = (summarise_pairs(pairs, lines, value) for value in ("l2", "cosine"))
+    rows = [
+        (label(a.line), label(a.other), str(a.pairs), _mean_std(a), _mean_std(b))
+        for a, b in zip(l2.itertuples(), cosine.itertuples(), strict=True)
+    ]
+    table = _aligned(("between", "and", "pairs", "L2", "cosine distance"), rows, texts=2)
+    about = f"The plane keeps {100 * kept:.1f} % of the squared {distance} distances."
+    return _said([table, about], selection, [*written, *drawn])
+
+
+def _starts_and_end(collection: Collection, own: dict[str, str]) -> tuple[Selection, Selection]:
+    named, point = _named(own), own.get("at", "last")
+    to = own.get("to") or (named.pop() if len(named) > 1 else None)
+    if to is None:
+        raise UserError("interpolate: give two runs or more, RUN_A RUN_B, or the one to end at with to=RUN")
+    end = select_states(collection.runs, [to], point=point)
+    starts = select_states(collection.runs, named, point=point)
+    if not named:
+        starts = Selection([state for state in starts.states if state.name != end.states[0].name], starts.notes)
+    if not starts.states:
+        raise UserError(f"to={to}: there is no other finished run to start from")
+    return starts, end
+
+
+def _two_or_more(collection: Collection, own: dict[str, str]) -> Selection:
+    selection = select_states(collection.runs, _named(own), point=own.get("at", "last"), group=own.get("group", ""))
+    if len(selection.states) < 2:
+        given = ", ".join(state.name for state in selection.states) or "no finished run"
+        raise UserError(f"{given}: two networks or more can be compared; name more runs, or change where=…")
+    return selection
+
+
+def _named(own: dict[str, str]) -> list[str]:
+    return [name for name in own.get("runs", "").split(",") if name]
+
+
+def _place(own: dict[str, str]) -> Place:
+    from analysis.models.load import Place
+
+    return Place(own.get("device", "auto"), Path(own["data_dir"]) if "data_dir" in own else None)
+
+
+def _name(own: dict[str, str], default: str) -> str:
+    name = own.get("name", default)
+    if not re.fullmatch(r"\w[\w.+-]{0,99}", name):
+        raise UserError(f"name={name}: give the beginning of a file's name, letters, digits and any of _ . + -")
+    return name
+
+
+def _choice(own: dict[str, str], key: str, valid: Sequence[str]) -> str:
+    value = own.get(key, valid[0])
+    if value not in valid:
+        raise UserError(f"{key}={value}: {unknown(value, valid)}")
+    return value
+
+
+def _percent(mean: float, std: float | None = None, count: int | None = None) -> str:
+    spread = "" if std is None or pd.isna(std) else f" ± {100 * std:.2f}"
+    return f"{100 * mean:.2f}{spread}" + ("" if count is None else f" ({count})")
+
+
+def _percent_of_pairs(row: object) -> str:
+    return "–" if row is None else _percent(row.mean, row.std, row.pairs)  # type: ignore[attr-defined]
+
+
+def _mean_std(row: object) -> str:
+    mean, std = row.mean, row.std  # type: ignore[attr-defined]
+    return f"{mean:.4g}" + ("" if pd.isna(std) else f" ± {std:.2g}")
+
+
+def _aligned(head: Sequence[str], rows: Sequence[Sequence[str]], texts: int) -> str:
+    """Returns a table whose first ``texts`` columns are flush left, the others flush right."""
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if index < texts else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in (head, *rows)
+    )
+
+
+def _said(parts: Sequence[str], selection: Selection, paths: Sequence[Path]) -> str:
+    notes = [f"Note: {note}." for note in selection.notes]
+    return "\n".join(["\n\n".join(parts), *notes, f"written to {', '.join(map(str, paths))}"])
