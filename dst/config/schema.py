@@ -185,6 +185,7 @@ class Config:
     procedure: dict[str, Any] = field(default_factory=lambda: dict(DEFAULTS["procedure"]))
     initial_mask: InitialMaskConfig = field(default_factory=InitialMaskConfig)
     lr_schedule: dict[str, Any] = field(default_factory=lambda: dict(DEFAULTS["lr_schedule"]))
+    probes: dict[str, Any] = field(default_factory=dict)
     tracker: TrackerConfig = MISSING
     sparsity: SparsityConfig = field(default_factory=SparsityConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)

@@ -26,8 +26,12 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
     """
 
     def __init__(self, images: Images, size: int, *, augment: bool) -> None:
-        self._images = images
+        self._images, self._size = images, size
         self._transform = _transform(size, augment)
+
+    def not_augmented(self) -> ImageFiles:
+        """Returns the same files, resized and cropped in the centre."""
+        return ImageFiles(self._images, self._size, augment=False)
 
     def __len__(self) -> int:
         return len(self._images.paths)

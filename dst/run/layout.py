@@ -8,6 +8,7 @@ CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
 TOPOLOGY = "topology.jsonl"
 PHASES = "phases.jsonl"
+PROBES = "probes"
 MASKS = "masks.pt"
 CHECKPOINT = "checkpoint.pt"
 PREVIOUS_CHECKPOINT = "checkpoint.previous.pt"
@@ -19,6 +20,11 @@ UPLOADED = "synced.json"
 PLAN = "plan.jsonl"
 JOBS = "jobs.jsonl"
 PROBLEMS = "problems.jsonl"
+
+
+def probe_log(name: str) -> str:
+    """Returns the log of a probe, as a path in the run directory."""
+    return f"{PROBES}/{name}.jsonl"
 
 
 def runs_dir(output_dir: Path) -> Path:

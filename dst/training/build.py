@@ -18,6 +18,7 @@ from dst.config.components import build
 from dst.data import Data
 from dst.errors import UserError
 from dst.models import build_model
+from dst.probes import Observer
 from dst.seeds import stream_seed
 from dst.sparsity import (
     DenseModel,
@@ -78,7 +79,7 @@ def build_training(config: Config, model: nn.Module, data: Data, device: torch.d
         device: as :func:`~dst.training.device.prepare_device` returns it.
 
     Raises:
-        UserError: for a density that the model cannot have.
+        UserError: for a density that the model cannot have, or a probe that the data do not allow.
     """
     model = place(model, device, config.precision)
     phases = build("procedure", config.procedure).phases(config.recipe.epochs, config.density.value)
@@ -111,6 +112,9 @@ def build_training(config: Config, model: nn.Module, data: Data, device: torch.d
                 "initial_mask=%s: no active weight of %s lies on a path from input to output",
                 *(config.initial_mask.name, ", ".join(training.dead_layers)),
             )
+    if config.probes:
+        probes = [build(f"probes.{name}", node) for name, node in config.probes.items()]
+        training.observer = Observer(probes, training, loss_of, seed=config.seed)
     torch.manual_seed(stream_seed(config.seed, "dropout"))  # the one stream that has to be torch's global one
     return training
 
