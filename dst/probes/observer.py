@@ -37,6 +37,7 @@ class Observer:
         self, probes: Sequence[Probe], training: Training, loss_of: Callable[[Tensor, Tensor], Tensor], *, seed: int
     ) -> None:
         self._probes, self._loss_of, self._seed = probes, loss_of, seed
+        self._device = training.device
         self._samples: dict[int, Batch] = {}
         self._memories: dict[str, dict[str, Tensor]] = {}
         self._records: Records = {probe.name: [] for probe in probes}
@@ -74,9 +75,7 @@ class Observer:
     def load_state_dict(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Continues from :meth:`state_dict`; a probe that it lacks goes on with what it has."""
         for name, memory in self._memories.items():
-            devices = {key: value.device for key, value in memory.items()}
-            saved = {key: value.to(devices.get(key, value.device)) for key, value in state.get(name, {}).items()}
-            memory.update(saved)
+            memory.update({key: value.to(self._device) for key, value in state.get(name, {}).items()})
 
     def _view(self, probe: Probe, training: Training, loss: Tensor | None) -> View:
         train = training.data.train
