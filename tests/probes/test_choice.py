@@ -82,6 +82,13 @@ def test_a_plan_holds_the_probes_of_its_runs(tmp_path: Path) -> None:
     assert [run.run_id for run in plan.runs] == [run_id(run.config) for run in plan.runs]
 
 
+def test_the_module_of_a_probe_of_ones_own_goes_with_the_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_probe.py").write_text("from dst.probes import Probe\n\n\nclass Mine(Probe):\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    mine = ("+probes.mine._target_=my_probe.Mine", "+probes.mine.name=mine", "probes=weights")
+    assert Plan.make("mine", tmp_path, [Point((*BASE, *mine))]).modules == ["dst", "my_probe"]
+
+
 def test_configs_of_earlier_plans_have_no_probes() -> None:
     config = compose(BASE)
     del config.probes
