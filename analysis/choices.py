@@ -12,7 +12,7 @@ from dst.config.identity import DEFAULTS, decides, groups_of, ineffective_keys, 
 from dst.files.records import Damaged, parse_yaml
 
 _SECTION = re.compile(r"^(?=[^\s#-])", re.MULTILINE)
-_HIDDEN_GROUPS = ("tracker", "checkpoint", "device", "data_dir", "output_dir", "rerun", "parent_id")
+_HIDDEN_GROUPS = ("probes", "tracker", "checkpoint", "device", "data_dir", "output_dir", "rerun", "parent_id")
 """Groups without columns: they do not change the result, or say the same as another (``parent_id``: ``parent``)."""
 
 _MAIN_KEY = {"density": "value", "update_period": "steps"}

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from analysis.frames import runs_frame
 from analysis.metrics_files import concat_tables, read_epochs
 from analysis.plan import missing_runs, read_planned_runs
+from analysis.probe_files import probe_frame
 from analysis.results_folder import CachedRuns, ResultsFolder
 from analysis.run_files import file_signature, read_run
 from analysis.source import Source
@@ -96,6 +97,24 @@ def load_runs(
     source = Source(sweep=sweep, output_dir=Path(output_dir), results_dir=Path(results_dir))
     results = ResultsFolder(source.results)
     return _read_changed(source, results.load_cache(), results, _plan(source), with_epochs=False)[0].runs
+
+
+def load_probes(name: str, output_dir: str | Path = "outputs", sweep: str | None = None) -> pd.DataFrame:
+    """Returns what a probe measured in the runs of ``<output_dir>/runs``, for merging with :func:`load_runs`.
+
+    One row per run, step and layer: ``run_id step epoch layer``, then a column for each measure. ``layer`` is the name
+    of a weight, or the empty string for the whole network.
+
+    Args:
+        name: of the probe, such as ``gradient_flow``.
+        output_dir: the ``output_dir`` of the runs.
+        sweep: only the runs of this sweep's plan; None: all runs.
+
+    Raises:
+        UserError: if no run has the probe; names those that there are.
+    """
+    source = Source(sweep=sweep, output_dir=Path(output_dir))
+    return probe_frame(name, _run_directories(source.runs_dir, _plan(source)))
 
 
 def problem_lines(runs: pd.DataFrame) -> list[str]:

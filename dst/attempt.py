@@ -17,7 +17,7 @@ from dst.errors import UserError
 from dst.procedures import Procedure
 from dst.run.code import code_of
 from dst.run.directory import RunDirectory
-from dst.run.layout import METRICS, PHASES, TOPOLOGY
+from dst.run.layout import METRICS, PHASES, TOPOLOGY, probe_log
 from dst.run.tracker import report_logs
 from dst.run.trackers import make_tracker
 from dst.sparsity import DynamicSparsity
@@ -137,6 +137,7 @@ class Attempt:
         self._keep_snapshot()
         if self.should_stop():
             self._log_topology()
+            self._log_probes()
             self._save()
             self.tracker.finish({})
             raise Stopped(f"run {self.directory.run_id} in epoch {self.training.epoch + 1}, step {self.training.step}")
@@ -148,6 +149,7 @@ class Attempt:
 
     def _log(self, metrics: dict[str, Any]) -> None:
         self._log_topology()
+        self._log_probes()
         self.directory.logs.append(METRICS, metrics)
         self.tracker.log_epoch(metrics)
 
@@ -194,6 +196,11 @@ class Attempt:
             self.directory.logs.append(TOPOLOGY, *updates)
         for update in updates:
             self.tracker.log_topology(update)
+
+    def _log_probes(self) -> None:
+        if self.training.observer:
+            for name, records in self.training.observer.pop_records().items():
+                self.directory.logs.append(probe_log(name), *records)
 
     def _save(self, *, only_weights: bool = False) -> None:
         self.directory.save_checkpoint(

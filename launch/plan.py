@@ -101,8 +101,9 @@ class Plan:
     @property
     def modules(self) -> list[str]:
         """The top-level modules that the runs' components are imported from."""
-        nodes = (node for run in self.runs for node in run.config.values() if isinstance(node, dict))
-        return sorted({node["_target_"].partition(".")[0] for node in nodes if "_target_" in node})
+        nodes = (node for run in self.runs for node in (*run.config.values(), *run.config.get("probes", {}).values()))
+        targets = (node["_target_"] for node in nodes if isinstance(node, dict) and "_target_" in node)
+        return sorted({target.partition(".")[0] for target in targets})
 
     def run_dir(self, run_id: str) -> Path:
         """Returns the directory of a run."""

@@ -77,6 +77,16 @@ def test_the_documented_procedure_prunes_once_and_fine_tunes(checkout: Path, dat
     assert summary["flops_training"] == pytest.approx(3 * samples * (2 * dense + 3 * sparse), rel=0.01)
 
 
+def test_the_documented_probe_sees_the_masks_turn_over(checkout: Path, data_dir: Path) -> None:
+    probes = ("probes=[gradient_flow,turnover]", "probes.turnover.every=5")
+    trained(checkout, *probes, "dataset=digits", "model=small_mlp", f"data_dir={data_dir}")
+    (path,) = (checkout / "outputs" / "runs").glob("*/probes/turnover.jsonl")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 5, 10, 15, 20]
+    assert [line["turnover"] > 0 for line in lines] == [False, False, True, True, True]  # updates at 5, 10, 15
+    assert len(lines[0]["layers"]) == 3
+
+
 def test_the_documented_data_source_trains(checkout: Path) -> None:
     summary = trained(checkout, "model=small_mlp", "dataset=breast_cancer")
     assert (summary["dataset"], summary["status"]) == ("breast_cancer", "finished")

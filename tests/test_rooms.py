@@ -21,7 +21,8 @@ MAY_IMPORT = {
     "sparsity": ("errors", "seeds", "config"),  # config only where a criterion, growth or schedule is named, see below
     "models": ("errors", "seeds", "config"),
     "data": ("errors", "seeds", "config", "files", "terminal"),  # terminal: python -m dst.data is a command
-    "training": ("errors", "seeds", "config", "sparsity", "models", "data"),
+    "probes": ("errors", "seeds", "sparsity"),
+    "training": ("errors", "seeds", "config", "sparsity", "models", "data", "probes"),
     "procedures": ("errors", "config", "sparsity", "training"),
     "run": ("errors", "config", "files"),
     "terminal": ("errors", "config", "procedures", "run", "training"),

@@ -51,8 +51,9 @@ def checked_alone(cfg: DictConfig | Config) -> Config:
         raise UserError(explain(error)) from error
     assert isinstance(config, Config)
     check_limits(config)
-    for group in _COMPONENTS:
-        _check_component(config, group)
+    for group, (kind, runtime) in _COMPONENTS.items():
+        _check_component(group, getattr(config, group), kind, runtime)
+    _check_probes(config)
     check_dataset(config.dataset)
     for key in ("initial", "stop_at"):
         if not 0 <= config.prune_fraction.get(key, 1.0) <= 1:
@@ -118,11 +119,16 @@ def _check_procedure(config: Config) -> None:
             raise UserError(f"{group}={choice}: procedure={config.procedure['name']} prunes; give a number")
 
 
-def _check_component(config: Config, group: str) -> None:
+def _check_probes(config: Config) -> None:
+    for name, node in config.probes.items():
+        if not (isinstance(node, dict) and str(name).isidentifier() and node.get("name") == name):
+            raise UserError(f"probes.{name}: is no probe; choose some with probes=[{','.join(options('probes'))}]")
+        _check_component(f"probes.{name}", node, "dst.probes:Probe", ())
+
+
+def _check_component(group: str, node: dict[str, Any], kind_name: str, runtime: tuple[str, ...]) -> None:
     """Coerces the node's values to the annotated types of its target, so that 1 and 1.0 are one config."""
-    kind_name, runtime = _COMPONENTS[group]
     kind = pkgutil.resolve_name(kind_name)
-    node: dict[str, Any] = getattr(config, group)
     if not all(isinstance(node.get(key), str) for key in ("_target_", "name")):
         raise UserError(f"{group}: the config needs _target_ (what to build) and name (what to call it), two strings")
     target = resolve(group, node, kind)

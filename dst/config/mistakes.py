@@ -46,6 +46,8 @@ def _explanation(error: BaseException) -> str:
     cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__ or error.__context__
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         if isinstance(cause, (ConfigAttributeError, ConfigKeyError)) and isinstance(cause.parent_node, DictConfig):
+            if str(cause.full_key).rpartition(".")[0] == "probes":
+                return f"{cause.full_key}: the run has no such probe; choose it with probes=[{cause.key}]"
             return f"{cause.full_key}: {unknown(str(cause.key), _keys(cause.parent_node))}"
         return f"{cause.full_key}: {str(cause).splitlines()[0]}"
     return " ".join(str(error).split())

@@ -30,6 +30,9 @@ _MEANING: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """Per group: the key that a number gives, and what the choice has besides."""
 
+_LISTS = ("probes",)
+"""Groups of which any number can be chosen: ``probes=[gradient_flow,weights]``."""
+
 
 def named(overrides: Sequence[str]) -> list[str]:
     """Returns Hydra overrides in which numbers for ``density``, ``update_period`` and ``prune_fraction`` are choices.
@@ -54,6 +57,9 @@ def _named(line: str) -> str:
         override = OverridesParser.create().parse_override(line)
         values = list(override.sweep_iterator()) if override.is_sweep_override() else [override._value]
     except HydraException:
+        return line
+    if group in _LISTS:
+        _check_lists(line, values, names)
         return line
     for given in values:
         if not (isinstance(given, (str, QuotedString)) or (group in _MEANING and _is_number(given))):
@@ -105,6 +111,14 @@ def _split(text: str) -> list[str]:
 
 def _in_quotes(text: str) -> str:
     return text if text[0] in "'\"" else "'" + text.replace("'", "\\'") + "'"
+
+
+def _check_lists(line: str, values: Sequence[Any], names: Sequence[str]) -> None:
+    for given in values:
+        for element in given if isinstance(given, list) else [given]:
+            name = element.text if isinstance(element, QuotedString) else element
+            if name not in names:
+                raise UserError(f"{line}: {unknown(str(name), names)}, or several as [{','.join(names)}]")
 
 
 def _choice(group: str, value: Any) -> str:

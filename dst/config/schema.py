@@ -228,6 +228,7 @@ class Config:
     lr_schedule: dict[str, Any] = field(default_factory=lambda: dict(DEFAULTS["lr_schedule"]))
     parent: list[str] | None = None
     parent_id: str | None = None
+    probes: dict[str, Any] = field(default_factory=dict)
     tracker: TrackerConfig = MISSING
     sparsity: SparsityConfig = field(default_factory=SparsityConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)

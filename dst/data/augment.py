@@ -57,6 +57,12 @@ def draw_parameters(n: int, generator: torch.Generator) -> AugmentationParameter
     return AugmentationParameters(top, left, torch.randint(2, (n,), generator=generator))
 
 
+def unchanged(n: int) -> AugmentationParameters:
+    """Returns the parameters by which ``n`` samples are as they were: central crops, no flips."""
+    centre = torch.full((n,), PADDING)
+    return AugmentationParameters(centre, centre, torch.zeros(n, dtype=torch.int64))
+
+
 class AugmentedSamples:
     """Samples of any dtype, ``(N, C, H, W)`` or ``(N, features)``, from which augmented batches are gathered.
 

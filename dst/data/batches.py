@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dst.data.augment import AugmentedSamples, draw_parameters
+from dst.data.augment import AugmentedSamples, draw_parameters, unchanged
 from dst.data.normalise import Normalise
 from dst.seeds import generator
 
@@ -72,6 +72,10 @@ class TrainLoader(ABC):
             y: labels, int64 ``(batch,)``.
         """
 
+    @abstractmethod
+    def raw_sample(self, n: int) -> Batch:
+        """Returns the first ``n`` samples in the order of the dataset, not augmented, as one raw batch."""
+
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yields the epoch's batches ``(x, y)``.
 
@@ -112,6 +116,10 @@ class TrainBatches(TrainLoader):
         labels = self.labels[order.to(self.labels.device)]
         for begin in range(start * size, n, size):
             yield offsets[begin : begin + size], labels[begin : begin + size]
+
+    def raw_sample(self, n: int) -> Batch:
+        """Returns the samples' offsets and labels."""
+        return self.samples.offsets(torch.arange(n), unchanged(n)), self.labels[:n]
 
     def make_batch(self, raw: Tensor, y: Tensor) -> Batch:
         """Gathers the augmented samples and normalises them."""

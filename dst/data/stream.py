@@ -43,14 +43,9 @@ class Stream:
         return math.ceil(len(self.files) / self.batch_size)
 
     def not_augmented(self) -> Stream:
-        """Returns a stream of the same files, resized and cropped as for evaluation."""
-        return Stream(
-            self.files.not_augmented(),
-            self.normalise,
-            batch_size=self.batch_size,
-            workers=self._workers,
-            device=self._device,
-        )
+        """Returns a stream of the same files, not augmented."""
+        files = self.files.not_augmented()
+        return Stream(files, self.normalise, batch_size=self.batch_size, workers=self._workers, device=self._device)
 
     def batches(self, samples: list[_Sample], start: int = 0) -> Iterator[Batch]:
         """Yields batches of uint8 images ``(B, 3, H, W)`` and labels, int64 ``(B,)``.
@@ -98,6 +93,11 @@ class TrainStream(TrainLoader):
         order = torch.randperm(n, generator=generator(self.seed, "data order", epoch))
         seeds = torch.randint(2**62, (n,), generator=generator(self.seed, "augmentation", epoch))
         return self.stream.batches(list(zip(order.tolist(), seeds.tolist(), strict=True)), start)
+
+    def raw_sample(self, n: int) -> Batch:
+        """Decodes the files."""
+        images, labels = zip(*self.stream.not_augmented().batches([(index, 0) for index in range(n)]), strict=True)
+        return torch.cat(images), torch.cat(labels)
 
     def make_batch(self, raw: Tensor, y: Tensor) -> Batch:
         """Normalises the images."""

@@ -26,6 +26,7 @@ from dst.run.layout import (
     CONFIG,
     MASKS,
     PREVIOUS_CHECKPOINT,
+    PROBES,
     SNAPSHOTS,
     SUMMARY,
     run_dir,
@@ -218,6 +219,7 @@ class RunDirectory:
         for name in (CONFIG, CHECKPOINT, MASKS, SUMMARY, *LOGS):
             yield from self.path.glob(f".{name}.*.tmp")
         yield from self.path.glob(f"{SNAPSHOTS}/.*.tmp")
+        yield from self.path.glob(f"{PROBES}/.*.tmp")
 
     def _write(self, name: str, data: bytes) -> None:
         if (self.path / name).is_dir():

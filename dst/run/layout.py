@@ -8,6 +8,7 @@ CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
 TOPOLOGY = "topology.jsonl"
 PHASES = "phases.jsonl"
+PROBES = "probes"
 MASKS = "masks.pt"
 CHECKPOINT = "checkpoint.pt"
 PREVIOUS_CHECKPOINT = "checkpoint.previous.pt"
@@ -25,6 +26,11 @@ PROBLEMS = "problems.jsonl"
 def snapshot_name(step: int | str) -> str:
     """Returns the name of the file that holds the weights after an optimizer step."""
     return f"{SNAPSHOTS}/{step}.pt"
+
+
+def probe_log(name: str) -> str:
+    """Returns the log of a probe, as a path in the run directory."""
+    return f"{PROBES}/{name}.jsonl"
 
 
 def runs_dir(output_dir: Path) -> Path:

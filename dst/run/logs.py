@@ -11,17 +11,17 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from dst.files.atomic import write_faults_told
 from dst.files.lock import Locked
 from dst.files.records import read_lines
-from dst.run.layout import METRICS, PHASES, TOPOLOGY
+from dst.run.layout import METRICS, PHASES, PROBES, TOPOLOGY
 
 LOGS = {METRICS: "epoch", TOPOLOGY: "step", PHASES: "epoch"}
-"""The key of each log by which its lines are ordered."""
+"""The key of each log by which its lines are ordered; those of probes are too, by ``step``."""
 
 
 class Logs:
@@ -42,7 +42,7 @@ class Logs:
         """Appends lines to a log.
 
         Args:
-            file: one of :data:`LOGS`.
+            file: one of :data:`LOGS`, or the log of a probe.
             records: a line each.
 
         Raises:
@@ -50,14 +50,15 @@ class Logs:
         """
         self._guard()
         path, lines = self.folder / file, [to_json(record).encode() for record in records]
-        with write_faults_told(path), self._open(path) as log_file:
+        with write_faults_told(path), self._open(file) as log_file:
             log_file.write(b"".join(line + b"\n" for line in lines))
             self._inodes[file] = os.fstat(log_file.fileno()).st_ino
-        self.checksums[file] += map(zlib.crc32, lines)
+        self.checksums.setdefault(file, []).extend(map(zlib.crc32, lines))
 
-    def _open(self, path: Path) -> IO[bytes]:
+    def _open(self, name: str) -> IO[bytes]:
         """Opens a log for appending; raises Locked if another process took the run over, which replaces the logs."""
-        known = self._inodes.get(path.name)
+        path, known = self.folder / name, self._inodes.get(name)
+        path.parent.mkdir(exist_ok=True)
         flags = os.O_WRONLY | os.O_APPEND | (os.O_CREAT | os.O_EXCL if known is None else 0)
         try:
             file = open(os.open(path, flags, 0o666), "ab")  # noqa: SIM115  # closed by the caller
@@ -69,7 +70,7 @@ class Logs:
         return file
 
     def rewind(self, *, epoch: int = 0, step: int = 0, checksums: Mapping[str, list[int]] | None = None) -> None:
-        """Drops the lines that were logged after a checkpoint.
+        """Drops the lines that were logged after a checkpoint, also those of probes that the run no longer has.
 
         Args:
             epoch, step: how far the checkpoint is.
@@ -80,12 +81,13 @@ class Logs:
         """
         reached = {"epoch": epoch, "step": step}
         kept = {}
-        for name, key in LOGS.items():
+        for name in dict.fromkeys((*LOGS, *self._probe_logs(), *(checksums or ()))):
             lines = _lines(self.folder / name)
             if checksums is None:
+                key = LOGS.get(name, "step")
                 kept[name] = _until(lines, key, reached[key])
                 continue
-            expected = checksums.get(name, [])  # an earlier version may not have had the log
+            expected = checksums.get(name, [])  # an earlier version, or attempt, may not have had the log
             kept[name] = _matching(lines, expected)
             if len(kept[name]) < len(expected):
                 raise ValueError(f"of {len(expected)} lines in {name} {len(kept[name])} are there as they were written")
@@ -95,6 +97,9 @@ class Logs:
                 self._write(name, b"".join(line + b"\n" for line in lines))
                 self._inodes[name] = path.stat().st_ino
             self.checksums[name] = [zlib.crc32(line) for line in lines]
+
+    def _probe_logs(self) -> Iterator[str]:
+        return (f"{PROBES}/{path.name}" for path in sorted((self.folder / PROBES).glob("*.jsonl")))
 
     def read(self, file: str) -> list[dict[str, Any]]:
         """Returns the lines of a log as records."""
@@ -106,7 +111,7 @@ class Logs:
 
     def sync(self) -> None:
         """Flushes the logs to the disk, so that a checkpoint that outlives a crashed node finds its lines there."""
-        for name in LOGS:
+        for name in self.checksums:
             path = self.folder / name
             with contextlib.suppress(FileNotFoundError), write_faults_told(path), open(path) as file:
                 os.fsync(file.fileno())
@@ -119,10 +124,15 @@ def to_json(record: Mapping[str, Any], indent: int | None = None) -> str:
         record: of plain values.
         indent: see :func:`json.dumps`.
     """
-    finite = {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in record.items()
-    }
-    return json.dumps(finite, allow_nan=False, indent=indent)
+    return json.dumps(_finite(record), allow_nan=False, indent=indent)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _lines(path: Path) -> list[bytes]:

@@ -12,7 +12,6 @@ from dst.config.identity import deciding, method_of
 from dst.files.records import INTEGER, NUMBER, OBJECT, read_lines
 from dst.run.layout import METRICS, TOPOLOGY
 
-
 _NAMED = ("procedure", "initial_mask", "weight_init")
 """Groups that the display name of a run tells where they are not at their defaults."""
 

@@ -19,6 +19,7 @@ from dst.config.components import build
 from dst.data import Data
 from dst.errors import UserError
 from dst.models import build_model
+from dst.probes import Observer
 from dst.seeds import generator, stream_seed
 from dst.sparsity import (
     INITIAL_MASKS,
@@ -148,7 +149,8 @@ def build_training(
             so they are not chosen with care.
 
     Raises:
-        UserError: for a density that the model cannot have, or a parent whose model has other shapes.
+        UserError: for a density that the model cannot have, a parent whose model has other shapes, or a probe that the
+            data do not allow.
     """
     model = place(model, device, config.precision)
     phases = _phases(config)
@@ -182,6 +184,9 @@ def build_training(
                 "initial_mask=%s: no active weight of %s lies on a path from input to output",
                 *(config.initial_mask.name, ", ".join(training.dead_layers)),
             )
+    if config.probes:
+        probes = [build(f"probes.{name}", node) for name, node in config.probes.items()]
+        training.observer = Observer(probes, training, loss_of, seed=config.seed)
     torch.manual_seed(stream_seed(config.seed, "dropout"))  # the one stream that has to be torch's global one
     return training
 

@@ -28,6 +28,7 @@ def training_state(training: Training, *, only_weights: bool = False) -> dict[st
         "optimizer": None if only_weights else training.optimizer.state_dict()["state"],
         "scaler": training.scaler.state_dict(),
         "sparsity": training.sparsity.state_dict(),
+        "probes": training.observer.state_dict() if training.observer and not only_weights else {},
         "tally": training.metrics.state_dict(),
         "best": training.best.state_dict(),
         "last": training.last,
@@ -58,6 +59,8 @@ def load_training_state(training: Training, state: dict[str, Any]) -> None:
     if training.recorded:
         training.recorded.forget()
     training.sparsity.load_state_dict(state["sparsity"])
+    if training.observer:
+        training.observer.load_state_dict(state.get("probes", {}))  # which earlier versions did not have
     training.metrics.load_state_dict(state["tally"])
     density = training.sparsity.density  # of earlier versions, whose runs kept theirs
     training.best, training.last = Best(**{"density": density, **state["best"]}), state["last"]

@@ -20,6 +20,7 @@ from dst.training.metrics import RunningMetrics, loss_of
 from dst.training.phase import Phase
 
 if TYPE_CHECKING:
+    from dst.probes import Observer
     from dst.training.recorded_step import RecordedStep
 
 Sparsity = DenseModel | MaskedModel
@@ -42,6 +43,7 @@ class Training:
         best: the best validation epoch so far.
         last: the line of ``metrics.jsonl`` of the last finished epoch.
         dead_layers: weights that the initial masks cut off from input or output, by parameter name.
+        observer: takes the measurements of probes; None without probes.
         recorded: replays the step as a CUDA graph; None where every step is computed kernel by kernel.
     """
 
@@ -66,6 +68,7 @@ class Training:
         self._enter(0, None)
         self.best = Best()
         self.last: dict[str, Any] = {}
+        self.observer: Observer | None = None
         self.recorded: RecordedStep | None = None
         self.dead_layers: list[str] = []
 
@@ -108,20 +111,29 @@ class Training:
         for raw, y in self.data.train.raw_batches(self.epoch, start=self.step_in_epoch):
             if (lr := self.lr_at(self.step)) != current:
                 set_learning_rate(self.optimizer, current := lr)
-            if self.recorded is None or not self.recorded.replay(self, raw, y):
+            if self.observer and self.observer.due(self.step + 1):
+                self.take_step(raw, y, self.sparsity.step, self._observe)
+            elif self.recorded is None or not self.recorded.replay(self, raw, y):
                 self.take_step(raw, y, self.sparsity.step)
             self.step += 1
             after_step()
         self.epoch += 1
         return self.metrics.pop_means()
 
-    def take_step(self, raw: Tensor, y: Tensor, sparse_step: Callable[[Callable[[], object]], None]) -> None:
+    def take_step(
+        self,
+        raw: Tensor,
+        y: Tensor,
+        sparse_step: Callable[[Callable[[], object]], None],
+        observe: Callable[[Tensor], None] = lambda loss: None,
+    ) -> None:
         """Computes one training step.
 
         Args:
             raw: what the batch is made from, see :meth:`dst.data.batches.TrainLoader.raw_batches`.
             y: labels ``(batch,)``.
             sparse_step: updates the topology if that is due and takes the optimizer step that it is given.
+            observe: called with the loss before ``sparse_step``.
         """
         x, y = self.data.train.make_batch(raw, y)
         with autocast(self.precision, self.device):
@@ -130,9 +142,14 @@ class Training:
         self.optimizer.zero_grad()
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
+        observe(loss.detach())
         sparse_step(self._optimizer_step)
         self.scaler.update()
         self.metrics.add(loss, logits, y)
+
+    def _observe(self, loss: Tensor) -> None:
+        assert self.observer
+        self.observer.observe(self, loss)
 
     def _optimizer_step(self) -> None:
         self.scaler.step(self.optimizer)

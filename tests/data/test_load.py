@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from dst.config import compose, run_id
 from dst.config.checks import check_dataset
 from dst.config.tree import options
 from dst.data import Data, load
+from dst.data.split import stratified_split, validation_count
 from dst.errors import UserError
 from tests.data.raw import composed, config, higgs_like, write_openml, write_tree
 
@@ -81,6 +83,19 @@ def test_the_order_of_samples_does_not_depend_on_the_augmentation(data_dir: Path
     assert 0.4 < float(is_flipped.float().mean()) < 0.6
     assert torch.equal(flipped[0][is_flipped], plain[0][is_flipped].flip(-1))
     assert torch.equal(flipped[0][~is_flipped], plain[0][~is_flipped])
+
+
+@pytest.mark.parametrize("augment", ["none", "flip", "crop_flip", "reflect_crop_flip"])
+def test_the_first_training_samples_are_those_of_the_split_without_augmentation(augment: str, data_dir: Path) -> None:
+    plain, augmented = digits(data_dir), digits(data_dir, augment=augment)
+    x, y = augmented.train.make_batch(*augmented.train.raw_sample(250))
+    split, _ = concatenate(plain.train.epoch(0))
+    assert {*rows(x)} <= {*rows(split)}
+    decoded = np.load(data_dir / "digits" / "train_x.npy"), np.load(data_dir / "digits" / "train_y.npy")
+    kept, _ = stratified_split(decoded[1], validation_count(config("digits").val_size, len(decoded[1])), 0)
+    assert y.tolist() == decoded[1][kept[:250]].tolist()
+    brightness = torch.from_numpy(decoded[0][kept[:250]]).double().flatten(1).sum(1)
+    assert torch.corrcoef(torch.stack([x.double().flatten(1).sum(1), brightness]))[0, 1] > 0.999999
 
 
 def test_iterating_batches_does_not_change_the_global_random_state(data_dir: Path) -> None:

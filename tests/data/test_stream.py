@@ -137,3 +137,16 @@ def test_an_unsupported_streaming_setting_raises_a_one_line_error(
 def test_a_missing_image_tree_raises_with_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^dataset=imagenet: nothing usable at [^\n]*dataset=digits needs neither$"):
         data_of(tmp_path)
+
+
+def test_the_first_training_images_are_decoded_in_file_order_without_augmentation(data_dir: Path) -> None:
+    cfg, data = small(), data_of(data_dir)
+    assert cfg.mean
+    assert cfg.std
+    steps = [transforms.Resize(37), transforms.CenterCrop(32), transforms.ToTensor()]
+    theirs = transforms.Compose([*steps, transforms.Normalize(cfg.mean, cfg.std)])
+    paths = sorted((data_dir / "imagenet" / "train").rglob("*.JPEG"))[:20]  # more than a batch
+    x, y = data.train.make_batch(*data.train.raw_sample(20))
+    expected = torch.stack([theirs(Image.open(path).convert("RGB")) for path in paths])
+    torch.testing.assert_close(x, expected, rtol=1e-5, atol=1e-5)
+    assert y.tolist() == [int(path.parent.name[-1]) for path in paths]

@@ -116,6 +116,7 @@ class Study:
             "summary": {key: summary[key] for key in summary.keys() - {"duration_s", "steps_per_s"}},
             "metrics": [{key: line[key] for key in line.keys() - {"epoch_s"}} for line in lines],
             "topology": (directory / "topology.jsonl").read_text() if summary["topology_updates"] else "",
+            "probes": {path.stem: path.read_text() for path in directory.glob("probes/*.jsonl")},
             "masks": {name: mask.tolist() for name, mask in masks.items()},
         }
 

@@ -15,6 +15,7 @@ from tests.slurm.cluster import SlurmCluster, parent_of, wait_until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
 
+PROBES = ("probes=[gradient_flow,weights]", "probes.gradient_flow.sample=256", "probes.weights.every=7")
 RUNS = ("criterion=magnitude,set", "growth=gradient", "density=d0.2", "recipe.epochs=320", "checkpoint.minutes=0.01")
 _SMALL = ("cluster=slurm_a100", "cluster.cpus_per_run=1", "cluster.signal_s=30")
 ON_A100 = (*_SMALL, "cluster.runs_per_gpu=2")
@@ -24,7 +25,7 @@ ONE_A_JOB = (*_SMALL, "cluster.runs_per_gpu=1", "cluster.runs_per_job=1")
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Study:
     study = Study(tmp_path_factory.mktemp("undisturbed"), data_dir)
-    study.plan("runs", *RUNS)
+    study.plan("runs", *RUNS, *PROBES)
     study.launch("submit", "sweep=runs", "cluster=local")
     return study
 

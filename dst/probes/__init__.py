@@ -1,0 +1,8 @@
+"""Probes: measurements taken while a run trains, which change nothing of it."""
+
+from dst.probes.base import Probe, View
+from dst.probes.gradient_flow import GradientFlow
+from dst.probes.observer import Observer
+from dst.probes.weights import Weights
+
+__all__ = ["GradientFlow", "Observer", "Probe", "View", "Weights"]
