@@ -169,7 +169,7 @@ def test_mnist_and_fashion_mnist_files_must_have_the_published_sizes(dataset: st
     write_idx(tmp_path / IDX[dataset] / "t10k-images-idx3-ubyte", np.zeros((10_000, 28, 28), np.uint8))
     line = error_of(config(dataset), tmp_path)
     assert "train-labels-idx1-ubyte is missing, t10k-labels-idx1-ubyte is missing" in line
-    assert "train-images" not in line
+    assert "train-images-idx3-ubyte is" not in line
 
 
 @pytest.mark.parametrize("dataset", IDX)
