@@ -1,9 +1,10 @@
 """Composes thousands of configs in seconds, equal to what Hydra composes for each run.
 
 Hydra takes 0.1 s per config. So the overrides of each run are split into groups: one for the setup (model, dataset,
-recipe) and one for each other top-level key. The groups that all runs share give the base config. Each other distinct
-group is composed once on top of the base, several groups with different keys in one composition; a run's config is
-the base with the top-level nodes that its groups change. If two groups change the same node, Hydra composes the run.
+recipe, learning-rate schedule) and one for each other top-level key. The groups that all runs share give the base
+config. Each other distinct group is composed once on top of the base, several groups with different keys in one
+composition; a run's config is the base with the top-level nodes that its groups change. If two groups change the same
+node, Hydra composes the run.
 
 As a check, enough runs are composed by Hydra and compared that each distinct group occurs in one of them. Of integer
 values, such as seeds, only the smallest and the largest count as distinct.
@@ -41,7 +42,9 @@ class RunMistake(UserError):
 
 
 _SETUP = "setup"
-_SETUP_NODES = ("model", "dataset", "recipe")
+_SETUP_NODES = ("model", "dataset", "recipe", "lr_schedule")
+"""Models choose a recipe and recipes a learning-rate schedule by their defaults lists."""
+
 _NUMBER = re.compile(r"\w+=(0|[1-9]\d*)")
 
 
@@ -117,7 +120,7 @@ def _compose_directly(runs: Sequence[Overrides], number: int) -> Resolved:
 
 
 def _group_overrides(overrides: Overrides) -> tuple[GroupOverrides, ...]:
-    """Groups overrides by top-level key; model, dataset and recipe form one group."""
+    """Groups overrides by top-level key; those of the setup form one group."""
     groups: dict[str, Overrides] = {}
     for override in overrides:
         top = re.split(r"[./@=]", override.lstrip("+~"))[0]

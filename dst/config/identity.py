@@ -29,6 +29,9 @@ DEFAULTS: dict[str, Any] = {
 }
 """Groups that came later: where one is at its default it enters no identity, so that ids of earlier runs hold."""
 
+KEY_DEFAULTS: dict[str, dict[str, Any]] = {"recipe": {"decay_biases": True}}
+"""Keys that came later to groups that were there: at its default, such a key enters no identity."""
+
 _WITHOUT_EFFECT = {
     "model": ("_target_",),
     "dataset": ("source", "root", "workers", "like"),
@@ -81,7 +84,11 @@ def deciding(resolved: Mapping[str, Any]) -> dict[str, Any]:
         resolved: a checked config as plain containers, ``dataclasses.asdict(checked(cfg))``.
     """
     found = {
-        group: {key: value for key, value in resolved[group].items() if decides(group, str(key))}
+        group: {
+            key: value
+            for key, value in resolved[group].items()
+            if decides(group, str(key)) and not _is_later_default(group, str(key), value)
+        }
         if isinstance(resolved[group], Mapping)
         else resolved[group]
         for group in groups_of(method_of(resolved))
@@ -108,6 +115,8 @@ def ineffective_keys(resolved: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yields ``(group, key)`` of the choices that other choices of a resolved config leave without effect."""
     if (resolved.get("procedure") or {}).get("budget") is not None:
         yield "recipe", "epochs"
+    if not (resolved.get("recipe") or {}).get("weight_decay", True):
+        yield "recipe", "decay_biases"
     mask = (resolved.get("initial_mask") or DEFAULTS["initial_mask"]).get("name")
     if mask not in ("snip", "grasp"):
         yield "initial_mask", "batches"
@@ -125,6 +134,11 @@ def ineffective_keys(resolved: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if ours and schedule.get("name") != "step":
         yield "recipe", "lr_milestones"
         yield "recipe", "lr_decay"
+
+
+def _is_later_default(group: str, key: str, value: Any) -> bool:
+    later = KEY_DEFAULTS.get(group, {})
+    return key in later and value == later[key]
 
 
 def _default(group: str) -> Any:

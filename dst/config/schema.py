@@ -42,7 +42,12 @@ class DistributionConfig:
 
 @dataclass
 class RecipeConfig:
-    """Group ``recipe``: optimizer, learning-rate schedule, length and batch size of the training."""
+    """Group ``recipe``: optimizer, learning-rate schedule, length and batch size of the training.
+
+    Attributes:
+        decay_biases: whether ``weight_decay`` is for all parameters; False: only for those with two or more
+            dimensions, not for biases and norms.
+    """
 
     name: str = MISSING
     epochs: int = field(
@@ -54,6 +59,7 @@ class RecipeConfig:
     momentum: float = field(default=MISSING, metadata=limited(lambda value: 0 <= value < 1, "must lie in [0, 1)"))
     nesterov: Boolean = field(default=MISSING, metadata=BOOLEAN)
     weight_decay: float = field(default=MISSING, metadata=limited(lambda value: value >= 0, "must be 0 or more"))
+    decay_biases: Boolean = field(default=True, metadata=BOOLEAN)
     lr_milestones: list[float] = field(
         default=MISSING,
         metadata=limited(lambda value: all(0 <= share <= 1 for share in value), "must be shares in [0, 1]"),

@@ -1,9 +1,11 @@
-"""Plain convolutional networks: the small CNN, LeNet-5-Caffe and VGG-16."""
+"""Plain convolutional networks: the small CNN, LeNet-5, LeNet-5-Caffe and VGG-16."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+
+from dst.models.glorot import glorot_uniform
 
 
 class SmallCNN(nn.Module):
@@ -27,6 +29,46 @@ class SmallCNN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps ``(batch, channels, height, width)`` to logits ``(batch, outputs)``."""
         logits: Tensor = self.classifier(self.features(x).mean(dim=(2, 3)))
+        return logits
+
+
+class LeNet5(nn.Module):
+    """LeNet-5 with ReLU and max-pooling (LeCun et al., 1998, as Evci et al., 2022 train it).
+
+    Initial weights are Glorot uniform and biases 0, the default of Keras, in which that paper's code is written.
+
+    Args:
+        input_shape: of one image, ``(channels, height, width)``.
+        outputs: number of logits.
+        widths: output channels of the two 5×5 convolutions, then the widths of the two hidden linear layers.
+
+    Raises:
+        ValueError: unless ``widths`` are four.
+    """
+
+    def __init__(self, *, input_shape: tuple[int, ...], outputs: int, widths: list[int]) -> None:
+        super().__init__()
+        if len(widths) != 4:
+            raise ValueError(f"widths={widths}: give four, such as [6,16,120,84]")
+        first, second, third, fourth = widths
+        self.features = nn.Sequential(
+            nn.Conv2d(input_shape[0], first, 5),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(first, second, 5),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+        )
+        size = self.features(torch.zeros(1, *input_shape)).shape[1]
+        self.classifier = nn.Sequential(
+            nn.Linear(size, third), nn.ReLU(), nn.Linear(third, fourth), nn.ReLU(), nn.Linear(fourth, outputs)
+        )
+        glorot_uniform(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps ``(batch, channels, height, width)`` to logits ``(batch, outputs)``."""
+        logits: Tensor = self.classifier(self.features(x))
         return logits
 
 

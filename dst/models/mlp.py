@@ -7,6 +7,8 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from dst.models.glorot import glorot_uniform
+
 
 class MLP(nn.Module):
     """Linear layers with ReLU between them, on the flattened input (Table 2; LeNet-300-100: LeCun et al., 1998).
@@ -16,10 +18,25 @@ class MLP(nn.Module):
         outputs: number of logits.
         hidden: widths of the hidden layers.
         dropout: probability after each hidden layer (Fig. 4 uses 0.05).
+        init: of the weights: ``torch``, the default of its linear layers, or ``glorot``, see
+            :func:`~dst.models.glorot.glorot_uniform`.
+
+    Raises:
+        ValueError: for another ``init``.
     """
 
-    def __init__(self, *, input_shape: tuple[int, ...], outputs: int, hidden: list[int], dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        *,
+        input_shape: tuple[int, ...],
+        outputs: int,
+        hidden: list[int],
+        dropout: float = 0.0,
+        init: str = "torch",
+    ) -> None:
         super().__init__()
+        if init not in ("torch", "glorot"):
+            raise ValueError(f"init={init}: choose torch or glorot")
         widths = [math.prod(input_shape), *hidden]
         layers: list[nn.Module] = [nn.Flatten()]
         for fan_in, fan_out in pairwise(widths):
@@ -27,6 +44,8 @@ class MLP(nn.Module):
             if dropout:
                 layers.append(nn.Dropout(dropout))
         self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], outputs))
+        if init == "glorot":
+            glorot_uniform(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps ``(batch, *input_shape)`` to logits ``(batch, outputs)``."""

@@ -5,11 +5,11 @@ from dst.sparsity.dense import DenseModel
 from dst.sparsity.distribution import DISTRIBUTIONS, draw_mask, layer_densities
 from dst.sparsity.dynamic import DynamicSparsity
 from dst.sparsity.gradual import GradualPruning
-from dst.sparsity.growth import GradientGrowth, Growth, MomentumGrowth, RandomGrowth
+from dst.sparsity.growth import GradientGrowth, Growth, InvertedGradientGrowth, MomentumGrowth, RandomGrowth
 from dst.sparsity.initial_masks import INITIAL_MASKS, disconnected_layers, initial_masks
 from dst.sparsity.masked import MaskedModel
 from dst.sparsity.registry import make_criterion, make_growth, make_schedule
-from dst.sparsity.schedule import Constant, Cosine, Linear, Schedule
+from dst.sparsity.schedule import Constant, Cosine, LearningRate, Linear, Schedule
 from dst.sparsity.topology import grow_mask, prune_mask
 from dst.sparsity.weight_init import layer_scaled_init, sparsity_aware_init
 from dst.sparsity.weights import dense_weights, register_linear, sparsifiable_weights
@@ -28,6 +28,8 @@ __all__ = [
     "GradientGrowth",
     "GradualPruning",
     "Growth",
+    "InvertedGradientGrowth",
+    "LearningRate",
     "Linear",
     "Magnitude",
     "MaskedModel",

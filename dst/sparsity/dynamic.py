@@ -41,7 +41,8 @@ class DynamicSparsity(MaskedModel):
     backward and the optimizer step: the ⌈ρ_t · active⌉ active weights with the lowest scores are pruned, then equally
     many of all inactive weights, including those just pruned, are grown. A weight pruned and regrown in one update
     keeps its value; a newly grown one starts at 0. Steps and updates do not synchronize with the device, except an
-    update with ``scope="global"`` in which some layers have no gradient.
+    update with ``scope="global"`` in which some layers have no gradient, and one with ``prune_fraction="lr"`` where
+    the learning rate is a tensor on the device.
 
     Args:
         model: on its final device. The weights of linear layers, convolutions and attention become sparse (see
@@ -53,7 +54,10 @@ class DynamicSparsity(MaskedModel):
         criterion: scores the weights to prune; an object or its name in the config group ``criterion``.
         growth: scores the weights to grow; an object or its name in the config group ``growth``.
         update_period: Δt in optimizer steps; None never changes the masks (static sparse training).
-        prune_fraction: ρ_t: a schedule, its name, or the initial ρ of a cosine schedule.
+        prune_fraction: ρ_t: a schedule, its name, or the initial ρ of a cosine schedule. ``"lr"`` reads the learning
+            rate of the optimizer's first parameter group at each update, whoever sets it. Its initial one is that
+            group's ``initial_lr``, which torch's schedulers note there, else its ``lr`` now: so make this object
+            before the learning rate changes.
         total_steps: optimizer steps of the whole run; required unless ``update_period`` is None.
         stop_at: T as a share of ``total_steps``; None: the schedule's.
         scope: ``local``: scores are compared within a layer; ``global``: across all layers.
@@ -105,6 +109,7 @@ class DynamicSparsity(MaskedModel):
             seed=seed,
             tied_embeddings=tied_embeddings,
         )
+        self._initial_lr = _initial_lr(optimizer) if schedule.follows_lr else None
         self._without_gradient: set[str] = set()
         self.updates: list[dict[str, Any]] = []
         self._generator = torch.Generator(self.layers[0].weight.device)
@@ -133,7 +138,7 @@ class DynamicSparsity(MaskedModel):
     def update(self) -> None:
         """Prunes and grows now, based on the current weights and gradients."""
         self._match_model()
-        fraction = self.schedule(self.steps - self.first_step, self.stop_step or math.inf)
+        fraction = self._fraction(self.steps - self.first_step, self.stop_step or math.inf)
         self._generator.manual_seed(stream_seed(self.seed, "growth", self.steps))
         layers = [layer for layer in self.layers if layer.parameter.grad is not None]
         if not layers:
@@ -149,7 +154,13 @@ class DynamicSparsity(MaskedModel):
         if not self.update_period or not self.stop_step:
             return None
         step = self.steps - self.first_step
-        return 0.0 if step >= self.stop_step else self.schedule(step, self.stop_step)
+        return 0.0 if step >= self.stop_step else self._fraction(step, self.stop_step)
+
+    def _fraction(self, step: int, stop_step: float) -> float:
+        fraction = self.schedule(step, stop_step)
+        if self._initial_lr is None:
+            return fraction
+        return fraction * min(1.0, float(self.optimizer.param_groups[0]["lr"]) / self._initial_lr)
 
     @property
     def dense_gradients(self) -> str:
@@ -230,3 +241,11 @@ class DynamicSparsity(MaskedModel):
             for counts in update["layers"].values():
                 counts.update({key: int(count) for key, count in counts.items()})
         return updates
+
+
+def _initial_lr(optimizer: torch.optim.Optimizer) -> float:
+    group = optimizer.param_groups[0]
+    lr = float(group.get("initial_lr", group["lr"]))
+    if not lr > 0:
+        raise ValueError(f"the optimizer's initial lr={lr:g}: must be above 0 for a prune fraction that follows it")
+    return lr

@@ -58,6 +58,14 @@ class GradientGrowth(Growth):
 
 
 @dataclass(frozen=True)
+class InvertedGradientGrowth(Growth):
+    """−|∇L|: the weights whose change lowers the loss least, a control for RigL (RigL Inverted: Evci et al., 2022)."""
+
+    def score(self, weight: Tensor, grad: Tensor) -> Tensor:
+        return -grad.abs()
+
+
+@dataclass(frozen=True)
 class MomentumGrowth(Growth):
     """|m|: the optimizer's momentum (Dettmers & Zettlemoyer, 2019); needs ``momentum="dense"``."""
 

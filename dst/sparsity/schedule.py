@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,9 @@ class Schedule:
 
     initial: float = 0.5
     stop_at: float = field(default=1.0, kw_only=True)
+
+    follows_lr: ClassVar[bool] = False
+    """Whether ρ_t is what the schedule returns times the optimizer's learning rate over its initial one, at most 1."""
 
     def stop_step(self, total_steps: int) -> float:
         """Returns T for a run of ``total_steps`` optimizer steps."""
@@ -56,3 +60,10 @@ class Constant(Schedule):
 
     def __call__(self, step: int, stop_step: float) -> float:
         return self.initial
+
+
+@dataclass(frozen=True)
+class LearningRate(Constant):
+    """ρ · lr(t)/lr(0), of the optimizer's learning rate (the code of RigL: Evci et al., 2020)."""
+
+    follows_lr: ClassVar[bool] = True

@@ -43,12 +43,13 @@ def make_optimizer(model: nn.Module, recipe: RecipeConfig, device: torch.device)
         recipe: names the optimizer and gives its parameters.
         device: of the model.
     """
+    weights = _groups(model, decay_biases=recipe.decay_biases)
     fused = device.type in ("cpu", "cuda")
     lr = torch.tensor(recipe.lr, device=device) if fused else recipe.lr
     common: dict[str, Any] = {"lr": lr, "weight_decay": recipe.weight_decay, "fused": fused}
     if recipe.optimizer == "sgd":
         nesterov = recipe.nesterov and recipe.momentum > 0
-        sgd = _SGD(model.parameters(), momentum=recipe.momentum, nesterov=nesterov, **common)
+        sgd = _SGD(weights, momentum=recipe.momentum, nesterov=nesterov, **common)
         if recipe.momentum > 0:  # allocated now: SGD allocates lazily, and a skipped fp16 step never does
             for weight in model.parameters():
                 sgd.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
@@ -56,7 +57,16 @@ def make_optimizer(model: nn.Module, recipe: RecipeConfig, device: torch.device)
     if device.type == "cuda":
         common["capturable"] = True  # may be recorded as a CUDA graph
     kind = {"adam": _Adam, "adamw": _AdamW}[recipe.optimizer]
-    return kind(model.parameters(), **common)
+    return kind(weights, **common)
+
+
+def _groups(model: nn.Module, *, decay_biases: bool) -> list[dict[str, Any]]:
+    """Returns the optimizer's parameter groups: those with the recipe's weight decay and, perhaps, those without."""
+    if decay_biases:
+        return [{"params": list(model.parameters())}]
+    decayed = [weight for weight in model.parameters() if weight.dim() >= 2]
+    others = [weight for weight in model.parameters() if weight.dim() < 2]
+    return [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
 
 
 def load_optimizer_state(optimizer: Optimizer, state: dict[int, dict[str, Any]]) -> None:

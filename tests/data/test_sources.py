@@ -53,6 +53,7 @@ def as_channels_first(images: np.ndarray) -> np.ndarray:
         ("cifar10", "cifar-10-batches-py", "cifar-10-python.tar.gz"),
         ("cifar100", "cifar-100-python", "cifar-100-python.tar.gz"),
         ("fashion_mnist", "FashionMNIST/raw", "zalandoresearch/fashion-mnist"),
+        ("mnist", "MNIST/raw", "the four files of"),
         ("tiny_imagenet", "tiny-imagenet-200", "tiny-imagenet-200.zip"),
         ("higgs", "openml", "fetch_openml(data_id=44129"),
         ("image_folder", "image_folder", "train/<class>/<image>"),
@@ -132,42 +133,67 @@ def test_wrong_truncated_or_missing_cifar_files_are_named(
     assert not list(tmp_path.rglob("*.npy"))
 
 
-def fashion(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Writes a small dataset in the format of Fashion-MNIST and makes the reader accept its sizes."""
-    headers = {}
+IDX = {"fashion_mnist": "FashionMNIST/raw", "mnist": "MNIST/raw"}
+
+
+def idx(dataset: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Writes a small dataset in the format of MNIST and makes the reader accept its sizes and first labels."""
+    headers, firsts = {}, {}
     for first, part, count in ((0, "train", 200), (200, "t10k", 50)):
         images, labels = pictures(count, 28, first, channels=1)
         for name, kind, array in (("images-idx3", 0x803, images[..., 0]), ("labels-idx1", 0x801, labels)):
-            write_idx(root / "FashionMNIST" / "raw" / f"{part}-{name}-ubyte", array.astype(np.uint8))
+            write_idx(root / IDX[dataset] / f"{part}-{name}-ubyte", array.astype(np.uint8))
             headers[f"{part}-{name}-ubyte"] = (kind, *array.shape)
-    monkeypatch.setattr(source, "_FASHION_HEADERS", headers)
-    return root / "FashionMNIST" / "raw"
+        firsts[f"{part}-labels-idx1-ubyte"] = labels[:10].astype(np.uint8).tobytes()
+    monkeypatch.setattr(source, "_IDX_HEADERS", headers)
+    monkeypatch.setattr(source, "_MNIST_LABELS", firsts)
+    return root / IDX[dataset]
 
 
-def test_fashion_mnist_is_read_from_its_four_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fashion(tmp_path, monkeypatch)
-    arrays, _ = prepare(config("fashion_mnist"), tmp_path)
+@pytest.mark.parametrize("dataset", IDX)
+@pytest.mark.parametrize("is_root", [False, True], ids=["data_dir", "root"])
+def test_mnist_and_fashion_mnist_are_read_from_their_four_files(
+    dataset: str, is_root: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idx(dataset, tmp_path, monkeypatch)
+    cfg = config(dataset, root=str(tmp_path) if is_root else None)
+    arrays, _ = prepare(cfg, tmp_path / "prepared" if is_root else tmp_path)
     images, labels = pictures(250, 28, channels=1)
     assert np.array_equal(np.concatenate([arrays.train_x, arrays.test_x]), as_channels_first(images))
     assert np.array_equal(np.concatenate([arrays.train_y, arrays.test_y]), labels)
 
 
-def test_fashion_mnist_files_must_have_the_published_sizes(tmp_path: Path) -> None:
-    write_idx(tmp_path / "FashionMNIST/raw/train-labels-idx1-ubyte", np.zeros(60_000, np.uint8))
-    write_idx(tmp_path / "FashionMNIST/raw/t10k-images-idx3-ubyte", np.zeros((10_000, 28, 28), np.uint8))
-    line = error_of(config("fashion_mnist"), tmp_path)
-    assert "train-images-idx3-ubyte is missing, t10k-labels-idx1-ubyte is missing" in line
-    assert "train-labels" not in line
+@pytest.mark.parametrize("dataset", IDX)
+def test_mnist_and_fashion_mnist_files_must_have_the_published_sizes(dataset: str, tmp_path: Path) -> None:
+    write_idx(tmp_path / IDX[dataset] / "train-images-idx3-ubyte", np.zeros((60_000, 28, 28), np.uint8))
+    write_idx(tmp_path / IDX[dataset] / "t10k-images-idx3-ubyte", np.zeros((10_000, 28, 28), np.uint8))
+    line = error_of(config(dataset), tmp_path)
+    assert "train-labels-idx1-ubyte is missing, t10k-labels-idx1-ubyte is missing" in line
+    assert "train-images-idx3-ubyte is" not in line
 
 
-def test_wrong_or_truncated_fashion_mnist_files_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = fashion(tmp_path, monkeypatch)
+@pytest.mark.parametrize("dataset", IDX)
+def test_wrong_or_truncated_mnist_and_fashion_mnist_files_are_named(
+    dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = idx(dataset, tmp_path, monkeypatch)
     cut, foreign = folder / "train-images-idx3-ubyte", folder / "t10k-labels-idx1-ubyte"
     cut.write_bytes(cut.read_bytes()[:-1])
     foreign.write_bytes(b"\0" * foreign.stat().st_size)
-    line = error_of(config("fashion_mnist"), tmp_path)
+    line = error_of(config(dataset), tmp_path)
     assert "train-images-idx3-ubyte is not the original of 156,816 bytes" in line
     assert "t10k-labels-idx1-ubyte is not the original of 58 bytes" in line
+
+
+def test_other_data_in_the_format_of_mnist_are_not_taken_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = dict(source._MNIST_LABELS)
+    idx("mnist", tmp_path, monkeypatch)
+    monkeypatch.setattr(source, "_MNIST_LABELS", published)
+    line = error_of(config("mnist"), tmp_path)
+    assert "train-labels-idx1-ubyte is not the original" in line
+    assert "t10k-labels-idx1-ubyte is not the original" in line
 
 
 def test_higgs_is_read_from_the_scikit_learn_cache_and_split_70_15_15(tmp_path: Path) -> None:

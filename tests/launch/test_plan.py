@@ -56,6 +56,10 @@ def test_the_run_ids_of_the_paper_sweep_never_change(paper: Plan) -> None:
         ["growth=momentum,random", "sparsity.momentum=dense", "criterion=mest", "criterion.lam=1,2", "seed=1"],
         ["model=small_mlp,large_mlp", "dataset=digits", "model.hidden=[8],[16]", "recipe.epochs=1"],
         ["model=small_mlp", "dataset=digits", "density=dense,d0.1", "update_period=never,dt25", "seed=range(1,3)"],
+        # a recipe that chooses a learning-rate schedule
+        ["model=lenet5,small_mlp", "dataset=mnist", "seed=1,2"],
+        ["model=lenet5,small_mlp", "dataset=mnist", "lr_schedule=step,cosine", "seed=1,2"],
+        ["model=lenet300_100", "dataset=mnist", "recipe=mnist_mlp,sgd_100", "lr_schedule.warmup=0,2"],
         ["dataset.split_seed=3", "density.value=0.12,0.13", "seed=1,2"],
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -26,6 +27,8 @@ PUBLISHED: dict[str, tuple[tuple[int, ...], int, int, int]] = {  # input shape, 
     "resnet50": ((3, 224, 224), 1000, 25_557_032, 25_502_912),
     "large_mlp_dropout": ((3, 32, 32), 10, 3_676_682, 3_675_136),
     "lenet300_100": ((1, 28, 28), 10, 266_610, 266_200),
+    "lenet300_100_glorot": ((1, 28, 28), 10, 266_610, 266_200),
+    "lenet5": ((1, 28, 28), 10, 44_426, 44_190),  # 150 + 2,400 + 256·120 + 120·84 + 84·10 weights, 236 biases
 }
 SMALL = [name for name in PUBLISHED if name not in ("vgg16", "efficientnet_b0", "resnet50")]
 
@@ -65,6 +68,28 @@ def test_parameter_counts_are_the_published_ones_and_logits_have_the_right_shape
         torch.randn(2, *(shape if len(shape) == 1 else (shape[0], min(shape[1], 64), min(shape[2], 64))))
     )
     assert logits.shape == (2, 1 if classes == 2 else classes)
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "parameters"),
+    [("lenet5", {"widths": [3, 3, 27, 20]}, 2_399), ("lenet300_100_glorot", {"hidden": [8, 8]}, 6_442)],
+)
+def test_small_dense_models_have_the_sizes_of_the_gradient_flow_paper(
+    model: str, changes: dict[str, Any], parameters: int
+) -> None:
+    assert sum(parameter.numel() for parameter in build(model, **changes).parameters()) == parameters
+
+
+@pytest.mark.parametrize("name", ["lenet5", "lenet300_100_glorot"])
+def test_glorot_weights_fill_their_interval_and_biases_are_zero(name: str) -> None:
+    layers = [module for module in build(name).modules() if isinstance(module, (nn.Conv2d, nn.Linear))]
+    for layer in layers:
+        outputs, inputs = layer.weight.shape[:2]
+        limit = math.sqrt(6 / ((inputs + outputs) * math.prod(layer.weight.shape[2:])))
+        assert 0.95 * limit < layer.weight.abs().max() <= limit
+        assert float(layer.weight.detach().std()) == pytest.approx(limit / math.sqrt(3), rel=0.15)
+        assert layer.bias is not None
+        assert not layer.bias.any()
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -109,6 +134,7 @@ def test_the_small_image_networks_accept_the_digits(name: str) -> None:
     ("name", "shape"),
     [
         ("lenet5_caffe", (1, 8, 8)),
+        ("lenet5", (1, 8, 8)),
         ("vgg16", (1, 8, 8)),
         ("small_cnn", (24,)),
         ("small_cnn", (3, 2, 2)),

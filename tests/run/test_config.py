@@ -148,10 +148,20 @@ def test_the_run_id_depends_on_everything_that_decides_the_result() -> None:
         ("recipe.weight_decay=0", "recipe.weight_decay=0.0"),
         ("prune_fraction.stop_at=1", "prune_fraction.stop_at=1.0"),
         ("seed=1", "device=auto"),
+        ("seed=1", "recipe.decay_biases=true"),
     ],
 )
 def test_two_spellings_of_one_run_have_one_id(spellings: tuple[str, str]) -> None:
     assert identifier(spellings[0]) == identifier(spellings[1])
+
+
+def test_the_id_of_a_run_is_what_it_was_before_the_recipe_had_a_key() -> None:
+    config = asdict(checked(compose([])))
+    before = {**config, "recipe": {key: value for key, value in config["recipe"].items() if key != "decay_biases"}}
+    assert run_id(config) == run_id(before) == "365a3f1173e1"
+    assert identifier("recipe.decay_biases=false") != run_id(before)
+    without = ("recipe.weight_decay=0", "recipe.decay_biases=false")
+    assert identifier(*without) == identifier("recipe.weight_decay=0")
 
 
 def test_the_run_id_is_the_same_from_a_composed_a_checked_and_a_plain_config() -> None:

@@ -1,4 +1,4 @@
-"""The optimizer under a loss scale and across devices."""
+"""The optimizer: which parameters decay, under a loss scale, across devices; the recipe's schedule."""
 
 from __future__ import annotations
 
@@ -22,6 +22,33 @@ from dst.training.optimizer import make_optimizer
 
 Overrides = Callable[..., list[str]]
 CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("decay_biases", [True, False])
+def test_without_decay_of_biases_weight_decay_is_for_kernels_alone(decay_biases: bool, overrides: Overrides) -> None:
+    changes = ("recipe.weight_decay=0.5", "recipe.lr=0.1", f"recipe.decay_biases={decay_biases}")
+    recipe = checked(compose(overrides(*changes, "recipe.momentum=0"))).recipe
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 3))
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    make_optimizer(model, recipe, CPU).step()
+    assert [weight.dim() for weight in before] == [4, 1, 1, 1, 2, 1]
+    for old, new in zip(before, model.parameters(), strict=True):
+        decay = 0.5 * old if decay_biases or old.dim() > 1 else 0.0
+        torch.testing.assert_close(new.detach(), old - 0.1 * (1 + decay))
+
+
+def test_a_recipe_can_choose_the_learning_rate_schedule_and_the_command_line_has_the_last_word() -> None:
+    def chosen(*given: str) -> tuple[str, str]:
+        config = checked(compose(["dataset=mnist", *given]))
+        return config.recipe.name, config.lr_schedule["name"]
+
+    assert chosen("model=lenet5") == ("mnist_lenet5", "cosine")
+    assert chosen("model=lenet5", "lr_schedule=step") == ("mnist_lenet5", "step")
+    assert chosen("model=lenet5", "recipe=sgd_100") == ("sgd_100", "step")
+    assert chosen("model=lenet300_100") == ("sgd_100", "step")
+    assert chosen("model=lenet300_100", "recipe=mnist_mlp") == ("mnist_mlp", "cosine")
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])

@@ -38,6 +38,8 @@ METHODS = {
     "momentum growth": ["growth=momentum", "sparsity.momentum=dense", "sparsity.scope=global"],
     "adam": ["recipe.optimizer=adam", "recipe.lr=0.001"],
     "fp16": ["precision=fp16"],
+    "no decay of biases": ["recipe.decay_biases=false", "recipe.weight_decay=0.01", "lr_schedule=cosine"],
+    "prune fraction by lr": ["prune_fraction=lr", "lr_schedule=cosine", "growth=gradient_inverted"],
 }
 EPOCHS = "recipe.epochs=4"  # the last batch of each is a smaller one; the learning rate falls after 2 and 3
 
@@ -89,7 +91,7 @@ def test_replayed_steps_end_like_ordinary_ones(device: str, method: str, overrid
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("method", ["random growth", "dropout", "fp16"])
+@pytest.mark.parametrize("method", ["random growth", "dropout", "fp16", "no decay of biases", "prune fraction by lr"])
 def test_a_run_with_replayed_steps_resumes_within_an_epoch(device: str, method: str, overrides: Overrides) -> None:
     class Interrupted(Exception):
         pass

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from dst.errors import UserError
-from dst.sparsity import GradientGrowth, Growth, MomentumGrowth, RandomGrowth, grow_mask, make_growth
+from dst.sparsity import (
+    GradientGrowth,
+    Growth,
+    InvertedGradientGrowth,
+    MomentumGrowth,
+    RandomGrowth,
+    grow_mask,
+    make_growth,
+)
 
 MASK = torch.tensor([True, False, False, False, True])
 WEIGHT = torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0])
@@ -24,9 +34,29 @@ def test_the_inactive_weights_with_the_largest_absolute_signal_grow(growth: str)
     assert grown(growth, [9, 1, -3, 2, -9], 2) == [2, 3]
 
 
+@given(data=st.data())
+def test_inverted_growth_takes_the_inactive_weights_with_the_smallest_absolute_gradient(data: st.DataObject) -> None:
+    size = data.draw(st.integers(1, 40))
+    grad = data.draw(st.lists(st.integers(-5, 5), min_size=size, max_size=size))  # with ties, and zeros among them
+    mask = data.draw(st.lists(st.booleans(), min_size=size, max_size=size))
+    inactive = [position for position in range(size) if not mask[position]]
+    count = data.draw(st.integers(0, len(inactive)))
+    expected = list(mask)
+    for position in sorted(inactive, key=lambda position: (abs(grad[position]), position))[:count]:
+        expected[position] = True
+    gradient = torch.tensor(grad, dtype=torch.float32)
+    found = grow_mask("gradient_inverted", torch.ones(size), gradient, torch.tensor(mask), count)
+    assert found.tolist() == expected
+
+
 def test_each_growth_rule_declares_its_signal() -> None:
-    signals = {name: make_growth(name).signal for name in ("random", "gradient", "momentum")}
-    assert signals == {"random": "none", "gradient": "gradient", "momentum": "momentum"}
+    signals = {name: make_growth(name).signal for name in ("random", "gradient", "gradient_inverted", "momentum")}
+    assert signals == {
+        "random": "none",
+        "gradient": "gradient",
+        "gradient_inverted": "gradient",
+        "momentum": "momentum",
+    }
 
 
 def test_random_growth_ignores_the_gradient() -> None:
@@ -70,6 +100,7 @@ def test_nan_and_infinite_gradients_grow_the_exact_count_of_inactive_weights() -
 def test_growth_rules_have_the_names_of_the_config_group() -> None:
     assert make_growth("random") == RandomGrowth()
     assert make_growth("gradient") == GradientGrowth()
+    assert make_growth("gradient_inverted") == InvertedGradientGrowth()
     assert make_growth("momentum") == MomentumGrowth()
     with pytest.raises(UserError, match=r"^growth=gradients: unknown; did you mean gradient\?[^\n]*$"):
         make_growth("gradients")

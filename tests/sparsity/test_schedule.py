@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dst.errors import UserError
-from dst.sparsity import Constant, Cosine, Linear, make_schedule
+from dst.sparsity import Constant, Cosine, LearningRate, Linear, make_schedule
 
 law = settings(deadline=None, max_examples=200)
 FRACTIONS = st.floats(0, 1)
@@ -54,9 +54,10 @@ def test_constant_is_rho_at_every_step() -> None:
     assert [constant(step, 100) for step in (1, 50, 99)] == [0.3, 0.3, 0.3]
 
 
-def test_schedules_have_the_names_of_the_config_group_and_start_at_one_half() -> None:
+def test_schedules_have_the_names_of_the_config_group_and_its_defaults() -> None:
     assert make_schedule("cosine") == Cosine(0.5)
     assert make_schedule("linear") == Linear(0.5, 0.99, 600)
+    assert make_schedule("lr") == LearningRate(0.3)
     assert make_schedule("constant", stop_at=0.5) == Constant(0.5, stop_at=0.5)
     with pytest.raises(UserError, match=r"^prune_fraction=cosin: unknown; did you mean cosine\?[^\n]*$"):
         make_schedule("cosin")

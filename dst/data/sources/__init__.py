@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from dst.data.sources.folders import image_folder, tiny_imagenet
 from dst.data.sources.sklearn import digits, higgs
-from dst.data.sources.torchvision import cifar10, cifar100, fashion_mnist
+from dst.data.sources.torchvision import cifar10, cifar100, fashion_mnist, mnist
 from dst.data.store import Arrays
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ DECODED: dict[str, Callable[[DatasetConfig, Path], tuple[Arrays, str]]] = {
     "cifar10": cifar10,
     "cifar100": cifar100,
     "fashion_mnist": fashion_mnist,
+    "mnist": mnist,
     "tiny_imagenet": tiny_imagenet,
     "image_folder": image_folder,
 }
@@ -34,6 +35,7 @@ TRAIN_SIZES = {
     "cifar10": 50_000,
     "cifar100": 50_000,
     "fashion_mnist": 60_000,
+    "mnist": 60_000,
     "tiny_imagenet": 100_000,
     "imagenet": 1_281_167,
 }

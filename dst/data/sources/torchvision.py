@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +20,20 @@ if TYPE_CHECKING:
 
 _CIFAR_URL = "https://www.cs.toronto.edu/~kriz"
 _FASHION_URL = "https://github.com/zalandoresearch/fashion-mnist"
-_FASHION_HEADERS = {
+_MNIST_URL = "https://ossci-datasets.s3.amazonaws.com/mnist"
+_IDX_HEADERS = {
     "train-images-idx3-ubyte": (0x803, 60_000, 28, 28),
     "train-labels-idx1-ubyte": (0x801, 60_000),
     "t10k-images-idx3-ubyte": (0x803, 10_000, 28, 28),
     "t10k-labels-idx1-ubyte": (0x801, 10_000),
 }
-"""Header of each file: the IDX magic number, and the array's shape."""
+"""Header of each file of MNIST and Fashion-MNIST: the IDX magic number, and the array's shape."""
+
+_MNIST_LABELS = {
+    "train-labels-idx1-ubyte": bytes([5, 0, 4, 1, 9, 2, 1, 3, 1, 4]),
+    "t10k-labels-idx1-ubyte": bytes([7, 2, 1, 0, 4, 1, 4, 9, 5, 9]),
+}
+"""First labels of MNIST, which tell it from other data in the same format."""
 
 
 def cifar10(cfg: DatasetConfig, data_dir: Path) -> tuple[Arrays, str]:
@@ -74,7 +81,23 @@ def fashion_mnist(cfg: DatasetConfig, data_dir: Path) -> tuple[Arrays, str]:
     from torchvision.datasets import FashionMNIST
 
     obtain = f"put the four files of {_FASHION_URL}, unpacked, into FashionMNIST/raw in"
-    return _read(cfg, data_dir, FashionMNIST, "FashionMNIST/raw", obtain, _fashion_faults)
+    return _read(cfg, data_dir, FashionMNIST, "FashionMNIST/raw", obtain, lambda folder: _idx_faults(folder, {}))
+
+
+def mnist(cfg: DatasetConfig, data_dir: Path) -> tuple[Arrays, str]:
+    """MNIST, 60,000 + 10,000 images of 1×28×28 (LeCun et al., 1998).
+
+    Args:
+        cfg: ``root`` is the folder that contains ``MNIST/raw/``; None: ``data_dir``, downloaded if missing.
+        data_dir: folder of all datasets.
+
+    Raises:
+        UserError: when files are missing or damaged and cannot be downloaded.
+    """
+    from torchvision.datasets import MNIST
+
+    obtain = f"put the four files of {_MNIST_URL}, unpacked, into MNIST/raw in"
+    return _read(cfg, data_dir, MNIST, "MNIST/raw", obtain, lambda folder: _idx_faults(folder, _MNIST_LABELS))
 
 
 def _read(
@@ -111,13 +134,18 @@ def _cifar_faults(dataset: Any, folder: Path) -> list[str]:
     ]
 
 
-def _fashion_faults(folder: Path) -> list[str]:
-    """Returns what is wrong with the unpacked files of Fashion-MNIST, by their headers and sizes."""
+def _idx_faults(folder: Path, first_values: Mapping[str, bytes]) -> list[str]:
+    """Returns what is wrong with the four unpacked files of MNIST or Fashion-MNIST.
+
+    Args:
+        folder: of the files, which must have the published headers and sizes.
+        first_values: what follows the header of some files.
+    """
     faults = []
-    for name, header in _FASHION_HEADERS.items():
+    for name, header in _IDX_HEADERS.items():
         expected = struct.pack(f">{len(header)}i", *header)
         size = len(expected) + math.prod(header[1:])
-        if not _begins_with(folder / name, expected, size):
+        if not _begins_with(folder / name, expected + first_values.get(name, b""), size):
             faults.append(f"{name} {_is_missing_or(folder / name, f'is not the original of {size:,} bytes')}")
     return faults
 
