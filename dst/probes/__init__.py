@@ -3,6 +3,7 @@
 from dst.probes.base import Probe, View
 from dst.probes.gradient_flow import GradientFlow
 from dst.probes.observer import Observer
+from dst.probes.update_effect import UpdateEffect
 from dst.probes.weights import Weights
 
-__all__ = ["GradientFlow", "Observer", "Probe", "View", "Weights"]
+__all__ = ["GradientFlow", "Observer", "Probe", "UpdateEffect", "View", "Weights"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -62,6 +62,9 @@ class Probe:
     name: str
     every: int = 100
 
+    at_updates: ClassVar[bool] = False
+    """Whether it measures at every topology update too: before it, and after it by :meth:`measure_update`."""
+
     def __post_init__(self) -> None:
         if self.every < 1:
             raise ValueError(f"probes.{self.name}.every={self.every}: must be 1 step or more")
@@ -84,3 +87,12 @@ class Probe:
         Tensors of one element may stay on the device: they are read when the epoch is logged.
         """
         raise NotImplementedError
+
+    def measure_update(self, view: View, before: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns further measures right after a topology update, before the optimizer step; by default none.
+
+        Args:
+            view: with the new masks; newly grown weights are 0.
+            before: what :meth:`measure` returned right before the update.
+        """
+        return {}

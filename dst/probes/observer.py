@@ -45,9 +45,9 @@ class Observer:
             with self._undisturbed(probe, training):
                 self._memories[probe.name] = probe.start(self._view(probe, training, None))
 
-    def due(self, step: int) -> bool:
-        """Whether any probe measures at a step, which counts from 1."""
-        return any(probe.due(step) for probe in self._probes)
+    def due(self, training: Training) -> bool:
+        """Whether any probe measures at the step under way."""
+        return any(_due(probe, training) for probe in self._probes)
 
     def observe(self, training: Training, loss: Tensor) -> None:
         """Takes the measurements due at the step under way; does not synchronise with the host.
@@ -57,11 +57,23 @@ class Observer:
             loss: of the batch.
         """
         for probe in self._probes:
-            if probe.due(training.step + 1):
+            if _due(probe, training):
                 view = self._view(probe, training, loss)
                 with self._undisturbed(probe, training):
                     measures = probe.measure(view)
                 self._records[probe.name].append({"step": view.step, "epoch": view.epoch, **measures})
+
+    def observe_update(self, training: Training) -> None:
+        """Takes the measurements that follow a topology update.
+
+        Args:
+            training: right after it, before the optimizer step.
+        """
+        for probe in self._probes:
+            if probe.at_updates:
+                record = self._records[probe.name][-1]
+                with self._undisturbed(probe, training):
+                    record.update(probe.measure_update(self._view(probe, training, None), record))
 
     def pop_records(self) -> Records:
         """Returns and clears what was measured, read back from the device."""
@@ -120,6 +132,10 @@ class Observer:
                 buffer.copy_(before)
         for module, mode in modes.items():
             module.training = mode
+
+
+def _due(probe: Probe, training: Training) -> bool:
+    return probe.due(training.step + 1) or (probe.at_updates and training.sparsity.update_due)
 
 
 def _read(value: Any) -> Any:

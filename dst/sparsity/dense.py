@@ -28,11 +28,15 @@ class DenseModel:
         self.layers: list[SparseLayer] = []
         self.masks: dict[str, Tensor] = {}
 
-    def step(self, optimizer_step: Callable[[], object] | None = None) -> None:
+    def step(
+        self, optimizer_step: Callable[[], object] | None = None, on_update: Callable[[], object] | None = None
+    ) -> None:
+        """Calls ``optimizer_step``, by default ``optimizer.step``; there is no topology update to tell of."""
+        self.masked_step(optimizer_step)
+
+    def masked_step(self, optimizer_step: Callable[[], object] | None = None) -> None:
         """Calls ``optimizer_step``, by default ``optimizer.step``."""
         (optimizer_step or self.optimizer.step)()
-
-    masked_step = step
 
     def count_step(self) -> None:
         """Does nothing: no behavior depends on the step count."""

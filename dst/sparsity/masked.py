@@ -73,17 +73,22 @@ class MaskedModel:
             log.warning(describe_dense(model, dense))
         self.steps = self.first_step = 0
 
-    def step(self, optimizer_step: Callable[[], object] | None = None) -> None:
+    def step(
+        self, optimizer_step: Callable[[], object] | None = None, on_update: Callable[[], object] | None = None
+    ) -> None:
         """Updates the topology if due, then takes one optimizer step on the active weights; call after ``backward()``.
 
         Args:
             optimizer_step: called in place of ``optimizer.step``, such as ``lambda: scaler.step(optimizer)`` after
                 ``scaler.unscale_(optimizer)``. The topology is updated even if the scaler skips the step.
+            on_update: called after a topology update, before the optimizer step.
         """
         update_due = self.update_due
         self.count_step()
         if update_due:
             self.update()
+            if on_update:
+                on_update()
         self.masked_step(optimizer_step)
 
     @property

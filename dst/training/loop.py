@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -111,8 +112,8 @@ class Training:
         for raw, y in self.data.train.raw_batches(self.epoch, start=self.step_in_epoch):
             if (lr := self.lr_at(self.step)) != current:
                 set_learning_rate(self.optimizer, current := lr)
-            if self.observer and self.observer.due(self.step + 1):
-                self.take_step(raw, y, self.sparsity.step, self._observe)
+            if self.observer and self.observer.due(self):
+                self.take_step(raw, y, self._observed_step, self._observe)
             elif self.recorded is None or not self.recorded.replay(self, raw, y):
                 self.take_step(raw, y, self.sparsity.step)
             self.step += 1
@@ -150,6 +151,10 @@ class Training:
     def _observe(self, loss: Tensor) -> None:
         assert self.observer
         self.observer.observe(self, loss)
+
+    def _observed_step(self, optimizer_step: Callable[[], object]) -> None:
+        assert self.observer
+        self.sparsity.step(optimizer_step, partial(self.observer.observe_update, self))
 
     def _optimizer_step(self) -> None:
         self.scaler.step(self.optimizer)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dst.config import checked, compose
-from dst.training.build import training_factory
+from dst.training.build import NOTHING, training_factory
 from dst.training.evaluation import run_epoch
 from dst.training.loop import Training
 
@@ -21,7 +21,7 @@ Overrides = Callable[..., list[str]]
 
 
 def training_of(overrides: Overrides, *more: str) -> Training:
-    return training_factory(checked(compose(overrides("recipe.epochs=3", *more))))()
+    return training_factory(checked(compose(overrides("recipe.epochs=3", *more))))(NOTHING)
 
 
 class Seen:
@@ -126,3 +126,42 @@ def test_weights_are_measured_from_the_initial_masked_ones(overrides: Overrides)
         assert found["distance"] == pytest.approx(float((w - w0).norm()), rel=1e-5)
         assert found["cosine_distance"] == pytest.approx(1 - float(F.cosine_similarity(w, w0, dim=0)), rel=1e-3)
         assert found["distance"] > 0
+
+
+@pytest.mark.parametrize("growth", ["gradient", "random", "gradient_inverted"])
+def test_update_effect_is_the_change_of_the_masked_norm_on_the_same_samples(growth: str, overrides: Overrides) -> None:
+    chosen = (f"growth={growth}", "probes=update_effect", "probes.update_effect.sample=200", "recipe.epochs=6")
+    training = training_factory(checked(compose(overrides(*chosen))))(NOTHING)
+    assert training.observer
+    raw, y = training.data.train.raw_sample(200)
+    x, y = training.data.train.make_batch(raw, y)
+    norms: list[tuple[float, float]] = []
+    update = training.sparsity.update
+
+    def norm() -> float:
+        model = copy.deepcopy(training.model)
+        model.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        masks = training.sparsity.masks
+        return length(
+            weight.grad * masks.get(name, torch.tensor(True))
+            for name, weight in model.named_parameters()
+            if weight.grad is not None
+        )
+
+    def watched() -> None:
+        before = norm()
+        update()
+        norms.append((before, norm()))
+
+    training.sparsity.update = watched  # type: ignore[method-assign]
+    while not training.phase_is_over:
+        run_epoch(training)
+    lines = training.observer.pop_records()["update_effect"]
+    assert [line["step"] for line in lines] == [line["step"] for line in training.sparsity.pop_updates()]
+    assert len(lines) == len(norms) == 2
+    for line, (before, after) in zip(lines, norms, strict=True):
+        assert (line["before"], line["after"]) == pytest.approx((before, after), rel=1e-4)
+        assert line["change"] == pytest.approx(line["after"] - line["before"], abs=1e-6)
+        assert length(torch.tensor(layer["after"]) for layer in line["layers"].values()) <= line["after"] * 1.0001
+    assert (norms[0][1] > norms[0][0]) == (growth == "gradient") or growth == "random"
