@@ -26,7 +26,7 @@ from dst.run.code import changed_components
 from dst.run.directory import RunDirectory
 from dst.terminal.arguments import arguments, help_text
 from dst.terminal.exits import command
-from dst.terminal.output import announce, report
+from dst.terminal.output import announce, describe, report
 from dst.terminal.signals import StopSignals
 from dst.training.build import NOTHING, Inherited, check_same_shapes, training_factory
 from dst.training.loop import Training
@@ -100,8 +100,11 @@ def inherited(config: Config, should_stop: Callable[[], bool] = lambda: False) -
     directory = RunDirectory(parent)
     summary = directory.summary()
     if summary is None:
-        log.info("its parent comes first: run %s", directory.run_id)
-        summary = run(parent, should_stop=should_stop)
+        log.info("its parent comes first, run %s: %s", directory.run_id, describe(parent))
+        try:
+            summary = run(parent, should_stop=should_stop)
+        except Locked as error:
+            raise Locked(f"its parent is not finished yet: {error}") from error
     if summary["status"] == "diverged":
         raise UserError(f"its parent, run {directory.run_id}, diverged: there is nothing to start from")
     masks = directory.read_masks() if config.initial_mask.name == "parent" else None

@@ -177,6 +177,7 @@ def build_training(
         training.recorded = RecordedStep(CudaRecorder(device), deterministic=config.deterministic)
     if inherited is not None:
         _initialise_weights(config, model, training.sparsity.masks)
+        training.keep_weights()
     if first_masks:
         training.dead_layers = disconnected_layers(model, first_masks, data.shape)
         if training.dead_layers:

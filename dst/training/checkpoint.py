@@ -32,6 +32,7 @@ def training_state(training: Training, *, only_weights: bool = False) -> dict[st
         "tally": training.metrics.state_dict(),
         "best": training.best.state_dict(),
         "last": training.last,
+        "kept": {} if only_weights else training.kept,
         "dead_layers": training.dead_layers,
         "rng": torch.get_rng_state(),
         "rng_device": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
@@ -64,6 +65,7 @@ def load_training_state(training: Training, state: dict[str, Any]) -> None:
     training.metrics.load_state_dict(state["tally"])
     density = training.sparsity.density  # of earlier versions, whose runs kept theirs
     training.best, training.last = Best(**{"density": density, **state["best"]}), state["last"]
+    training.kept = {name: tensor.to(training.device) for name, tensor in state.get("kept", {}).items()}
     training.dead_layers = state.get("dead_layers", training.dead_layers)
     if not 0 <= training.step_in_epoch <= len(training.data.train):
         raise ValueError(f"step {training.step} is not in epoch {training.epoch + 1}")

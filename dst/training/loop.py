@@ -43,6 +43,7 @@ class Training:
         step: optimizer steps taken, in all phases.
         best: the best validation epoch so far.
         last: the line of ``metrics.jsonl`` of the last finished epoch.
+        kept: parameters and buffers by name, kept where a phase says so (``keep_at``); empty before.
         dead_layers: weights that the initial masks cut off from input or output, by parameter name.
         observer: takes the measurements of probes; None without probes.
         recorded: replays the step as a CUDA graph; None where every step is computed kernel by kernel.
@@ -66,6 +67,7 @@ class Training:
         self.scaler, self.precision, self.device = scaler, precision, device
         self.metrics = RunningMetrics(device)
         self.epoch = self.step = 0
+        self.kept: dict[str, Tensor] = {}
         self._enter(0, None)
         self.best = Best()
         self.last: dict[str, Any] = {}
@@ -94,6 +96,7 @@ class Training:
         self.sparsity.continue_from(previous)  # type: ignore[arg-type]  # both are dense, or neither
         if self.recorded:
             self.recorded.forget()
+        self.keep_weights()
 
     def _enter(self, number: int, masks: Mapping[str, Tensor] | None) -> None:
         self.phase = number
@@ -101,6 +104,11 @@ class Training:
         per_epoch = len(self.data.train)
         self._first_step = self._epochs_before(number) * per_epoch
         self._span = Span(self.phases[number].epochs * per_epoch, per_epoch)
+
+    def keep_weights(self) -> None:
+        """Keeps the weights if the phase under way says so for the epochs that it has had."""
+        if self.phases[self.phase].keep_at == self.epoch - self._epochs_before(self.phase):
+            self.kept = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
 
     def _epochs_before(self, number: int) -> int:
         return sum(phase.epochs for phase in self.phases[:number])
@@ -119,6 +127,7 @@ class Training:
             self.step += 1
             after_step()
         self.epoch += 1
+        self.keep_weights()
         return self.metrics.pop_means()
 
     def take_step(

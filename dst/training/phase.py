@@ -19,6 +19,8 @@ class Phase:
         epochs: its length.
         density: of the sparsifiable weights at its end; None: no masks at all.
         updates: one of :data:`UPDATES`; has no effect on a dense run.
+        keep_at: epochs of the phase after which its weights are kept, for the procedure to take back later as
+            ``training.kept``; 0: at its start, None: not at all.
         prune_span: of gradual updates: when pruning begins and when it ends, as shares of the phase's steps.
     """
 
@@ -27,12 +29,15 @@ class Phase:
     density: float | None
     updates: str = "dynamic"
     prune_span: tuple[float, float] = (0.0, 1.0)
+    keep_at: int | None = None
 
     def __post_init__(self) -> None:
         if self.updates not in UPDATES:
             raise ValueError(f"updates={self.updates}: choose {' or '.join(UPDATES)}")
         if self.epochs < 0:
             raise ValueError(f"epochs={self.epochs}: must be 0 or more")
+        if self.keep_at is not None and not 0 <= self.keep_at <= self.epochs:
+            raise ValueError(f"keep_at={self.keep_at}: must be 0 to {self.epochs}, the epochs of phase {self.name}")
         if self.density is not None and not 0 < self.density <= 1:
             raise ValueError(f"density={self.density:g}: must lie in (0, 1]")
 

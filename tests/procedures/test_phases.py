@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from dst.attempt import Stopped
 from dst.config import checked, compose, run_id
-from dst.procedures import Cyclic, planned_phases
+from dst.procedures import Cyclic, Procedure, planned_phases
+from dst.train import run
 from dst.training.build import NOTHING, training_factory
 from dst.training.evaluation import run_epoch
-from tests.run.outcomes import run_outcome
+from dst.training.loop import Training
+from dst.training.phase import Phase
+from tests.run.outcomes import outcomes, run_outcome
 
 Train = Callable[..., dict[str, Any]]
 Overrides = Callable[..., list[str]]
@@ -186,3 +191,37 @@ def test_checked_configs_of_earlier_plans_have_the_default_procedure() -> None:
     del config.procedure, config.lr_schedule
     assert run_id(config) == id_of()
     assert checked(config).procedure["name"] == "dst"
+
+
+@dataclass(frozen=True)
+class Rewound(Procedure):
+    """Two phases, the second from the weights after some epochs of the first."""
+
+    keep_at: int = 0
+
+    def phases(self, epochs: int, density: float | None) -> list[Phase]:
+        return [Phase("first", epochs, density, keep_at=self.keep_at), Phase("second", epochs, density)]
+
+    def between(self, training: Training, following: Phase) -> None:
+        training.model.load_state_dict(training.kept)
+
+
+@pytest.mark.parametrize("epochs", [0, 2, 4])
+def test_a_procedure_takes_back_the_weights_of_the_epoch_that_it_asked_to_keep(
+    epochs: int, overrides: Overrides, tmp_path: Path
+) -> None:
+    node = [f"procedure._target_={__name__}.Rewound", "procedure.name=rewound", f"+procedure.keep_at={epochs}"]
+    more = [*node, "update_period=never", "checkpoint.snapshots=[0,20,40]"]
+    training = training_factory(checked(compose(overrides(*more))))(NOTHING)
+    while not training.phase_is_over:
+        run_epoch(training)
+    summary = run(compose(overrides(*more)))
+    kept = torch.load(folder_of(tmp_path, summary) / f"snapshots/{10 * epochs}.pt")["model"]
+    assert len(kept) == len(training.kept)
+    assert all(torch.equal(kept[name], weight) for name, weight in training.kept.items())
+    stopped = compose(overrides(*more, f"output_dir={tmp_path / 'stopped'}"))
+    asked = iter(range(25))  # in the first phase, after what is kept
+    with pytest.raises(Stopped):
+        run(stopped, should_stop=lambda: next(asked, None) is None)
+    run(stopped)
+    assert outcomes(tmp_path / "stopped") == outcomes(tmp_path / "outputs")
