@@ -30,14 +30,17 @@ class Readiness:
         self._heartbeats: dict[str, tuple[int, float] | None] = {}  # None: not readable at that time
         self.look_again(())
 
-    def look_again(self, left: Iterable[PlannedRun]) -> None:
+    def look_again(self, left: Iterable[PlannedRun], *, has_trained: bool = False) -> None:
         """Begins another round of looks.
 
         Args:
             left: the runs that this process may still train.
+            has_trained: whether it trained one since the last round. A heartbeat seen before proves nothing now.
         """
         self._left = {run.run_id for run in left}
         self._parents: dict[str, str] = {}
+        if has_trained:
+            self._heartbeats.clear()
 
     def __call__(self, run: PlannedRun) -> str:
         """Returns ``READY``, ``WAIT`` or ``LEAVE``."""

@@ -89,11 +89,11 @@ class TrainingProcess:
         others = [run for run in plan.runs if run.run_id not in own_ids]
         random.shuffle(others)  # so that idle training processes do not compete for the same run
         left, longest = [*own, *others], 0.0
-        readiness = Readiness(plan)
+        readiness, has_trained = Readiness(plan), False
         while left:
-            began_one = False
+            readiness.look_again(left, has_trained=has_trained)
             waiting: list[PlannedRun] = []
-            readiness.look_again(left)
+            has_trained = False
             for run in left:
                 if stop.received():
                     return
@@ -101,13 +101,13 @@ class TrainingProcess:
                     continue
                 now = readiness(run)
                 if now == READY:
-                    began, began_one = time.time(), True
+                    began, has_trained = time.time(), True
                     yield run
                     longest = max(longest, time.time() - began)
                 elif now == WAIT:
                     waiting.append(run)
             left = waiting
-            if left and not began_one:
+            if left and not has_trained:
                 time.sleep(_POLL_S)
 
     def _train(self, plan: Plan, run: PlannedRun, stop: StopSignals, worker: Connection) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 from dst.config import compose, run_id
+from dst.files.lock import Owner
 from launch.parents import generations
 from launch.plan import Plan
+from launch.readiness import LEAVE, READY, WAIT, Readiness
 from launch.state import states
 from launch.status import plan_text, status_text
 from launch.timing import Timing
@@ -114,3 +118,30 @@ def test_a_parent_of_an_earlier_sweep_is_not_trained_again(study: Study, tmp_pat
     assert (study.run_dir(parent) / "summary.json").stat().st_mtime_ns == before
     shutil.rmtree(study.run_dir(parent))
     assert "waiting for its parent" not in study.launch("status", "sweep=second")  # a finished child waits for nothing
+
+
+def test_a_run_whose_owner_fell_silent_while_another_was_trained_is_not_left_to_it(study: Study) -> None:
+    """A heartbeat seen before a training of hours says nothing about the owner after it."""
+    [run_id] = study.plan("sweep")
+    plan = Plan.read("sweep", study.output_dir)
+    readiness = Readiness(plan)
+    directory = study.run_dir(run_id)
+    directory.mkdir(parents=True)
+    claim = directory / "claim.1"
+    elsewhere = Owner("another-host", 1, "another boot", "")
+    claim.write_text(json.dumps(asdict(elsewhere)))
+    assert readiness(plan.runs[0]) == WAIT
+    readiness.look_again(plan.runs)
+    touch_later(claim, 5)
+    assert readiness(plan.runs[0]) == LEAVE  # alive a moment ago
+    readiness.look_again(plan.runs, has_trained=True)
+    touch_later(claim, 5)  # its last heartbeat, after which it died
+    assert readiness(plan.runs[0]) == WAIT
+    readiness.look_again(plan.runs)
+    touch_later(claim, -1000)
+    assert readiness(plan.runs[0]) == READY
+
+
+def touch_later(path: Path, seconds: float) -> None:
+    now = path.stat().st_mtime + seconds
+    os.utime(path, (now, now))
