@@ -2,7 +2,8 @@
 
 from dst.probes.base import Probe, View
 from dst.probes.gradient_flow import GradientFlow
+from dst.probes.hessian import HessianSpectrum
 from dst.probes.observer import Observer
 from dst.probes.weights import Weights
 
-__all__ = ["GradientFlow", "Observer", "Probe", "View", "Weights"]
+__all__ = ["GradientFlow", "HessianSpectrum", "Observer", "Probe", "View", "Weights"]

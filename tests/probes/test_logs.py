@@ -16,7 +16,7 @@ from dst.attempt import Stopped
 from dst.config import compose
 from dst.probes import Probe, View
 from dst.train import run
-from tests.run.outcomes import run_outcome
+from tests.run.outcomes import outcomes, run_outcome
 from tests.run.test_resume import in_a_process, undisturbed
 
 Overrides = Callable[..., list[str]]
@@ -59,7 +59,7 @@ def test_kill_9_at_random_moments_changes_no_line(method: list[str], overrides: 
     assert [line["step"] for line in logs["weights"]] == [1, *range(5, 121, 5)]
     assert [line["step"] for line in logs["gradient_flow"]] == [1, *range(4, 121, 4)]
     assert logs == probe_logs(run_folder(tmp_path / "undisturbed"))
-    assert run_outcome(folder) == expected
+    assert outcomes(tmp_path / "killed") == expected
 
 
 def test_stopping_in_the_middle_of_an_epoch_changes_no_line(overrides: Overrides, tmp_path: Path) -> None:
