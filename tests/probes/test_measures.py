@@ -21,7 +21,7 @@ Overrides = Callable[..., list[str]]
 
 
 def training_of(overrides: Overrides, *more: str) -> Training:
-    return training_factory(checked(compose(overrides("recipe.epochs=3", *more))))()
+    return training_factory(checked(compose(overrides("recipe.epochs=3", *more))))(None)
 
 
 class Seen:

@@ -78,7 +78,7 @@ def test_random_state_buffers_and_mode_are_restored_and_draws_depend_on_seed_and
     config = checked(compose(overrides("model=resnet56", "model.depth=8", "recipe=sgd_100", "recipe.epochs=1")))
     drawn = []
     for disturb in (0, 3):
-        training = training_factory(config)()
+        training = training_factory(config)(None)
         torch.rand(disturb)
         observer = Observer([Rude("rude", every=1)], training, loss_of, seed=1)
         buffers = [buffer.clone() for buffer in training.model.buffers()]
@@ -101,7 +101,7 @@ def test_random_state_buffers_and_mode_are_restored_and_draws_depend_on_seed_and
 def test_steps_without_a_measurement_are_replayed(growth: str, overrides: Overrides) -> None:
     more = ("recipe.epochs=3", growth, "probes=[gradient_flow,weights]")
     every = ("probes.gradient_flow.every=11", "probes.weights.every=11")
-    ordinary, recorded = (training_factory(checked(compose(overrides(*more, *every))))() for _ in range(2))
+    ordinary, recorded = (training_factory(checked(compose(overrides(*more, *every))))(None) for _ in range(2))
     recorder: Any = HostRecorder()
     recorded.recorded = RecordedStep(recorder, deterministic=True)
     outcomes = []
