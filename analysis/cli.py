@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.arguments import file_name, positive_integer
 from analysis.source import Source
 from dst.errors import UserError, unknown
 from dst.terminal.exits import command
@@ -30,8 +31,13 @@ Trained networks, for runs with a checkpoint; RUN is the beginning of a run id, 
   interpolate  to=RUN         … from each selected run; mask=none (start, end, both), batch_norm=keep (reestimate)
   disagreement                share of test examples on which two networks differ; accuracy of ensembles
   distances                   L2 and cosine distances between weights, and their plane; distance=l2 (cosine)
+  hessian      RUN RUN@STEP   eigenvalues of the Hessian; sample=1000, method=auto (exact, lanczos), max_size=5000
 
-Which runs, for every command:
+Without runs:
+  signal                      std of a sparse network's logits at initialisation, by weight_init and sparsity;
+                              model=lenet5, shape=3,28,28, base=he (model), batch=500, repeats=3, name=signal
+
+Which runs, for every other command:
   sweep=demo                  those of a planned sweep; results then go to results/demo (default: all runs)
   output_dir=outputs          what the runs were given; or dir=… for the run directories' parent itself
   results_dir=results         where tables, figures and the report go
@@ -39,8 +45,9 @@ Which runs, for every command:
   where='density <= 0.2'      those for which a comparison of the config's names holds (and, or, not, in)
 
 Further keys: table, figures, overview: metric=test_acc (or test_acc_best_val, val_acc, best_val_acc);
-interpolate, disagreement, distances: RUN … (or runs=RUN,RUN), at=last (best, 0), device=auto, data_dir=…, name=… of the
-files; interpolate: split=both (train, test); disagreement, distances: group=criterion,density (default: all but seeds).
+trained networks: RUN … (or runs=RUN,RUN), at=last (best, 0), device=auto, data_dir=…, name=… of the files;
+hessian: dtype=float32 (float64); interpolate: split=both (train, test);
+disagreement, distances: group=criterion,density (default: all but seeds).
 """
 
 _SOURCE_KEYS = tuple(Source.__dataclass_fields__)
@@ -170,6 +177,20 @@ def _networks(work: str) -> Callable[[Source, dict[str, str]], None]:
     return start
 
 
+def _signal(source: Source, own: dict[str, str]) -> None:
+    from analysis.results_folder import ResultsFolder
+    from analysis.signal_propagation import BASES, Setting, parse_shape, report_signal
+
+    setting = Setting(
+        model=own.get("model", Setting.model),
+        shape=parse_shape(own["shape"]) if "shape" in own else Setting.shape,
+        base=_choice(own, "base", BASES),
+        batch=positive_integer(own, "batch", Setting.batch),
+        repeats=positive_integer(own, "repeats", Setting.repeats),
+    )
+    print(report_signal(setting, file_name(own, "signal"), ResultsFolder(source.results)))
+
+
 _NETWORK_KEYS = ("runs", "at", "device", "data_dir", "name")
 
 COMMANDS: dict[str, tuple[Callable[[Source, dict[str, str]], None], tuple[str, ...]]] = {
@@ -182,6 +203,8 @@ COMMANDS: dict[str, tuple[Callable[[Source, dict[str, str]], None], tuple[str, .
     "interpolate": (_networks("interpolate_networks"), (*_NETWORK_KEYS, "to", "mask", "batch_norm", "split")),
     "disagreement": (_networks("compare_predictions"), (*_NETWORK_KEYS, "group")),
     "distances": (_networks("compare_weights"), (*_NETWORK_KEYS, "group", "distance")),
+    "hessian": (_networks("compute_spectra"), (*_NETWORK_KEYS, "sample", "method", "max_size", "dtype")),
+    "signal": (_signal, ("model", "shape", "base", "batch", "repeats", "name")),
 }
 """Each command's function and its keys, in addition to those of :class:`analysis.source.Source`."""
 

@@ -1,4 +1,4 @@
-"""Figures of trained networks: loss on the line between two, disagreement, the plane of their weights."""
+"""Figures of trained networks: loss on a line between two, disagreement, plane of the weights, Hessian spectrum."""
 
 from __future__ import annotations
 
@@ -117,6 +117,33 @@ def plane_figure(plane: pd.DataFrame, kept: float, notes: Sequence[str]) -> Draw
     grid.add_to_legend(palette)
     about = f"Classical multidimensional scaling; the plane keeps {100 * kept:.1f} % of the squared distances."
     return grid.finish([about, *as_sentences(notes)])
+
+
+def spectrum_figure(eigenvalues: pd.DataFrame, lines: dict[str, str], notes: Sequence[str]) -> Drawing:
+    """Draws how many eigenvalues lie where, a line for each network, on a symmetric logarithmic axis.
+
+    The axis is linear within ± 1/1000 of the largest magnitude.
+
+    Args:
+        eigenvalues: columns ``network eigenvalue``.
+        lines: what each network's line is called, by the network's name.
+        notes: for the caption.
+    """
+    grid = Grid.create(1, 1, panel=(4.6, 2.8))
+    axes = grid.axes[0, 0]
+    palette = colors(lines.values())
+    threshold = max(eigenvalues["eigenvalue"].abs().max(), 1e-12) / 1000
+    edges = np.concatenate([-np.geomspace(1000, 1, 37), np.geomspace(1, 1000, 37)]) * threshold * 1.001
+    for network, found in eigenvalues.groupby("network", sort=False)["eigenvalue"]:
+        counts, _ = np.histogram(found, edges)
+        axes.stairs(counts, edges, color=palette[lines[network]], linewidth=1)
+    axes.set_xscale("symlog", linthresh=threshold)
+    axes.set_yscale("log")
+    axes.set_ylim(bottom=0.5)
+    axes.set_xlabel("eigenvalue of the Hessian")
+    axes.set_ylabel("number")
+    grid.add_to_legend(palette)
+    return grid.finish(as_sentences(notes), markers=False)
 
 
 def _short(name: str) -> str:

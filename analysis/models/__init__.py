@@ -1,1 +1,1 @@
-"""Analyses of trained networks: interpolation, disagreement and ensembles, distances (docs/trained-models.md)."""
+"""Analyses of trained networks: interpolation, disagreement, ensembles, distances, Hessian (docs/trained-models.md)."""

@@ -1,19 +1,20 @@
-"""The commands ``interpolate``, ``disagreement`` and ``distances``: compute or recall, write tables, draw, print."""
+"""The commands on trained networks, such as ``interpolate``: compute or recall, write tables, draw, print."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import matplotlib
 import pandas as pd
 
+from analysis.arguments import file_name, positive_integer
 from analysis.collect import Collection
 from analysis.figures import save
 from analysis.figures.canvas import STYLE
-from analysis.figures.networks import disagreement_figure, interpolation_figure, plane_figure
+from analysis.figures.networks import disagreement_figure, interpolation_figure, plane_figure, spectrum_figure
 from analysis.models.cache import Frames, cached
 from analysis.models.pairs import distance_matrix, scale, summarise_pairs
 from analysis.models.states import Selection, check_same, select_states
@@ -39,7 +40,7 @@ def interpolate_networks(collection: Collection, own: dict[str, str]) -> str:
         own: the shared keys, ``to`` and those of :data:`INTERPOLATION`.
     """
     options = {key: _choice(own, key, valid) for key, valid in INTERPOLATION.items()}
-    name, (starts, to) = _name(own, "interpolation"), _starts_and_end(collection, own)
+    name, (starts, to) = file_name(own, "interpolation"), _starts_and_end(collection, own)
     end = to.states[0]
     check_same(collection.runs, starts.run_ids | to.run_ids, "model", "dataset")
 
@@ -79,7 +80,7 @@ def compare_predictions(collection: Collection, own: dict[str, str]) -> str:
         collection: of the runs.
         own: the shared keys and ``group``.
     """
-    name, selection = _name(own, "disagreement"), _two_or_more(collection, own)
+    name, selection = file_name(own, "disagreement"), _two_or_more(collection, own)
     check_same(collection.runs, selection.run_ids, "model", "dataset")
     lines = selection.lines
 
@@ -122,7 +123,7 @@ def compare_weights(collection: Collection, own: dict[str, str]) -> str:
         collection: of the runs.
         own: the shared keys, ``group`` and ``distance``.
     """
-    name, selection = _name(own, "distances"), _two_or_more(collection, own)
+    name, selection = file_name(own, "distances"), _two_or_more(collection, own)
     distance = _choice(own, "distance", ("l2", "cosine"))
     check_same(collection.runs, selection.run_ids, "model")
 
@@ -148,6 +149,49 @@ def compare_weights(collection: Collection, own: dict[str, str]) -> str:
     ]
     table = _aligned(("between", "and", "pairs", "L2", "cosine distance"), rows, texts=2)
     about = f"The plane keeps {100 * kept:.1f} % of the squared {distance} distances."
+    return _said([table, about], selection, [*written, *drawn])
+
+
+def compute_spectra(collection: Collection, own: dict[str, str]) -> str:
+    """Computes eigenvalues of the Hessian of each network's loss; returns the text to print.
+
+    Args:
+        collection: of the runs.
+        own: the shared keys, ``sample``, ``method``, ``max_size`` and ``dtype``.
+    """
+    from analysis.models.hessian import Settings, spectra
+    from dst.probes.spectrum import DTYPES, METHODS
+
+    settings = Settings(
+        sample=positive_integer(own, "sample", Settings.sample),
+        method=_choice(own, "method", METHODS),
+        max_size=positive_integer(own, "max_size", Settings.max_size),
+        dtype=_choice(own, "dtype", tuple(DTYPES)),
+    )
+    name, selection = (
+        file_name(own, "hessian"),
+        select_states(collection.runs, _named(own), point=own.get("at", "last")),
+    )
+
+    def compute() -> Frames:
+        networks, eigenvalues = spectra(selection.states, settings, _place(own))
+        return {"networks": networks, "eigenvalues": eigenvalues}
+
+    options = {"lines": selection.lines, **asdict(settings)}
+    found = cached(collection.results, "hessian", selection.states, options, compute)
+    networks, eigenvalues = found["networks"], found["eigenvalues"]
+    with matplotlib.rc_context(STYLE):
+        drawn = save(spectrum_figure(eigenvalues, selection.lines, selection.notes), name, collection.results)
+    written = [
+        collection.results.write_csv(f"{name}.csv", networks),
+        collection.results.write_csv(f"{name}_eigenvalues.csv", eigenvalues),
+    ]
+    rows = [
+        [label(row.line), row.network, row.method, *map(_number, (row.size, row.smallest, row.largest, row.negative))]
+        for row in networks.itertuples()
+    ]
+    table = _aligned(("line", "network", "method", "parameters", "smallest", "largest", "negative"), rows, texts=3)
+    about = f"Of the loss on the first {settings.sample} training samples."
     return _said([table, about], selection, [*written, *drawn])
 
 
@@ -183,18 +227,15 @@ def _place(own: dict[str, str]) -> Place:
     return Place(own.get("device", "auto"), Path(own["data_dir"]) if "data_dir" in own else None)
 
 
-def _name(own: dict[str, str], default: str) -> str:
-    name = own.get("name", default)
-    if not re.fullmatch(r"\w[\w.+-]{0,99}", name):
-        raise UserError(f"name={name}: give the beginning of a file's name, letters, digits and any of _ . + -")
-    return name
-
-
 def _choice(own: dict[str, str], key: str, valid: Sequence[str]) -> str:
     value = own.get(key, valid[0])
     if value not in valid:
         raise UserError(f"{key}={value}: {unknown(value, valid)}")
     return value
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None or pd.isna(value) else f"{value:.0f}" if value == int(value) else f"{value:.4g}"
 
 
 def _percent(mean: float, std: float | None = None, count: int | None = None) -> str:

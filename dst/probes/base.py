@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from dst.errors import UserError
 from dst.sparsity import Criterion
 
 Batch = tuple[Tensor, Tensor]
@@ -82,9 +83,9 @@ class Probe:
         return {}
 
     def measure(self, view: View) -> dict[str, Any]:
-        """Returns measures by name: scalars of the whole network, and ``layers``, the same of each layer by name.
+        """Returns measures by name: those of the whole network, and ``layers``, the same of each layer by name.
 
-        Tensors of one element may stay on the device: they are read when the epoch is logged.
+        They are scalars or lists; tensors may stay on the device: they are read when the epoch is logged.
         """
         raise NotImplementedError
 
@@ -96,3 +97,21 @@ class Probe:
             before: what :meth:`measure` returned right before the update.
         """
         return {}
+
+
+def check_sample(probe: Probe, sample: int, view: View) -> None:
+    """Checks that the training split has as many samples as a probe measures on.
+
+    Args:
+        probe: with the key ``sample``.
+        sample: its value.
+        view: of the training.
+
+    Raises:
+        UserError: if it has fewer.
+    """
+    if sample > view.samples:
+        raise UserError(
+            f"probes.{probe.name}.sample={sample}: the training split has {view.samples} samples; give "
+            f"{view.samples} or fewer"
+        )

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dst.errors import UserError
-from dst.probes.base import Probe, View
+from dst.probes.base import Probe, View, check_sample
 
 
 @dataclass(frozen=True)
@@ -36,11 +35,7 @@ class GradientFlow(Probe):
 
     def start(self, view: View) -> dict[str, Tensor]:
         """Checks that the training split has ``sample`` samples."""
-        if (self.sample or 0) > view.samples:
-            raise UserError(
-                f"probes.{self.name}.sample={self.sample}: the training split has {view.samples} samples; give "
-                f"{view.samples} or fewer"
-            )
+        check_sample(self, self.sample or 0, view)
         return {}
 
     @torch.no_grad()

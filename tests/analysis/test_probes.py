@@ -60,3 +60,13 @@ def test_the_runs_of_a_sweep_are_chosen_by_its_plan(trained: Path) -> None:
         load_probes("weights", trained, sweep="tiny")
     with pytest.raises(UserError, match="leave sweep out for all runs"):
         load_probes("weights", trained, sweep="none")
+
+
+def test_eigenvalues_are_a_column_of_lists(train: Train, tmp_path: Path) -> None:
+    train("model.hidden=[6]", "probes=hessian", "probes.hessian.at=[1,5]", "probes.hessian.sample=40")
+    frame = load_probes("hessian", tmp_path / "outputs")
+    assert list(frame.columns[4:]) == ["size", "method", "largest", "smallest", "negative", "eigenvalues"]
+    assert frame["step"].tolist() == [1, 5]
+    assert [len(values) for values in frame["eigenvalues"]] == frame["size"].tolist()
+    long = frame.explode("eigenvalues")
+    assert long.groupby("step")["eigenvalues"].max().tolist() == frame["largest"].tolist()
