@@ -40,7 +40,7 @@ def facts(config: Config, training: Training, updates: Sequence[dict[str, Any]])
         "parameters_active": round(density * sparsifiable),
         "dense_parameters": sum(weight.numel() for weight in dense_weights(training.model).values()),
         "density_actual": density,
-        **_flops(training, updates),
+        **_flops(config, training, updates),
         "itop_ratio": training.sparsity.itop_ratio(),
         "device": device_name(training.device),
         "versions": {
@@ -59,7 +59,7 @@ def facts(config: Config, training: Training, updates: Sequence[dict[str, Any]])
     }
 
 
-def _flops(training: Training, updates: Sequence[dict[str, Any]]) -> dict[str, float]:
+def _flops(config: Config, training: Training, updates: Sequence[dict[str, Any]]) -> dict[str, float]:
     """Returns the operations of inference, for one sample at the final masks, and of the training."""
     data, sparsity = training.data, training.sparsity
     forward = count_forward(training.model, data.shape)
@@ -67,6 +67,11 @@ def _flops(training: Training, updates: Sequence[dict[str, Any]]) -> dict[str, f
     return {
         "flops_inference": forward.at(history[-1][1]),
         "flops_training": training_flops(
-            forward, data.train.samples_seen, training.step, history, dense_gradients=sparsity.dense_gradients
+            forward,
+            data.train.samples_seen,
+            training.step,
+            history,
+            dense_gradients=sparsity.dense_gradients,
+            growth_sample=(config.growth.get("sample") or 0) if config.method == "dst" else 0,
         ),
     }

@@ -17,12 +17,13 @@ MAY_IMPORT = {
     "errors": (),
     "seeds": (),
     "files": ("errors",),
+    "undisturbed": ("seeds",),
     "config": ("errors",),
     "sparsity": ("errors", "seeds", "config"),  # config only where a criterion, growth or schedule is named, see below
     "models": ("errors", "seeds", "config"),
     "data": ("errors", "seeds", "config", "files", "terminal"),  # terminal: python -m dst.data is a command
-    "probes": ("errors", "seeds", "sparsity"),
-    "training": ("errors", "seeds", "config", "sparsity", "models", "data", "probes"),
+    "probes": ("errors", "seeds", "sparsity", "undisturbed"),
+    "training": ("errors", "seeds", "config", "sparsity", "models", "data", "probes", "undisturbed"),
     "procedures": ("errors", "config", "sparsity", "training"),
     "run": ("errors", "config", "files"),
     "terminal": ("errors", "config", "procedures", "run", "training"),

@@ -29,7 +29,10 @@ DEFAULTS: dict[str, Any] = {
 }
 """Groups that came later: where one is at its default it enters no identity, so that ids of earlier runs hold."""
 
-KEY_DEFAULTS: dict[str, dict[str, Any]] = {"recipe": {"decay_biases": True}}
+KEY_DEFAULTS: dict[str, dict[str, Any]] = {
+    "recipe": {"decay_biases": True, "label_smoothing": 0.0},
+    "growth": {"sample": None},
+}
 """Keys that came later to groups that were there: at its default, such a key enters no identity."""
 
 _WITHOUT_EFFECT = {

@@ -47,6 +47,7 @@ class RecipeConfig:
     Attributes:
         decay_biases: whether ``weight_decay`` is for all parameters; False: only for those with two or more
             dimensions, not for biases and norms.
+        label_smoothing: ε in [0, 1) of the training loss; evaluations have none.
     """
 
     name: str = MISSING
@@ -65,6 +66,7 @@ class RecipeConfig:
         metadata=limited(lambda value: all(0 <= share <= 1 for share in value), "must be shares in [0, 1]"),
     )
     lr_decay: float = field(default=MISSING, metadata=limited(lambda value: 0 < value <= 1, "must lie in (0, 1]"))
+    label_smoothing: float = field(default=0.0, metadata=limited(lambda value: 0 <= value < 1, "must lie in [0, 1)"))
 
 
 @dataclass

@@ -73,8 +73,24 @@ class TrainLoader(ABC):
         """
 
     @abstractmethod
-    def raw_sample(self, n: int) -> Batch:
-        """Returns the first ``n`` samples in the order of the dataset, not augmented, as one raw batch."""
+    def raw_sample(self, n: int, start: int = 0) -> Batch:
+        """Returns samples in the order of the dataset, not augmented, as one raw batch.
+
+        Args:
+            n: number of samples.
+            start: the first one.
+        """
+
+    def split(self, raw: Tensor, y: Tensor) -> Iterator[Batch]:
+        """Yields a raw batch of any size as batches ``(x, y)`` of the training's size; the last one may be smaller.
+
+        Args:
+            raw: from :meth:`raw_sample`.
+            y: labels, int64 ``(samples,)``.
+        """
+        _, batch_size = self.sizes
+        for some, labels in zip(raw.split(batch_size), y.split(batch_size), strict=True):
+            yield self.make_batch(some, labels)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yields the epoch's batches ``(x, y)``.
@@ -117,9 +133,9 @@ class TrainBatches(TrainLoader):
         for begin in range(start * size, n, size):
             yield offsets[begin : begin + size], labels[begin : begin + size]
 
-    def raw_sample(self, n: int) -> Batch:
+    def raw_sample(self, n: int, start: int = 0) -> Batch:
         """Returns the samples' offsets and labels."""
-        return self.samples.offsets(torch.arange(n), unchanged(n)), self.labels[:n]
+        return self.samples.offsets(torch.arange(start, start + n), unchanged(n)), self.labels[start : start + n]
 
     def make_batch(self, raw: Tensor, y: Tensor) -> Batch:
         """Gathers the augmented samples and normalises them."""

@@ -94,9 +94,10 @@ class TrainStream(TrainLoader):
         seeds = torch.randint(2**62, (n,), generator=generator(self.seed, "augmentation", epoch))
         return self.stream.batches(list(zip(order.tolist(), seeds.tolist(), strict=True)), start)
 
-    def raw_sample(self, n: int) -> Batch:
+    def raw_sample(self, n: int, start: int = 0) -> Batch:
         """Decodes the files."""
-        images, labels = zip(*self.stream.not_augmented().batches([(index, 0) for index in range(n)]), strict=True)
+        samples = [(index, 0) for index in range(start, start + n)]
+        images, labels = zip(*self.stream.not_augmented().batches(samples), strict=True)
         return torch.cat(images), torch.cat(labels)
 
     def make_batch(self, raw: Tensor, y: Tensor) -> Batch:

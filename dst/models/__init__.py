@@ -1,9 +1,19 @@
 """The paper's networks, built for the input shape and class count of a dataset."""
 
 from dst.models.build import build_model
-from dst.models.cnn import VGG16, LeNet5, LeNet5Caffe, SmallCNN
+from dst.models.cnn import VGG16, LeNet5, LeNet5Caffe, PlainVGG16, SmallCNN
 from dst.models.mlp import MLP
 from dst.models.resnet import CifarResNet
 from dst.models.torchvision import from_torchvision
 
-__all__ = ["MLP", "VGG16", "CifarResNet", "LeNet5", "LeNet5Caffe", "SmallCNN", "build_model", "from_torchvision"]
+__all__ = [
+    "MLP",
+    "VGG16",
+    "CifarResNet",
+    "LeNet5",
+    "LeNet5Caffe",
+    "PlainVGG16",
+    "SmallCNN",
+    "build_model",
+    "from_torchvision",
+]

@@ -1,4 +1,4 @@
-"""Plain convolutional networks: the small CNN, LeNet-5, LeNet-5-Caffe and VGG-16."""
+"""Plain convolutional networks: the small CNN, LeNet-5, LeNet-5-Caffe and VGG-16 with and without batch norm."""
 
 from __future__ import annotations
 
@@ -95,26 +95,58 @@ class LeNet5Caffe(nn.Module):
         return logits
 
 
+_VGG16_WIDTHS = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512, "pool", 512, 512, 512)
+
+
+def _vgg16_features(channels: int, *, norm: bool, width: float = 1.0) -> nn.Sequential:
+    """Returns VGG-16's 3×3 convolutions, without bias, for images of so many channels; ``width`` scales theirs."""
+    layers: list[nn.Module] = []
+    for layer in _VGG16_WIDTHS:
+        if isinstance(layer, int):
+            outputs = int(layer * width)
+            layers.append(nn.Conv2d(channels, outputs, 3, padding=1, bias=False))
+            layers += [nn.BatchNorm2d(outputs), nn.ReLU()] if norm else [nn.ReLU()]
+            channels = outputs
+        else:
+            layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers)
+
+
 class VGG16(nn.Module):
     """VGG-16 for small images: batch norm, convolutions without bias, one linear classifier (Liu et al., 2022)."""
 
-    WIDTHS = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512, "pool", 512, 512, 512)
-
     def __init__(self, *, input_shape: tuple[int, ...], outputs: int) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        channels = input_shape[0]
-        for width in self.WIDTHS:
-            if isinstance(width, int):
-                layers += [nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
-                channels = width
-            else:
-                layers.append(nn.MaxPool2d(2))
-        self.features = nn.Sequential(*layers)
-        self.classifier = nn.Linear(channels, outputs)
+        self.features = _vgg16_features(input_shape[0], norm=True)
+        self.classifier = nn.Linear(512, outputs)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps ``(batch, channels, height, width)`` to logits ``(batch, outputs)``."""
+        logits: Tensor = self.classifier(self.features(x).mean(dim=(2, 3)))
+        return logits
+
+
+class PlainVGG16(nn.Module):
+    """VGG-16 without normalisation and biases, as Evci et al. (2022) train it on ImageNet.
+
+    Its last convolutions are averaged over the image and classified by one linear layer, a 1×1 convolution there; the
+    hidden layers of 4,096 of the original network are left out. Weights are He normal by fan-in.
+
+    Args:
+        input_shape: of one image, ``(channels, height, width)``.
+        outputs: number of logits.
+        width: factor of the numbers of channels, rounded down.
+    """
+
+    def __init__(self, *, input_shape: tuple[int, ...], outputs: int, width: float = 1.0) -> None:
+        super().__init__()
+        self.features = _vgg16_features(input_shape[0], norm=False, width=width)
+        self.classifier = nn.Linear(int(512 * width), outputs, bias=False)
+        for weight in self.parameters():
+            nn.init.kaiming_normal_(weight, nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps ``(batch, channels, height, width)`` to logits ``(batch, outputs)``."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dst.probes.base import Probe, View, check_sample
+from dst.undisturbed import mean_gradient
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,10 @@ class GradientFlow(Probe):
     @torch.no_grad()
     def measure(self, view: View) -> dict[str, Any]:
         """Returns the norms ``masked`` and ``dense`` of the network and of each sparse layer."""
-        gradients = _of_sample(view, self.sample) if self.sample else _of_batch(view)
+        if self.sample:
+            gradients = mean_gradient(view.model, view.sample(self.sample), self.sample, view.loss_of)
+        else:
+            gradients = _of_batch(view)
         dense = {name: _norm(gradient) for name, gradient in gradients.items()}
         masked = {
             name: _norm(gradients[name] * view.masks[name]) if name in view.masks else norm
@@ -59,20 +63,6 @@ class GradientFlow(Probe):
 def _of_batch(view: View) -> dict[str, Tensor]:
     parameters = view.model.named_parameters()
     return {name: parameter.grad for name, parameter in parameters if parameter.grad is not None}
-
-
-def _of_sample(view: View, size: int) -> dict[str, Tensor]:
-    """Returns the gradient of the mean loss of a sample by parameter name."""
-    parameters = {name: weight for name, weight in view.model.named_parameters() if weight.requires_grad}
-    total = {name: torch.zeros_like(weight) for name, weight in parameters.items()}
-    for x, y in view.sample(size):
-        with torch.enable_grad():
-            loss = view.loss_of(view.model(x), y)
-        gradients = torch.autograd.grad(loss, [*parameters.values()], allow_unused=True)
-        for name, gradient in zip(parameters, gradients, strict=True):
-            if gradient is not None:
-                total[name].add_(gradient, alpha=len(y) / size)
-    return total
 
 
 def _norm(values: Tensor) -> Tensor:

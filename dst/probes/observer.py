@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from dst.probes.base import Batch, Probe, View
-from dst.seeds import stream_seed
 from dst.sparsity import sparsifiable_weights
+from dst.undisturbed import undisturbed
 
 if TYPE_CHECKING:
     from dst.training.loop import Training
@@ -91,14 +90,12 @@ class Observer:
 
     def _view(self, probe: Probe, training: Training, loss: Tensor | None) -> View:
         train = training.data.train
-        samples, batch_size = train.sizes
+        samples, _ = train.sizes
 
         def sample(n: int) -> Iterator[Batch]:
             if n not in self._samples:
                 self._samples[n] = train.raw_sample(n)
-            raw, y = self._samples[n]
-            for begin in range(0, n, batch_size):
-                yield train.make_batch(raw[begin : begin + batch_size], y[begin : begin + batch_size])
+            yield from train.split(*self._samples[n])
 
         return View(
             step=training.step + 1,
@@ -114,24 +111,8 @@ class Observer:
             memory=self._memories.get(probe.name, {}),
         )
 
-    @contextlib.contextmanager
-    def _undisturbed(self, probe: Probe, training: Training) -> Iterator[None]:
-        """Restores random state, buffers and training mode after the block."""
-        modes = {module: module.training for module in training.model.modules()}
-        buffers = [(buffer, buffer.clone()) for buffer in training.model.buffers()]
-        on_gpu = training.device.type == "cuda"
-        with torch.random.fork_rng(devices=[training.device] if on_gpu else []):
-            seed = stream_seed(self._seed, "probe", probe.name, training.step + 1)
-            torch.default_generator.manual_seed(seed)
-            if on_gpu:
-                with torch.cuda.device(training.device):
-                    torch.cuda.manual_seed(seed)
-            yield
-        with torch.no_grad():
-            for buffer, before in buffers:
-                buffer.copy_(before)
-        for module, mode in modes.items():
-            module.training = mode
+    def _undisturbed(self, probe: Probe, training: Training) -> AbstractContextManager[None]:
+        return undisturbed(training.model, self._seed, "probe", probe.name, training.step + 1)
 
 
 def _due(probe: Probe, training: Training) -> bool:

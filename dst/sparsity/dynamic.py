@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -53,6 +53,8 @@ class DynamicSparsity(MaskedModel):
         distribution: of D over the layers, see :func:`~dst.sparsity.layer_densities`.
         criterion: scores the weights to prune; an object or its name in the config group ``criterion``.
         growth: scores the weights to grow; an object or its name in the config group ``growth``.
+        growth_gradient: given the step of an update, returns the gradient to grow by in place of the batch's, by
+            parameter name; it must leave the model and each ``grad`` as they are.
         update_period: Δt in optimizer steps; None never changes the masks (static sparse training).
         prune_fraction: ρ_t: a schedule, its name, or the initial ρ of a cosine schedule. ``"lr"`` reads the learning
             rate of the optimizer's first parameter group at each update, whoever sets it. Its initial one is that
@@ -80,6 +82,7 @@ class DynamicSparsity(MaskedModel):
         distribution: str = "erk",
         criterion: Criterion | str = "magnitude",
         growth: Growth | str = "random",
+        growth_gradient: Callable[[int], Mapping[str, Tensor]] | None = None,
         update_period: int | None = 100,
         prune_fraction: Schedule | str | float = "cosine",
         total_steps: int | None = None,
@@ -91,6 +94,8 @@ class DynamicSparsity(MaskedModel):
     ) -> None:
         self.criterion = resolve("criterion", Criterion, criterion)
         self.growth = resolve("growth", Growth, growth)
+        self._growth_gradient = growth_gradient
+        self._held_gradient: Mapping[str, Tensor] = {}
         if isinstance(prune_fraction, (int, float)):
             prune_fraction = Cosine(float(prune_fraction))
         schedule = resolve("prune_fraction", Schedule, prune_fraction)
@@ -127,6 +132,10 @@ class DynamicSparsity(MaskedModel):
             raise ValueError("total_steps is needed to know when the topology updates end; or set update_period=None")
         if self.growth.signal == "momentum" and momentum != "dense":
             raise ValueError("momentum growth needs the momentum of inactive weights: set momentum='dense'")
+        if self._growth_gradient and self.growth.signal != "gradient":
+            raise ValueError(f"growth_gradient: {type(self.growth).__name__} grows by no gradient; leave it out")
+        if (sample := getattr(self.growth, "sample", None)) and not self._growth_gradient:
+            raise ValueError(f"growth.sample={sample}: give growth_gradient, which returns the gradient of the sample")
 
     @property
     def update_due(self) -> bool:
@@ -143,8 +152,11 @@ class DynamicSparsity(MaskedModel):
         layers = [layer for layer in self.layers if layer.parameter.grad is not None]
         if not layers:
             raise ValueError(f"{self.layers[0].name} has no gradient: call step() after backward()")
+        if self._growth_gradient:
+            self._held_gradient = self._growth_gradient(self.steps)
         update = self._update_global if self.scope == "global" else self._update_local
         counts = update(layers, fraction) | self._counts_without_gradient()
+        self._held_gradient = {}
         counts = {layer.name: counts[layer.name] for layer in self.layers}
         self.updates.append({"step": self.steps, "prune_fraction": fraction, "layers": counts})
 
@@ -164,8 +176,8 @@ class DynamicSparsity(MaskedModel):
 
     @property
     def dense_gradients(self) -> str:
-        """When gradients of inactive weights are needed: ``never``, at ``updates`` or at ``every`` step."""
-        at_updates = self.growth.signal == "gradient"
+        """When batches need gradients of inactive weights: ``never``, at ``updates`` or at ``every`` step."""
+        at_updates = self.growth.signal == "gradient" and not self._growth_gradient
         return "updates" if at_updates and super().dense_gradients == "never" else super().dense_gradients
 
     def _match_model(self) -> None:
@@ -229,6 +241,8 @@ class DynamicSparsity(MaskedModel):
             for key in ("momentum_buffer", "exp_avg"):
                 if state.get(key) is not None:
                     return layer.slice_of(state[key])
+        if self._held_gradient:
+            return layer.slice_of(self._held_gradient[layer.parameter_name])
         return layer.gradient
 
     def pop_updates(self) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ class Growth:
     """Base class of the growth rules; subclasses implement :meth:`score`."""
 
     signal: ClassVar[str] = "gradient"
-    """What ``score`` uses as ``grad``: the batch's ``gradient``, the optimizer's ``momentum``, or ``none`` (unused)."""
+    """What ``score`` uses as ``grad``: the ``gradient``, the optimizer's ``momentum``, or ``none`` (unused)."""
 
     def score(self, weight: Tensor, grad: Tensor) -> Tensor:
         """Returns the regrowth score of each weight; the inactive weights with the highest scores are grown.
@@ -51,18 +51,29 @@ class RandomGrowth(Growth):
 
 @dataclass(frozen=True)
 class GradientGrowth(Growth):
-    """|∇L|: the weights whose change lowers the loss fastest (RigL: Evci et al., 2020)."""
+    """|∇L|: the weights whose change lowers the loss fastest (RigL: Evci et al., 2020).
+
+    Attributes:
+        sample: number of held samples that the gradient is of; None: it is the batch's. Whoever makes the
+            :class:`~dst.sparsity.DynamicSparsity` supplies their gradient, as ``growth_gradient``.
+    """
+
+    sample: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.sample is not None and self.sample < 1:
+            raise ValueError(f"growth.sample={self.sample}: must be 1 sample or more, or null for the batch's gradient")
 
     def score(self, weight: Tensor, grad: Tensor) -> Tensor:
         return grad.abs()
 
 
 @dataclass(frozen=True)
-class InvertedGradientGrowth(Growth):
+class InvertedGradientGrowth(GradientGrowth):
     """−|∇L|: the weights whose change lowers the loss least, a control for RigL (RigL Inverted: Evci et al., 2022)."""
 
     def score(self, weight: Tensor, grad: Tensor) -> Tensor:
-        return -grad.abs()
+        return -super().score(weight, grad)
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,9 @@ from dst.sparsity import (
     sparsity_aware_init,
 )
 from dst.training.device import make_scaler, place, prepare_device
+from dst.training.growth_gradient import GrowthGradient, check_growth_sample, make_growth_gradient
 from dst.training.loop import Sparsity, Training
-from dst.training.metrics import loss_of
+from dst.training.metrics import training_loss
 from dst.training.optimizer import make_optimizer
 from dst.training.phase import Phase
 from dst.training.recorded_step import RecordedStep
@@ -89,6 +90,7 @@ def training_factory(config: Config) -> Callable[[Inherited | None], Training]:
         seed=config.seed,
     )
     _check_steps(config, len(data.train))
+    check_growth_sample(config, data.train.sizes[0])
 
     def make(inherited: Inherited | None) -> Training:
         return build_training(config, _model(config, data.shape, data.num_classes), data, device, inherited)
@@ -160,7 +162,11 @@ def build_training(
         masks = masks or first_masks
         optimizer = make_optimizer(model, config.recipe, device)
         steps = phases[number].epochs * len(data.train)
-        return optimizer, build_sparsity(config, phases[number], model, optimizer, total_steps=steps, masks=masks)
+        growth = make_growth_gradient(config, model, optimizer, data.train)
+        phase = phases[number]
+        return optimizer, build_sparsity(
+            config, phase, model, optimizer, total_steps=steps, masks=masks, growth_gradient=growth
+        )
 
     training = Training(
         model,
@@ -187,7 +193,7 @@ def build_training(
             )
     if config.probes:
         probes = [build(f"probes.{name}", node) for name, node in config.probes.items()]
-        training.observer = Observer(probes, training, loss_of, seed=config.seed)
+        training.observer = Observer(probes, training, training.loss_of, seed=config.seed)
     torch.manual_seed(stream_seed(config.seed, "dropout"))  # the one stream that has to be torch's global one
     return training
 
@@ -237,6 +243,7 @@ def build_sparsity(
     *,
     total_steps: int,
     masks: Mapping[str, Tensor] | None = None,
+    growth_gradient: GrowthGradient | None = None,
 ) -> Sparsity:
     """Returns what keeps the model sparse: nothing for a dense run, masks for a static one, updates besides for others.
 
@@ -247,6 +254,7 @@ def build_sparsity(
         optimizer: over the model's parameters.
         total_steps: of the phase.
         masks: to begin with; None: drawn at random, or none where the phase starts dense.
+        growth_gradient: that weights are grown by; None: the batch's.
 
     Raises:
         UserError: for a density that the model cannot have.
@@ -263,7 +271,7 @@ def build_sparsity(
         "seed": config.seed,
     }
     try:
-        sparsity = _sparsity(config, phase, model, optimizer, total_steps, shared)
+        sparsity = _sparsity(config, phase, model, optimizer, total_steps, shared, growth_gradient)
     except ValueError as error:  # a model or a distribution that does not go with the density
         raise UserError(f"model={config.model['name']}, density.value={density}: {error}") from error
     if masks:
@@ -278,6 +286,7 @@ def _sparsity(
     optimizer: torch.optim.Optimizer,
     total_steps: int,
     shared: dict[str, Any],
+    growth_gradient: GrowthGradient | None,
 ) -> MaskedModel:
     if config.update_period.steps is None or phase.updates == "none":
         return MaskedModel(model, optimizer, **shared)
@@ -291,7 +300,8 @@ def _sparsity(
         start, stop = phase.prune_span
         return GradualPruning(model, optimizer, **shared, **updates, start=start, stop=stop)
     growth, schedule = build("growth", config.growth), build("prune_fraction", config.prune_fraction)
-    return DynamicSparsity(model, optimizer, **shared, **updates, growth=growth, prune_fraction=schedule)
+    growing = {"growth": growth, "growth_gradient": growth_gradient}
+    return DynamicSparsity(model, optimizer, **shared, **updates, **growing, prune_fraction=schedule)
 
 
 def scored_masks(config: Config, phase: Phase, model: nn.Module, data: Data) -> dict[str, Tensor] | None:
@@ -307,7 +317,7 @@ def scored_masks(config: Config, phase: Phase, model: nn.Module, data: Data) -> 
     if chosen.name not in INITIAL_MASKS or phase.density is None:
         return None
     batches = itertools.islice(data.train.epoch(_SCORED_EPOCH), chosen.batches)
-    return initial_masks(chosen.name, model, batches, phase.density, loss_of)
+    return initial_masks(chosen.name, model, batches, phase.density, training_loss(config.recipe))
 
 
 def check_density(name: str, model: nn.Module, density: float, distribution: str) -> None:

@@ -118,6 +118,7 @@ def training_flops(
     history: Sequence[tuple[int, Density]],
     *,
     dense_gradients: str,
+    growth_sample: int = 0,
 ) -> float:
     """Returns the operations of a training; its evaluations do not count.
 
@@ -128,6 +129,7 @@ def training_flops(
         history: see :func:`density_history`; empty for a dense network. An update's own step counts at the densities
             before it.
         dense_gradients: of the weights: ``never`` needed, at ``updates``, or at ``every`` step.
+        growth_sample: number of samples besides the batch whose dense gradient each update takes.
     """
     ends = [step for step, _ in history[1:]] + [steps]
     total = 0.0
@@ -135,6 +137,9 @@ def training_flops(
         sparse = forward.at(densities)
         dense = 2 * sparse + forward.total
         total += (dense if dense_gradients == "every" else 3 * sparse) * (samples(end) - samples(start))
-        if dense_gradients == "updates" and end != ends[-1]:
+        if end == ends[-1]:
+            continue
+        if dense_gradients == "updates":
             total += (dense - 3 * sparse) * (samples(end) - samples(end - 1))
+        total += dense * growth_sample
     return total

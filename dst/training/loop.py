@@ -17,7 +17,7 @@ from dst.sparsity import DenseModel, MaskedModel
 from dst.training.device import autocast
 from dst.training.evaluation import Best
 from dst.training.lr_schedule import LRSchedule, Span, set_learning_rate
-from dst.training.metrics import RunningMetrics, loss_of
+from dst.training.metrics import RunningMetrics, training_loss
 from dst.training.phase import Phase
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Training:
         epoch: epochs finished, in all phases.
         step: optimizer steps taken, in all phases.
         best: the best validation epoch so far.
+        loss_of: returns the mean training loss of logits and labels.
         last: the line of ``metrics.jsonl`` of the last finished epoch.
         kept: parameters and buffers by name, kept where a phase says so (``keep_at``); empty before.
         dead_layers: weights that the initial masks cut off from input or output, by parameter name.
@@ -65,6 +66,7 @@ class Training:
         self.model, self.data, self.phases, self._make_parts = model, data, phases, make_parts
         self.recipe, self.lr_schedule = recipe, lr_schedule
         self.scaler, self.precision, self.device = scaler, precision, device
+        self.loss_of = training_loss(recipe)
         self.metrics = RunningMetrics(device)
         self.epoch = self.step = 0
         self.kept: dict[str, Tensor] = {}
@@ -148,7 +150,7 @@ class Training:
         x, y = self.data.train.make_batch(raw, y)
         with autocast(self.precision, self.device):
             logits = self.model(x)
-            loss = loss_of(logits, y)
+            loss = self.loss_of(logits, y)
         self.optimizer.zero_grad()
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)

@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dst.config import RecipeConfig
 
-def loss_of(logits: Tensor, y: Tensor) -> Tensor:
+
+def loss_of(logits: Tensor, y: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """Returns the mean cross-entropy; the binary one for a single logit.
 
     Args:
         logits: ``(batch, outputs)``.
         y: int64 labels ``(batch,)``.
+        label_smoothing: ε: targets are (1 − ε) of the label and ε of a uniform distribution (Szegedy et al., 2016).
     """
-    if logits.shape[1] == 1:
-        return F.binary_cross_entropy_with_logits(logits[:, 0], y.to(logits.dtype))
-    return F.cross_entropy(logits, y)
+    if logits.shape[1] > 1:
+        return F.cross_entropy(logits, y, label_smoothing=label_smoothing)
+    target = y.to(logits.dtype)
+    if label_smoothing:
+        target = (1 - label_smoothing) * target + label_smoothing / 2
+    return F.binary_cross_entropy_with_logits(logits[:, 0], target)
+
+
+def training_loss(recipe: RecipeConfig) -> Callable[[Tensor, Tensor], Tensor]:
+    """Returns the loss that a recipe trains by: :func:`loss_of` with its label smoothing."""
+    return partial(loss_of, label_smoothing=recipe.label_smoothing)
 
 
 @dataclass

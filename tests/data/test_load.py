@@ -91,6 +91,9 @@ def test_the_first_training_samples_are_those_of_the_split_without_augmentation(
     x, y = augmented.train.make_batch(*augmented.train.raw_sample(250))
     split, _ = concatenate(plain.train.epoch(0))
     assert {*rows(x)} <= {*rows(split)}
+    later, labels = augmented.train.make_batch(*augmented.train.raw_sample(50, start=200))
+    assert torch.equal(later, x[200:])
+    assert torch.equal(labels, y[200:])
     decoded = np.load(data_dir / "digits" / "train_x.npy"), np.load(data_dir / "digits" / "train_y.npy")
     kept, _ = stratified_split(decoded[1], validation_count(config("digits").val_size, len(decoded[1])), 0)
     assert y.tolist() == decoded[1][kept[:250]].tolist()

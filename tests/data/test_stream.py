@@ -150,3 +150,9 @@ def test_the_first_training_images_are_decoded_in_file_order_without_augmentatio
     expected = torch.stack([theirs(Image.open(path).convert("RGB")) for path in paths])
     torch.testing.assert_close(x, expected, rtol=1e-5, atol=1e-5)
     assert y.tolist() == [int(path.parent.name[-1]) for path in paths]
+    later = data.train.make_batch(*data.train.raw_sample(7, start=13))
+    assert torch.equal(later[0], x[13:])
+    assert torch.equal(later[1], y[13:])
+    chunks = list(data.train.split(*data.train.raw_sample(20)))
+    assert [len(labels) for _, labels in chunks] == [16, 4]
+    assert torch.equal(torch.cat([chunk for chunk, _ in chunks]), x)

@@ -11,7 +11,7 @@ from torch import nn
 
 from dst.config.tree import component
 from dst.errors import UserError
-from dst.models import build_model
+from dst.models import PlainVGG16, build_model
 from dst.sparsity import sparsifiable_weights
 
 torch.set_num_threads(1)
@@ -23,6 +23,7 @@ PUBLISHED: dict[str, tuple[tuple[int, ...], int, int, int]] = {  # input shape, 
     "lenet5_caffe": ((1, 28, 28), 10, 431_080, 430_500),
     "resnet56": ((3, 32, 32), 10, 855_770, 851_504),
     "vgg16": ((3, 32, 32), 100, 14_770_212, 14_761_664),
+    "vgg16_imagenet": ((3, 64, 64), 1000, 15_222_464, 15_222_464),  # whatever the images' size
     "efficientnet_b0": ((3, 64, 64), 200, 4_263_748, 4_212_192),
     "resnet50": ((3, 224, 224), 1000, 25_557_032, 25_502_912),
     "large_mlp_dropout": ((3, 32, 32), 10, 3_676_682, 3_675_136),
@@ -30,7 +31,7 @@ PUBLISHED: dict[str, tuple[tuple[int, ...], int, int, int]] = {  # input shape, 
     "lenet300_100_glorot": ((1, 28, 28), 10, 266_610, 266_200),
     "lenet5": ((1, 28, 28), 10, 44_426, 44_190),  # 150 + 2,400 + 256·120 + 120·84 + 84·10 weights, 236 biases
 }
-SMALL = [name for name in PUBLISHED if name not in ("vgg16", "efficientnet_b0", "resnet50")]
+SMALL = [name for name in PUBLISHED if name not in ("vgg16", "vgg16_imagenet", "efficientnet_b0", "resnet50")]
 
 
 def node_of(model: str, **changes: Any) -> dict[str, Any]:
@@ -203,3 +204,21 @@ def test_an_unknown_model_or_key_is_rejected_in_one_line_with_the_valid_ones() -
         node_of("larg_mlp")
     assert error_of(node_of("small_mlp", hiden=[3]), (24,)).startswith("model.hiden=[3]: unknown; did you mean hidden?")
     assert error_of(node_of("small_mlp", hidden="wide"), (24,)).startswith("model.hidden=wide: ")
+
+
+def test_the_plain_vgg16_has_neither_norms_nor_biases_and_he_normal_weights() -> None:
+    model = build_model(node_of("vgg16_imagenet", width=0.5), input_shape=(3, 32, 32), num_classes=10, seed=0)
+    weights = dict(model.named_parameters())
+    assert not list(model.buffers())
+    assert [weight.dim() for weight in weights.values()] == [4] * 13 + [2]
+    for weight in weights.values():
+        he = math.sqrt(2 / math.prod(weight.shape[1:]))
+        assert float(weight.detach().std()) == pytest.approx(he, rel=0.1)
+
+
+def test_a_narrow_vgg16_is_as_large_as_the_sparse_one() -> None:
+    with torch.device("meta"):
+        narrow, full = (PlainVGG16(input_shape=(3, 224, 224), outputs=1000, width=width) for width in (0.44, 1.0))
+    sizes = [sum(weight.numel() for weight in model.parameters()) for model in (narrow, full)]
+    assert sizes == [3_062_313, 15_222_464]
+    assert sizes[0] == pytest.approx(0.2 * sizes[1], rel=0.01)
