@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import cache
+from typing import Any
 
 import yaml
 
@@ -145,7 +146,7 @@ def paper_method_order(methods: Iterable[str]) -> list[str]:
     return [method for method in _PAPER_METHODS if method in found]
 
 
-def paper_method_style(method: str) -> dict[str, str]:
+def paper_method_style(method: str) -> dict[str, Any]:
     """Returns color and marker of a method of the gradient-flow paper, as matplotlib's keyword arguments."""
     color, marker = _PAPER_METHODS[method]
     return {"color": color, "marker": marker}

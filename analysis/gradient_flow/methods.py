@@ -24,14 +24,12 @@ def paper_methods(runs: pd.DataFrame) -> pd.Series:
     sparse runs, than its model's YAML says. A run whose parent is among the runs and is no ``Prune`` run has no name.
 
     Args:
-        runs: one row per run.
+        runs: one row per run, with the id of its ``parent``.
     """
     names = pd.Series([paper_method(run) for run in runs.to_dict(orient="records")], index=runs.index, dtype=object)
     names = names.where(~((names == "Dense") & _other_sizes(runs)), "Small Dense")
-    if "parent" in runs:
-        name_of = dict(zip(runs["run_id"], names, strict=True))
-        names = names.where(runs["parent"].map(lambda parent: name_of.get(parent, "Prune") == "Prune"), None)
-    return names
+    name_of = dict(zip(runs["run_id"], names, strict=True))
+    return names.where(runs["parent"].map(lambda parent: name_of.get(parent, "Prune") == "Prune"), None)
 
 
 def paper_method(run: Mapping[str, Any]) -> str | None:

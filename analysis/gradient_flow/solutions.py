@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from analysis.figures.canvas import Drawing, Grid, as_sentences
@@ -51,7 +53,8 @@ def interpolation(study: Study) -> Drawing | None:
     axes.set_ylabel("training loss")
     axes.set_title(setup_title(study.setup))
     axes.figure.legend(loc="outside upper center", ncols=2, frameon=False)
-    return Drawing(grid.figure, [*_reference(study), *as_sentences(study.notes)])
+    about = "Each line has the masks of its start (α = 0)."
+    return Drawing(grid.figure, [about, *_reference(study), *as_sentences(study.notes)])
 
 
 def plane(study: Study) -> Drawing | None:
@@ -89,7 +92,7 @@ def plane(study: Study) -> Drawing | None:
     return Drawing(grid.figure, [about, *as_sentences(study.notes)])
 
 
-def _style(state: NetworkState) -> dict[str, str]:
+def _style(state: NetworkState) -> dict[str, Any]:
     method, _, end = state.group.rpartition(" ")
     style = paper_method_style(method)
     return style | ({"markerfacecolor": "none", "linestyle": "--"} if end == "start" else {"linestyle": "-"})

@@ -60,16 +60,16 @@ class Study:
         Raises:
             UserError: if none starts from a finished Prune run.
         """
-        children = self.finished["parent"] if "parent" in self.finished else pd.Series(dtype=str)
-        counts = children[children.isin(self.of("Prune")["run_id"])].value_counts()
+        parents = self.finished["parent"]
+        counts = parents[parents.isin(self.of("Prune")["run_id"])].value_counts()
         if counts.empty:
-            raise UserError(f"{self.setup}: it needs a finished Prune run, and Lottery or Scratch runs with its masks")
+            raise UserError("it needs a finished Prune run, and finished Lottery or Scratch runs that start from it")
         return min(counts.index[counts == counts.max()])
 
     def children(self, method: str) -> pd.DataFrame:
         """Returns the finished runs of a method that start from :meth:`pruned`, by seed."""
-        found = self.of(method)
-        return found[found["parent"] == self.pruned()]
+        pruned, found = self.pruned(), self.of(method)
+        return found[found["parent"] == pruned]
 
     def networks(self, runs: Sequence[str], line: str, point: str = "last") -> list[NetworkState]:
         """Returns networks of runs, in the order given.
@@ -99,7 +99,8 @@ def studies(collection: Collection, given: Mapping[str, str], *, reference: bool
     Raises:
         UserError: if the runs of a method differ in more than their seeds and parents, or no run has a name.
     """
-    named = runs_with_results(collection.runs.assign(paper_method=paper_methods(collection.runs)))
+    runs = collection.runs if "parent" in collection.runs else collection.runs.assign(parent=None)
+    named = runs_with_results(runs.assign(paper_method=paper_methods(runs)))
     named = named[named["paper_method"].notna()]
     if named.empty:
         raise UserError(
@@ -107,7 +108,7 @@ def studies(collection: Collection, given: Mapping[str, str], *, reference: bool
             "docs/papers.md names them, sweep gradient_flow_small trains small ones"
         )
     found = []
-    for setup, runs in named.groupby("setup"):
-        check_one_setting(runs)
-        found.append(Study(str(setup), runs, collection.results, given, reference))
+    for setup, here in named.groupby("setup"):
+        check_one_setting(here)
+        found.append(Study(str(setup), here, collection.results, given, reference))
     return found
