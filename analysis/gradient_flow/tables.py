@@ -86,7 +86,7 @@ def similarity_table(study: Study, metric: str = "test_acc") -> pd.DataFrame:
     known = study.published.similarity
     rows = [
         (study.setup, line, name, *found.get((line, key), (None, None, 0)), *_two(known.get(line, {}).get(key, [])))
-        for line in [*dict.fromkeys([*members["line"], *known])]
+        for line in paper_method_order([*members["line"], *known])
         for key, name in _QUANTITIES.items()
         if (line, key) in found or key in known.get(line, {})
     ]

@@ -38,13 +38,15 @@ Collect = Callable[..., Collection]
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Path:
-    """An ``output_dir`` with the small sweep, planned and trained."""
+    """An ``output_dir`` with the small sweep planned; trained are those runs that the tests need."""
     output_dir = tmp_path_factory.mktemp("gradient_flow")
     given = [f"output_dir={output_dir}", f"data_dir={data_dir}", "tracker=local", "device=cpu", "recipe.epochs=2"]
     command = [sys.executable, "-m", "launch", "plan", f"sweep={SWEEP}", *given]
     subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, stdout=subprocess.DEVNULL)
     for line in (output_dir / "sweeps" / SWEEP / "plan.jsonl").read_text().splitlines()[1:]:
-        run(OmegaConf.create(json.loads(line)["config"]))
+        config = json.loads(line)["config"]
+        if config["seed"] < 2 or config["procedure"]["name"] == "gradual" or str(config["weight_init"]["step"]) == "0":
+            run(OmegaConf.create(config))
     return output_dir
 
 
@@ -59,8 +61,10 @@ def named(output_dir: Path) -> dict[str, str]:
     return dict(zip(runs["run_id"], paper_methods(runs.assign(parent=runs.get("parent"))), strict=True))
 
 
-def test_each_run_of_the_sweep_has_its_method(study: Study) -> None:
-    counts = study.runs["paper_method"].value_counts().to_dict()
+def test_each_run_of_the_sweep_has_its_method(small: Path, study: Study, collected: Collect) -> None:
+    collection = collected(small, sweep=SWEEP)
+    planned = pd.concat([collection.runs, collection.missing], ignore_index=True)
+    counts = paper_methods(planned).value_counts().to_dict()
     twice = "Lottery,Prune restart,Scratch,Scratch+,RigL+,SET+,RigL Inverted+,Small Dense,Dense,Static,SNIP,GraSP"
     assert counts == {"Prune": 3, **dict.fromkeys(twice.split(","), 2)}
     pruned = study.runs[study.runs["run_id"] == study.pruned()]
@@ -80,7 +84,6 @@ def test_each_run_of_the_sweep_has_its_method(study: Study) -> None:
         ("density=dense", "Dense"),
         ("density=dense model.hidden=[12]", "Small Dense"),
         ("procedure=gradual update_period=5 criterion=snip", None),
-        ("procedure=imp", None),
     ],
 )
 def test_choices_name_the_method(
@@ -192,7 +195,12 @@ def test_a_difference_of_two_deviations_lies_within_and_none_published_says_noth
             columns=["setup", "method", "quantity", "mean", "std", "count", "published", "published_std"],
         )
     )
-    assert frame["within_two_std"].fillna("none").tolist() == [True, False, "none", "none"]
+    assert frame["within_two_std"].astype(object).where(frame["within_two_std"].notna(), "none").tolist() == [
+        True,
+        False,
+        "none",
+        "none",
+    ]
     assert frame["difference"].iloc[0] == pytest.approx(-0.02)
     text = format_comparison(frame, "text").splitlines()
     assert [re.split(r"  +", line)[-3:] for line in text[1:3]] == [
