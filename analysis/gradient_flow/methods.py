@@ -20,8 +20,9 @@ _SUFFIXES = {"default": "", "sparsity_aware": "+"}
 def paper_methods(runs: pd.DataFrame) -> pd.Series:
     """Returns the paper's method of each run, None where it has none.
 
-    A dense run is ``Small Dense`` if its layers have other sizes than those of the sparse runs of its setup; without
-    sparse runs, than its model's YAML says. A run whose parent is among the runs and is no ``Prune`` run has no name.
+    A dense run is ``Small Dense`` if its layers have other sizes than those of the sparse runs of its setup. Without
+    sparse runs they are compared with the largest dense ones or, if all dense runs are alike, with the model's YAML.
+    A run whose parent is among the runs and is no ``Prune`` run has no name.
 
     Args:
         runs: one row per run, with the id of its ``parent``.
@@ -76,19 +77,27 @@ def check_one_setting(runs: pd.DataFrame) -> None:
 
 
 def _other_sizes(runs: pd.DataFrame) -> pd.Series:
-    """Returns whether each run's layers differ in size from the sparse runs of its setup, or from its model's YAML."""
-    sizes = _sizes(runs)
+    """Returns whether each run's layers have other sizes than is usual in its setup."""
+    sizes, other = _sizes(runs), pd.Series(False, index=runs.index)
+    for _, here in runs.groupby("setup"):
+        other[here.index] = (sizes[here.index] != "") & ~sizes[here.index].isin(_usual_sizes(here, sizes[here.index]))
+    return other
+
+
+def _usual_sizes(runs: pd.DataFrame, sizes: pd.Series) -> set[str]:
+    """Returns the sizes of a setup's sparse runs; without any, of its largest dense ones, or its model's YAML.
+
+    Args:
+        runs: of the setup.
+        sizes: of each run (:func:`_sizes`).
+    """
     sparse = runs["method"] != "dense"
-    usual = {setup: set(sizes[here.index]) for setup, here in runs[sparse].groupby("setup")}
-    of_model = {model: _default_sizes(str(model)) for model in runs["model"].unique()}
-    return pd.Series(
-        [
-            bool(size) and size not in (usual.get(setup) or {of_model[model]})
-            for size, setup, model in zip(sizes, runs["setup"], runs["model"], strict=True)
-        ],
-        index=runs.index,
-        dtype=bool,
-    )
+    if sparse.any():
+        return set(sizes[sparse])
+    parameters = runs["parameters_total"]
+    if sizes.nunique() > 1 and parameters.notna().any():
+        return set(sizes[parameters == parameters.max()])
+    return {_default_sizes(str(runs["model"].iloc[0]))}
 
 
 def _sizes(runs: pd.DataFrame) -> pd.Series:

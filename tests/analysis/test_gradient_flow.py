@@ -140,7 +140,7 @@ def test_figures_say_which_runs_they_lack(small: Path, type_in: TypeIn, tmp_path
     assert "gradient_norm of small_mlp/digits: incomplete: no finished runs of Lottery, RigL+, Scratch+\n" in out
     assert "update_effect of small_mlp/digits: nothing to draw: no finished runs of RigL or RigL+, SET or SET+" in out
     assert "mds of small_mlp/digits: incomplete: no finished runs of Lottery" in out
-    status, out, _ = type_in("figures", "paper=gradient_flow", "fig=mds", "where=method == 'dense'", *where)
+    status, out, _ = type_in("figures", "paper=gradient_flow", "fig=mds", "where=density == 1.0", *where)
     assert "nothing to draw: it needs a finished Prune run" in out
     status, out, err = type_in("figures", "paper=gradient_flow", "where=criterion == 'snip' or seed == 77", *where)
     assert (status, out) == (2, "")
