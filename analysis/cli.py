@@ -22,6 +22,8 @@ HELP = """usage: python -m analysis COMMAND [key=value ...]
   table                       mean ± std (n), criteria × densities: text, Markdown, LaTeX, CSV
   table    layout=latex       print that one (text, markdown, latex, csv); all four are written
   figures  fig=1              draw a figure of the paper as PDF and PNG (fig=all, fig=1,3; fig=help lists them)
+  table, figures paper=gradient_flow   the tables (table=methods, similarity) and figures (fig=help) of that paper;
+                              figures: reference=true shows its curves too; device=auto, data_dir=… for its networks
   report                      one report.html to open in a browser, without any network
   overview                    collect, table, accuracy figure and report in one go
   dashboard entity=… project=…  a W&B report that compares the criteria (dry_run=true: write its spec to a file)
@@ -49,6 +51,9 @@ trained networks: RUN … (or runs=RUN,RUN), at=last (best, 0), device=auto, dat
 hessian: dtype=float32 (float64); interpolate: split=both (train, test);
 disagreement, distances: group=criterion,density (default: all but seeds).
 """
+
+PAPERS = ("fantastic_weights", "gradient_flow")
+"""The papers whose tables and figures there are, the first by default."""
 
 _SOURCE_KEYS = tuple(Source.__dataclass_fields__)
 _PATHS = ("output_dir", "dir", "results_dir")
@@ -114,6 +119,13 @@ def _table(source: Source, own: dict[str, str]) -> None:
     from analysis.table import LAYOUTS, format_table
 
     layout, metric = _choice(own, "layout", LAYOUTS), _metric(own)
+    if _paper(own, _TABLE_KEYS) == "gradient_flow":
+        from analysis.gradient_flow.commands import table_lines
+        from analysis.gradient_flow.tables import TABLES
+
+        table = _choice(own, "table", ("all", *TABLES))
+        print("\n".join(table_lines(collect(source), table, layout, metric, own)))
+        return
     collection = collect(source)
     paths = _write_tables(collection, metric)
     print(format_table(collection.runs, layout, metric))
@@ -121,6 +133,9 @@ def _table(source: Source, own: dict[str, str]) -> None:
 
 
 def _figures(source: Source, own: dict[str, str]) -> None:
+    if _paper(own, _FIGURE_KEYS) == "gradient_flow":
+        _gradient_flow_figures(source, own)
+        return
     from analysis.figures import FIGURES, draw, select_figures
 
     if own.get("fig") == "help":
@@ -133,6 +148,22 @@ def _figures(source: Source, own: dict[str, str]) -> None:
     for figure in figures:
         outcome = draw(figure, collection, metric)
         print("\n".join(outcome.lines))
+
+
+def _gradient_flow_figures(source: Source, own: dict[str, str]) -> None:
+    from analysis.gradient_flow.commands import figure_lines
+    from analysis.gradient_flow.figures import FIGURES, select_figures
+
+    if own.get("fig") == "help":
+        print("\n".join(f"fig={name:<14} {figure.about}" for name, figure in FIGURES.items()))
+        return
+    if "metric" in own:
+        raise UserError("metric: the figures of paper=gradient_flow show no accuracy; leave it out")
+    _choice(own, "reference", ("false", "true"))
+    figures = select_figures(own.get("fig", "all"))
+    from analysis.collect import collect
+
+    print("\n".join(figure_lines(collect(source), figures, own)))
 
 
 def _report(source: Source, own: dict[str, str]) -> None:
@@ -192,11 +223,13 @@ def _signal(source: Source, own: dict[str, str]) -> None:
 
 
 _NETWORK_KEYS = ("runs", "at", "device", "data_dir", "name")
+_TABLE_KEYS = ("table", "device", "data_dir")
+_FIGURE_KEYS = ("reference", "device", "data_dir")
 
 COMMANDS: dict[str, tuple[Callable[[Source, dict[str, str]], None], tuple[str, ...]]] = {
     "collect": (_collect, ()),
-    "table": (_table, ("layout", "metric")),
-    "figures": (_figures, ("fig", "metric")),
+    "table": (_table, ("layout", "metric", "paper", *_TABLE_KEYS)),
+    "figures": (_figures, ("fig", "metric", "paper", *_FIGURE_KEYS)),
     "report": (_report, ()),
     "overview": (_overview, ("metric",)),
     "dashboard": (_dashboard, ("dry_run",)),
@@ -218,6 +251,14 @@ def _write_tables(collection: Collection, metric: str) -> list[Path]:
         )
         for layout in LAYOUTS
     ]
+
+
+def _paper(own: dict[str, str], keys: Sequence[str]) -> str:
+    """Returns the paper whose tables or figures are wanted; ``keys`` are those that only ``gradient_flow`` takes."""
+    paper = _choice(own, "paper", PAPERS)
+    if paper != "gradient_flow" and (wrong := [key for key in keys if key in own]):
+        raise UserError(f"{wrong[0]}={own[wrong[0]]}: only with paper=gradient_flow")
+    return paper
 
 
 def _metric(own: dict[str, str]) -> str:

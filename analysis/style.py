@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import cache
+from typing import Any
 
 import yaml
 
@@ -38,6 +39,32 @@ _COLORS = {
     "random": "#8c8c8c",
 }
 """The color-blind safe palette of Okabe and Ito (2008), and further colors that match it."""
+
+_PAPER_METHODS = {
+    "Prune": ("#000000", "P"),
+    "Pruned solution": ("#000000", "P"),
+    "Different pruned": ("#8c8c8c", "P"),
+    "Lottery": ("#d55e00", "o"),
+    "Prune restart": ("#cc79a7", "D"),
+    "Scratch": ("#56b4e9", "v"),
+    "Scratch, one init": ("#56b4e9", "v"),
+    "Scratch+": ("#0072b2", "^"),
+    "RigL": ("#66c2a4", "s"),
+    "RigL+": ("#009e73", "s"),
+    "SET": ("#f0c05a", "d"),
+    "SET+": ("#e69f00", "d"),
+    "RigL Inverted": ("#b09cc8", "h"),
+    "RigL Inverted+": ("#7a5195", "h"),
+    "Static": ("#b8b8b8", "x"),
+    "Static+": ("#8c8c8c", "x"),
+    "SNIP": ("#a6761d", "<"),
+    "SNIP+": ("#a6761d", "<"),
+    "GraSP": ("#5d3a00", ">"),
+    "GraSP+": ("#5d3a00", ">"),
+    "Small Dense": ("#8c6d31", "X"),
+    "Dense": ("#4d4d4d", "*"),
+}
+"""Color and marker of the methods of the gradient-flow paper, in the order of legends."""
 
 _EXTRA_COLORS = ("#5d3a00", "#a6761d", "#1b4d3e", "#9a031e", "#4b0082", "#556b2f")
 _assigned: dict[str, str] = {}
@@ -111,6 +138,18 @@ def setup_title(setup: str) -> str:
     """Returns the title of ``model/dataset``."""
     model, _, dataset = setup.partition("/")
     return f"{model} on {dataset}"
+
+
+def paper_method_order(methods: Iterable[str]) -> list[str]:
+    """Returns the distinct methods of the gradient-flow paper in the order of legends."""
+    found = set(methods)
+    return [method for method in _PAPER_METHODS if method in found]
+
+
+def paper_method_style(method: str) -> dict[str, Any]:
+    """Returns color and marker of a method of the gradient-flow paper, as matplotlib's keyword arguments."""
+    color, marker = _PAPER_METHODS[method]
+    return {"color": color, "marker": marker}
 
 
 def growth_title(growth: str | None) -> str:

@@ -159,13 +159,13 @@ def _latex(found: list[Panel], metric: str, notes: list[str]) -> str:
     marks: tuple[Callable[[str], str], ...] = (str, r"\textbf{{{}}}".format, r"\underline{{{}}}".format)
     parts = [r"% needs \usepackage{booktabs}"]
     for panel in found:
-        head, *rows = [[_escape_latex(text) for text in row] for row in _rows(panel, marks)]
+        head, *rows = [[escape_latex(text) for text in row] for row in _rows(panel, marks)]
         dense = f" Dense: {panel.dense.text()}." if panel.dense else ""
         said = "".join(f" {note}." for note in notes)
         caption = f"{panel.title}: {metric} in %, mean ± standard deviation (runs).{dense}{said}"
         parts += [
             r"\begin{table}",
-            rf"\caption{{{_escape_latex(caption)}}}",
+            rf"\caption{{{escape_latex(caption)}}}",
             rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
             r"\toprule",
             " & ".join(head) + r" \\",
@@ -178,7 +178,8 @@ def _latex(found: list[Panel], metric: str, notes: list[str]) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _escape_latex(text: str) -> str:
+def escape_latex(text: str) -> str:
+    """Returns a text with the characters escaped that tables of ours have and LaTeX reads otherwise."""
     return text.replace("_", r"\_").replace("Δ", r"$\Delta$").replace("%", r"\%").replace("±", r"$\pm$")
 
 

@@ -49,3 +49,11 @@ def test_a_run_and_a_plan_start_from_a_wheel(installed: Path, tmp_path: Path) ->
     planned = python(installed, tmp_path, "-m", "launch", "plan", "sweep=demo")
     assert planned.returncode == 0, planned.stderr
     assert (tmp_path / "outputs" / "sweeps" / "demo" / "plan.jsonl").exists()
+
+
+def test_a_wheel_has_the_published_results(installed: Path, tmp_path: Path) -> None:
+    line = (
+        "from analysis.gradient_flow.published import published as p; print(len(p('lenet5/mnist', {0.05}).similarity))"
+    )
+    found = python(installed, tmp_path, "-c", line)
+    assert found.stdout == "6\n", found.stderr

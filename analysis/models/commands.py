@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import matplotlib
 import pandas as pd
@@ -16,13 +15,12 @@ from analysis.figures import save
 from analysis.figures.canvas import STYLE
 from analysis.figures.networks import disagreement_figure, interpolation_figure, plane_figure, spectrum_figure
 from analysis.models.cache import Frames, cached
+from analysis.models.measured import distances_between, interpolated, predictions_compared
 from analysis.models.pairs import distance_matrix, scale, summarise_pairs
 from analysis.models.states import Selection, check_same, select_states
 from analysis.style import label
+from analysis.text_table import aligned
 from dst.errors import UserError, unknown
-
-if TYPE_CHECKING:
-    from analysis.models.load import Place
 
 INTERPOLATION = {
     "mask": ("none", "start", "end", "both"),
@@ -44,15 +42,7 @@ def interpolate_networks(collection: Collection, own: dict[str, str]) -> str:
     end = to.states[0]
     check_same(collection.runs, starts.run_ids | to.run_ids, "model", "dataset")
 
-    def compute() -> Frames:
-        from analysis.models.interpolate import Line, barriers, interpolate
-
-        splits = ("train", "test") if options["split"] == "both" else (options["split"],)
-        line = Line(options["mask"], options["batch_norm"], splits)
-        points = interpolate(starts.states, end, line, _place(own))
-        return {"points": points, "barriers": barriers(points)}
-
-    found = cached(collection.results, "interpolate", [*starts.states, end], options, compute)
+    found = interpolated(collection.results, starts.states, end, options, own)
     points, barriers = found["points"], found["barriers"]
     about = (
         f"From each start (α = 0) to {end.name} (α = 1); mask: {options['mask']}, batch norm: {options['batch_norm']}."
@@ -70,7 +60,7 @@ def interpolate_networks(collection: Collection, own: dict[str, str]) -> str:
         for row in barriers.itertuples()
     ]
     head = ("line", "start", "end", "split", "loss start", "loss end", "barrier", "acc start", "acc end")
-    return _said([_aligned(head, rows, texts=4), about], starts, [*written, *drawn])
+    return _said([aligned(head, rows, texts=4), about], starts, [*written, *drawn])
 
 
 def compare_predictions(collection: Collection, own: dict[str, str]) -> str:
@@ -84,14 +74,7 @@ def compare_predictions(collection: Collection, own: dict[str, str]) -> str:
     check_same(collection.runs, selection.run_ids, "model", "dataset")
     lines = selection.lines
 
-    def compute() -> Frames:
-        from analysis.models.disagreement import disagreement
-
-        pairs, members = disagreement(selection.states, _place(own))
-        return {"pairs": pairs, "members": members}
-
-    found = cached(collection.results, "disagreement", selection.states, {"lines": lines}, compute)
-    pairs, members = found["pairs"], found["members"]
+    pairs, members = predictions_compared(collection.results, selection.states, own)
     groups = summarise_pairs(pairs, lines, "disagreement")
     with matplotlib.rc_context(STYLE):
         drawn = save(disagreement_figure(groups, members, selection.notes), name, collection.results)
@@ -105,13 +88,13 @@ def compare_predictions(collection: Collection, own: dict[str, str]) -> str:
     for row in members.itertuples():
         accuracy = _percent(row.accuracy, row.accuracy_std, row.networks)
         rows.append((label(row.line), accuracy, _percent(row.ensemble), _percent_of_pairs(within.get(row.line))))
-    table = _aligned(("line", "accuracy", "ensemble", "disagreement"), rows, texts=1)
+    table = aligned(("line", "accuracy", "ensemble", "disagreement"), rows, texts=1)
     between = [
         (label(row.line), label(row.other), _percent_of_pairs(row))
         for row in groups.itertuples()
         if row.line != row.other
     ]
-    other = [_aligned(("between", "and", "disagreement"), between, texts=2)] if between else []
+    other = [aligned(("between", "and", "disagreement"), between, texts=2)] if between else []
     unit = "In % of the test split: mean ± standard deviation (networks or pairs)."
     return _said([table, *other, unit], selection, [*written, *drawn])
 
@@ -127,12 +110,7 @@ def compare_weights(collection: Collection, own: dict[str, str]) -> str:
     distance = _choice(own, "distance", ("l2", "cosine"))
     check_same(collection.runs, selection.run_ids, "model")
 
-    def compute() -> Frames:
-        from analysis.models.distances import distances
-
-        return {"pairs": distances(selection.states, _place(own))}
-
-    pairs = cached(collection.results, "distances", selection.states, {}, compute)["pairs"]
+    pairs = distances_between(collection.results, selection.states, own)
     lines = selection.lines
     places, kept = scale(distance_matrix(pairs, list(lines), distance))
     plane = pd.DataFrame({"network": list(lines), "line": list(lines.values()), "x": places[:, 0], "y": places[:, 1]})
@@ -147,7 +125,7 @@ def compare_weights(collection: Collection, own: dict[str, str]) -> str:
         (label(a.line), label(a.other), str(a.pairs), _mean_std(a), _mean_std(b))
         for a, b in zip(l2.itertuples(), cosine.itertuples(), strict=True)
     ]
-    table = _aligned(("between", "and", "pairs", "L2", "cosine distance"), rows, texts=2)
+    table = aligned(("between", "and", "pairs", "L2", "cosine distance"), rows, texts=2)
     about = f"The plane keeps {100 * kept:.1f} % of the squared {distance} distances."
     return _said([table, about], selection, [*written, *drawn])
 
@@ -190,7 +168,7 @@ def compute_spectra(collection: Collection, own: dict[str, str]) -> str:
         [label(row.line), row.network, row.method, *map(_number, (row.size, row.smallest, row.largest, row.negative))]
         for row in networks.itertuples()
     ]
-    table = _aligned(("line", "network", "method", "parameters", "smallest", "largest", "negative"), rows, texts=3)
+    table = aligned(("line", "network", "method", "parameters", "smallest", "largest", "negative"), rows, texts=3)
     about = f"Of the loss on the first {settings.sample} training samples."
     return _said([table, about], selection, [*written, *drawn])
 
@@ -250,18 +228,6 @@ def _percent_of_pairs(row: object) -> str:
 def _mean_std(row: object) -> str:
     mean, std = row.mean, row.std  # type: ignore[attr-defined]
     return f"{mean:.4g}" + ("" if pd.isna(std) else f" ± {std:.2g}")
-
-
-def _aligned(head: Sequence[str], rows: Sequence[Sequence[str]], texts: int) -> str:
-    """Returns a table whose first ``texts`` columns are flush left, the others flush right."""
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if index < texts else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in (head, *rows)
-    )
 
 
 def _said(parts: Sequence[str], selection: Selection, paths: Sequence[Path]) -> str:

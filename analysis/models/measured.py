@@ -1,0 +1,88 @@
+"""Measures trained networks, or recalls what was measured of the same weights before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from analysis.models.cache import Frames, cached
+from analysis.models.states import NetworkState
+from analysis.results_folder import ResultsFolder
+
+if TYPE_CHECKING:
+    from analysis.models.load import Place
+
+
+def interpolated(
+    results: ResultsFolder,
+    starts: Sequence[NetworkState],
+    end: NetworkState,
+    options: Mapping[str, str],
+    given: Mapping[str, str],
+) -> Frames:
+    """Returns ``points`` (:func:`~analysis.models.interpolate.interpolate`) and their ``barriers``.
+
+    Args:
+        results: the folder of the cache.
+        starts: networks at α = 0.
+        end: the network at α = 1.
+        options: ``mask``, ``batch_norm`` and ``split`` of the command ``interpolate``.
+        given: ``device`` and ``data_dir``, each if given.
+    """
+
+    def compute() -> Frames:
+        from analysis.models.interpolate import Line, barriers, interpolate
+
+        splits = ("train", "test") if options["split"] == "both" else (options["split"],)
+        points = interpolate(starts, end, Line(options["mask"], options["batch_norm"], splits), _place(given))
+        return {"points": points, "barriers": barriers(points)}
+
+    return cached(results, "interpolate", [*starts, end], options, compute)
+
+
+def predictions_compared(
+    results: ResultsFolder, states: Sequence[NetworkState], given: Mapping[str, str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Returns pairs and members, see :func:`analysis.models.disagreement.disagreement`.
+
+    Args:
+        results: the folder of the cache.
+        states: networks of one model and dataset.
+        given: ``device`` and ``data_dir``, each if given.
+    """
+
+    def compute() -> Frames:
+        from analysis.models.disagreement import disagreement
+
+        pairs, members = disagreement(states, _place(given))
+        return {"pairs": pairs, "members": members}
+
+    lines = {state.name: state.line for state in states}
+    found = cached(results, "disagreement", states, {"lines": lines}, compute)
+    return found["pairs"], found["members"]
+
+
+def distances_between(results: ResultsFolder, states: Sequence[NetworkState], given: Mapping[str, str]) -> pd.DataFrame:
+    """Returns the distances of all pairs, see :func:`analysis.models.distances.distances`.
+
+    Args:
+        results: the folder of the cache.
+        states: networks of one model.
+        given: ``device`` and ``data_dir``, each if given.
+    """
+
+    def compute() -> Frames:
+        from analysis.models.distances import distances
+
+        return {"pairs": distances(states, _place(given))}
+
+    return cached(results, "distances", states, {}, compute)["pairs"]
+
+
+def _place(given: Mapping[str, str]) -> Place:
+    from analysis.models.load import Place
+
+    return Place(given.get("device", "auto"), Path(given["data_dir"]) if "data_dir" in given else None)
