@@ -152,8 +152,8 @@ def build_training(
     """
     model = place(model, device, config.precision)
     phases = _phases(config)
-    for density in {phase.density for phase in phases[1:] if phase.density}:
-        check_density(config.model["name"], model, density, "uniform")  # before any phase is trained
+    if later := [phase.density for phase in phases[1:] if phase.density]:
+        check_density(config.model["name"], model, min(later), "uniform")  # now, not when the phase begins
     first_masks = None if inherited is None else _first_masks(config, phases[0], model, data, inherited)
 
     def make_parts(number: int, masks: Tensors | None) -> tuple[torch.optim.Optimizer, Sparsity]:
