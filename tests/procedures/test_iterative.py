@@ -27,7 +27,7 @@ from tests.run.outcomes import run_outcome
 Train = Callable[..., dict[str, Any]]
 Overrides = Callable[..., list[str]]
 
-IMP_ = ["procedure=imp", "density.value=0.7", "recipe.epochs=2", "recipe.lr_milestones=[]"]
+THREE_LEVELS = ["procedure=imp", "density.value=0.7", "recipe.epochs=2", "recipe.lr_milestones=[]"]
 """Three levels of two epochs: densities 1, 0.8 and 0.7."""
 
 
@@ -98,7 +98,7 @@ def test_a_level_is_plain_training_from_the_pruned_weights_of_its_start(
 ) -> None:
     """By a loop of its own: the masks of the largest weights, the weights of ``epochs``, SGD on the masked gradient."""
     rewind = ["procedure.rewind_epoch=1"] if method == "wr" else []
-    typed = [*IMP_, f"procedure={method}", *rewind, "density.value=0.8", "checkpoint.snapshots=[0,10,20,40]"]
+    typed = [*THREE_LEVELS, f"procedure={method}", *rewind, "density.value=0.8", "checkpoint.snapshots=[0,10,20,40]"]
     folder = folder_of(tmp_path, train(*typed))
     start, trained, end = (torch.load(folder / f"snapshots/{step}.pt")["model"] for step in (10 * epochs, 20, 40))
     masks = torch.load(folder / "masks.pt")
@@ -106,7 +106,7 @@ def test_a_level_is_plain_training_from_the_pruned_weights_of_its_start(
     smallest = scores.sort().values[len(scores) - kept_count(len(scores), 0.8)]
     assert all(torch.equal(masks[name], trained[name].abs() >= smallest) for name in masks)
 
-    config = checked(compose(overrides(*IMP_, "procedure=dst", "density=dense")))
+    config = checked(compose(overrides(*THREE_LEVELS, "procedure=dst", "density=dense")))
     training = training_factory(config)(NOTHING)
     model = training.model
     model.load_state_dict({name: weight * masks.get(name, 1) for name, weight in start.items()})
@@ -126,7 +126,7 @@ def test_a_level_is_plain_training_from_the_pruned_weights_of_its_start(
 def test_rewinding_to_epoch_0_is_iterative_magnitude_pruning_bit_for_bit(train: Train, tmp_path: Path) -> None:
     found = []
     for procedure in (["procedure=imp"], ["procedure=wr", "procedure.rewind_epoch=0"]):
-        outcome = run_outcome(folder_of(tmp_path, train(*IMP_, *procedure, "model=small_mlp")))
+        outcome = run_outcome(folder_of(tmp_path, train(*THREE_LEVELS, *procedure, "model=small_mlp")))
         for key in ("run_id", "procedure", "code"):
             del outcome["summary"][key]
         found.append(outcome)
@@ -139,7 +139,9 @@ def normalised(input_shape: tuple[int, ...], outputs: int, hidden: Any, dropout:
 
 
 def test_batch_norm_statistics_go_back_with_the_weights(overrides: Overrides) -> None:
-    typed = overrides(*IMP_, f"model._target_={__name__}.normalised", "model.name=normalised", "recipe.epochs=1")
+    typed = overrides(
+        *THREE_LEVELS, f"model._target_={__name__}.normalised", "model.name=normalised", "recipe.epochs=1"
+    )
     config = checked(compose(typed))
     training = training_factory(config)(NOTHING)
     first = {name: value.clone() for name, value in training.model.state_dict().items()}
@@ -156,8 +158,8 @@ def test_batch_norm_statistics_go_back_with_the_weights(overrides: Overrides) ->
 
 
 def test_operations_are_counted_level_by_level(train: Train, overrides: Overrides, tmp_path: Path) -> None:
-    summary = train(*IMP_, "procedure.scope=local")
-    training = training_factory(checked(compose(overrides(*IMP_))))(NOTHING)
+    summary = train(*THREE_LEVELS, "procedure.scope=local")
+    training = training_factory(checked(compose(overrides(*THREE_LEVELS))))(NOTHING)
     forward = count_forward(training.model, training.data.shape)
     masks = torch.load(folder_of(tmp_path, summary) / "masks.pt")
     samples = training.data.train.samples_seen(20)
