@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from analysis.collect import load_probes, load_runs
+    from analysis.collect import load_phases, load_probes, load_runs
 
-__all__ = ["load_probes", "load_runs"]
+__all__ = ["load_phases", "load_probes", "load_runs"]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from dst.config.identity import DEFAULTS, KEY_DEFAULTS, decides, groups_of, ineffective_keys, method_of, uses_parent
+from dst.config.identity import DEFAULTS, decides, groups_of, ineffective_keys, later_keys, method_of, uses_parent
 from dst.files.records import Damaged, parse_yaml
 
 _SECTION = re.compile(r"^(?=[^\s#-])", re.MULTILINE)
@@ -64,7 +64,7 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(node, Mapping):
             row[str(group)] = _plain(node)
             continue
-        for key, value in {**KEY_DEFAULTS.get(group, {}), **node}.items():
+        for key, value in {**later_keys(group, node), **node}.items():
             if not str(key).startswith("_") and (group, key) not in without_effect_here:
                 row[column_name(f"{group}.{key}")] = _plain(value)
     if method == "dense":

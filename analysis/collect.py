@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from analysis.frames import runs_frame
 from analysis.metrics_files import concat_tables, read_epochs
+from analysis.phase_files import phase_frame
 from analysis.plan import missing_runs, read_planned_runs
 from analysis.probe_files import probe_frame
 from analysis.results_folder import CachedRuns, ResultsFolder
@@ -97,6 +98,20 @@ def load_runs(
     source = Source(sweep=sweep, output_dir=Path(output_dir), results_dir=Path(results_dir))
     results = ResultsFolder(source.results)
     return _read_changed(source, results.load_cache(), results, _plan(source), with_epochs=False)[0].runs
+
+
+def load_phases(output_dir: str | Path = "outputs", sweep: str | None = None) -> pd.DataFrame:
+    """Returns what the phases of the runs of ``<output_dir>/runs`` led to, for merging with :func:`load_runs`.
+
+    One row per run and finished phase, such as a cycle or a level: ``run_id phase name epochs epoch density test_acc
+    val_acc``. ``phase`` counts from 1, ``epochs`` are those of the phase, ``epoch`` those of the run at its end.
+
+    Args:
+        output_dir: the ``output_dir`` of the runs.
+        sweep: only the runs of this sweep's plan; None: all runs.
+    """
+    source = Source(sweep=sweep, output_dir=Path(output_dir))
+    return phase_frame(_run_directories(source.runs_dir, _plan(source)))
 
 
 def load_probes(name: str, output_dir: str | Path = "outputs", sweep: str | None = None) -> pd.DataFrame:

@@ -144,10 +144,13 @@ def _varying(runs: pd.DataFrame, names: list[str]) -> list[str]:
 
 
 def _lines(runs: pd.DataFrame, parameters: list[str]) -> pd.Series:
-    """Returns the lines, with the parameters appended that vary within them."""
+    """Returns the lines, with the parameters appended that vary within them.
+
+    The criterion is one: it names the lines of dynamic runs alone, but decides others too.
+    """
     lines = runs["line"].copy()
     for _, here in runs.groupby("line"):
-        for name in _varying(here, parameters):
+        for name in _varying(here, ["criterion", *parameters]):
             lines.loc[here.index] += f", {config_key(name)}=" + _values(here, name)
     return lines
 

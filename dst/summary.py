@@ -10,6 +10,7 @@ import torch
 
 from dst import __version__
 from dst.config import Config
+from dst.config.identity import groups_of
 from dst.sparsity import dense_weights, sparsifiable_weights
 from dst.training.device import device_name, peak_memory_mb
 from dst.training.flops import count_forward, density_history, training_flops
@@ -25,14 +26,14 @@ def facts(config: Config, training: Training, updates: Sequence[dict[str, Any]])
         updates: the lines of ``topology.jsonl``.
     """
     sparsifiable = sum(weight.numel() for weight in sparsifiable_weights(training.model).values())
-    density = training.sparsity.density
+    density, effective = training.sparsity.density, groups_of(config.method)
     return {
         "model": config.model["name"],
         "dataset": config.dataset.name,
-        "criterion": config.criterion["name"] if config.method in ("dst", "gradual") else None,
-        "growth": config.growth["name"] if config.method == "dst" else None,
+        "criterion": config.criterion["name"] if "criterion" in effective else None,
+        "growth": config.growth["name"] if "growth" in effective else None,
         "density": 1.0 if config.density.value is None else config.density.value,
-        "update_period": config.update_period.steps if config.method in ("dst", "gradual") else None,
+        "update_period": config.update_period.steps if "update_period" in effective else None,
         "seed": config.seed,
         "epochs": training.epoch,
         "parameters_total": sum(parameter.numel() for parameter in training.model.parameters()),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib
 import pandas as pd
@@ -21,6 +22,9 @@ from analysis.models.states import Selection, check_same, select_states
 from analysis.style import label
 from analysis.text_table import aligned
 from dst.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from analysis.models.load import Place
 
 INTERPOLATION = {
     "mask": ("none", "start", "end", "both"),

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dst.config.components import build, parameters, resolve, told_by
-from dst.config.identity import hashed, uses_parent
+from dst.config.identity import hashed, method_of, uses_parent
 from dst.config.limits import check_limits
 from dst.config.mistakes import explain
 from dst.config.parent import parent_node
@@ -98,11 +98,18 @@ def parent_of(config: Config | Mapping[str, Any]) -> Config | None:
     ours, theirs = resolved["model"]["name"], parent.model["name"]
     if ours != theirs:
         raise UserError(f"{given}: is a {theirs}, this run a {ours}; masks and weights fit one model")
-    density = resolved["density"]["value"]
+    key, density = _first_density(resolved)
     if takes_masks and parent.density.value != density:
         masks = "is dense, without masks" if parent.density.value is None else f"has density {parent.density.value:g}"
-        raise UserError(f"density.value={density}: its masks are those of its parent, which {masks}")
+        raise UserError(f"{key}={density}: its masks are those of its parent, which {masks}")
     return parent
+
+
+def _first_density(resolved: Mapping[str, Any]) -> tuple[str, float | None]:
+    """Returns the density of a run's first masks and the key that says it."""
+    if method_of(resolved) == "sculpt":
+        return "procedure.start_density", resolved["procedure"]["start_density"]
+    return "density.value", resolved["density"]["value"]
 
 
 def _check_procedure(config: Config) -> None:

@@ -17,6 +17,8 @@ _GROUPS = {
     "static": (*_MASKS, "initial_mask"),
     "dst": (*_MASKS, "initial_mask", "criterion", "growth", "prune_fraction", "update_period", "sparsity"),
     "gradual": (*_MASKS, "criterion", "update_period", "sparsity"),
+    "iterative": (*_ALWAYS, "density", "criterion"),
+    "sculpt": (*_MASKS, "initial_mask", "criterion"),
 }
 """The groups and keys that decide the result of a run of each method."""
 
@@ -29,11 +31,15 @@ DEFAULTS: dict[str, Any] = {
 }
 """Groups that came later: where one is at its default it enters no identity, so that ids of earlier runs hold."""
 
-KEY_DEFAULTS: dict[str, dict[str, Any]] = {
+_ITERATIVE = ("imp", "wr", "lrr", "sculpt")
+"""The procedures that prune between phases."""
+
+_KEY_DEFAULTS: dict[str, dict[str, Any]] = {
     "recipe": {"decay_biases": True, "label_smoothing": 0.0},
     "growth": {"sample": None},
+    "procedure=cyclic": {"strategy": "constant"},
 }
-"""Keys that came later to groups that were there: at its default, such a key enters no identity."""
+"""Keys that came later to groups or options that were there: at its default, such a key enters no identity."""
 
 _WITHOUT_EFFECT = {
     "model": ("_target_",),
@@ -52,12 +58,20 @@ _ONE_KEY = {"density": "value", "update_period": "steps", "distribution": "name"
 
 
 def method_of(resolved: Mapping[str, Any]) -> str:
-    """Returns how the masks come about: ``dense`` (none), ``static`` (they never change), ``dst`` or ``gradual``."""
+    """Returns how the masks come about.
+
+    ``dense``: there are none. ``static``: they never change. ``dst``: topology updates. ``gradual``: dense at first,
+    pruned while it trains. ``iterative``: dense at first, pruned between phases. ``sculpt``: sparse at first, pruned
+    between phases.
+    """
+    procedure = resolved.get("procedure") or {}
     if (resolved.get("density") or {}).get("value") is None:
         return "dense"
+    if procedure.get("name") in _ITERATIVE:
+        return "iterative" if procedure.get("start_density", 1) == 1 else "sculpt"
     if (resolved.get("update_period") or {}).get("steps") is None:
         return "static"
-    return "gradual" if (resolved.get("procedure") or {}).get("name") == "gradual" else "dst"
+    return "gradual" if procedure.get("name") == "gradual" else "dst"
 
 
 def groups_of(method: str) -> tuple[str, ...]:
@@ -90,7 +104,7 @@ def deciding(resolved: Mapping[str, Any]) -> dict[str, Any]:
         group: {
             key: value
             for key, value in resolved[group].items()
-            if decides(group, str(key)) and not _is_later_default(group, str(key), value)
+            if decides(group, str(key)) and (str(key), value) not in later_keys(group, resolved[group]).items()
         }
         if isinstance(resolved[group], Mapping)
         else resolved[group]
@@ -139,9 +153,14 @@ def ineffective_keys(resolved: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "recipe", "lr_decay"
 
 
-def _is_later_default(group: str, key: str, value: Any) -> bool:
-    later = KEY_DEFAULTS.get(group, {})
-    return key in later and value == later[key]
+def later_keys(group: str, node: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the keys, with their defaults, that configs of earlier versions lack.
+
+    Args:
+        group: of the config.
+        node: the group's keys.
+    """
+    return {**_KEY_DEFAULTS.get(group, {}), **_KEY_DEFAULTS.get(f"{group}={node.get('name')}", {})}
 
 
 def _default(group: str) -> Any:

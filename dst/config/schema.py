@@ -256,7 +256,7 @@ class Config:
 
     @property
     def method(self) -> str:
-        """``dense``, ``static``, ``dst`` or ``gradual``, see :func:`dst.config.identity.method_of`."""
+        """How the masks come about, see :func:`dst.config.identity.method_of`."""
         groups = {"density": vars(self.density), "update_period": vars(self.update_period)}
         return method_of({**groups, "procedure": self.procedure})
 

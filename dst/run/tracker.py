@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dst.config.identity import deciding, method_of
+from dst.config.identity import deciding, groups_of, method_of
 from dst.files.records import INTEGER, NUMBER, OBJECT, read_lines
 from dst.run.layout import METRICS, TOPOLOGY
 
@@ -60,14 +60,14 @@ def columns(config: dict[str, Any]) -> dict[str, Any]:
     A setting without effect on the run is None.
     """
     method = method_name(config)
-    dynamic = method not in ("dense", "static")
+    effective = groups_of(method_of(config))
     return {
         "model": config["model"]["name"],
         "dataset": config["dataset"]["name"],
-        "criterion": config["criterion"]["name"] if dynamic else None,
-        "growth": config["growth"]["name"] if method_of(config) == "dst" else None,
+        "criterion": config["criterion"]["name"] if "criterion" in effective else None,
+        "growth": config["growth"]["name"] if "growth" in effective else None,
         "density": 1.0 if method == "dense" else config["density"]["value"],
-        "update_period": config["update_period"]["steps"] if dynamic else None,
+        "update_period": config["update_period"]["steps"] if "update_period" in effective else None,
         "seed": config["seed"],
     }
 

@@ -21,6 +21,9 @@ class Criterion:
     by_sign: ClassVar[bool] = False
     """Prune as many positive as negative weights (see :class:`SET`)."""
 
+    uses_gradient: ClassVar[bool] = True
+    """Whether the scores depend on the gradient; where not, none is computed for them."""
+
     def score(self, weight: Tensor, grad: Tensor) -> Tensor:
         """Returns the importance of each weight, in the shape of ``weight``; the lowest scores are pruned.
 
@@ -41,6 +44,8 @@ class Criterion:
 @dataclass(frozen=True)
 class Magnitude(Criterion):
     """|θ|: small weights matter little (RigL: Evci et al., 2020)."""
+
+    uses_gradient: ClassVar[bool] = False
 
     def score(self, weight: Tensor, grad: Tensor) -> Tensor:
         return weight.abs()
@@ -94,6 +99,8 @@ class RSensitivity(Criterion):
 @dataclass(frozen=True)
 class Random(Criterion):
     """Uniform random scores: the baseline every criterion should beat."""
+
+    uses_gradient: ClassVar[bool] = False
 
     def __call__(self, weight: Tensor, grad: Tensor, generator: torch.Generator | None = None) -> Tensor:
         return torch.rand(weight.shape, generator=generator, device=weight.device)

@@ -20,8 +20,9 @@ def layer_densities(shapes: Sequence[Shape], density: float, distribution: str =
         shapes: the layers' weight shapes, in the order of the model's parameters: ``(out, in)`` or
             ``(out, in, *kernel)``.
         density: overall density D in (0, 1].
-        distribution: ``erk`` (Evci et al., 2020), ``er`` (Mocanu et al., 2018), ``uniform``, or ``uniform_plus``
-            (Gale et al., 2019: a convolution as first layer stays dense, the last layer keeps at least 20 %).
+        distribution: ``erk`` (Evci et al., 2020), ``er`` (Mocanu et al., 2018), ``balanced`` (as many active weights in
+            every layer, or all of a smaller one), ``uniform``, or ``uniform_plus`` (Gale et al., 2019: a convolution as
+            first layer stays dense, the last layer keeps at least 20 %).
 
     Raises:
         ValueError: if ``density`` is outside (0, 1] or too low for ``uniform_plus``, a shape is empty or has fewer
@@ -46,6 +47,10 @@ def _erk(shapes: Sequence[Shape], sizes: list[int], density: float) -> list[floa
 def _er(shapes: Sequence[Shape], sizes: list[int], density: float) -> list[float]:
     raw = [(shape[0] + shape[1]) / (shape[0] * shape[1]) for shape in shapes]
     return _proportional(raw, sizes, density)
+
+
+def _balanced(shapes: Sequence[Shape], sizes: list[int], density: float) -> list[float]:
+    return _proportional([1 / size for size in sizes], sizes, density)
 
 
 def _uniform(shapes: Sequence[Shape], sizes: list[int], density: float) -> list[float]:
@@ -82,6 +87,7 @@ def _proportional(raw: list[float], sizes: list[int], density: float) -> list[fl
 DISTRIBUTIONS: dict[str, Callable[[Sequence[Shape], list[int], float], list[float]]] = {
     "erk": _erk,
     "er": _er,
+    "balanced": _balanced,
     "uniform": _uniform,
     "uniform_plus": _uniform_plus,
 }

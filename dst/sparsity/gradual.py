@@ -13,9 +13,8 @@ from dst.sparsity.criteria import Criterion
 from dst.sparsity.distribution import kept_count, layer_densities
 from dst.sparsity.layer import SparseLayer
 from dst.sparsity.masked import MaskedModel
+from dst.sparsity.one_shot import kept_masks
 from dst.sparsity.registry import resolve
-from dst.sparsity.stacking import concatenate
-from dst.sparsity.topology import prune_lowest
 
 
 class GradualPruning(MaskedModel):
@@ -113,14 +112,11 @@ class GradualPruning(MaskedModel):
 
     def _prune(self, layers: list[SparseLayer], count: int, counts: dict[str, dict[str, Any]]) -> None:
         """Prunes ``count`` weights of the layers together; the host then reads how many are left in each."""
-        scores = [self.criterion(layer.weight, _gradient(layer), self._generator) for layer in layers]
-        weight, mask = concatenate(layer.weight for layer in layers), concatenate(layer.mask for layer in layers)
-        kept = prune_lowest(concatenate(scores), weight, mask, count, by_sign=self.criterion.by_sign)
-        sizes = [layer.weight.numel() for layer in layers]
-        for layer, left in zip(layers, kept.split(sizes), strict=True):
+        kept = kept_masks(layers, self.criterion, [_gradient(layer) for layer in layers], count, self._generator)
+        for layer, mask in zip(layers, kept, strict=True):
             before = layer.n_active
-            self._set_mask(layer, left.view(layer.mask.shape))
-            layer.n_active = int(left.sum())
+            self._set_mask(layer, mask)
+            layer.n_active = int(mask.sum())
             counts[layer.name] = {"active": layer.n_active, "pruned": before - layer.n_active, "grown": 0}
 
     def pop_updates(self) -> list[dict[str, Any]]:

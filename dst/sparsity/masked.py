@@ -10,9 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dst.seeds import generator
-from dst.sparsity.checks import check_choice, check_integer, check_optimizer
+from dst.seeds import generator, stream_seed
+from dst.sparsity.checks import check_choice, check_fraction, check_integer, check_optimizer
+from dst.sparsity.criteria import Criterion
+from dst.sparsity.distribution import kept_count
 from dst.sparsity.layer import SparseLayer, make_sparse_layers
+from dst.sparsity.one_shot import kept_masks
+from dst.sparsity.registry import resolve
 from dst.sparsity.weights import dense_weights, describe_dense, linear_weights
 
 log = logging.getLogger("dst")
@@ -159,6 +163,44 @@ class MaskedModel:
             mask = layer.slice_of(masks[layer.parameter_name])
             layer.n_active = int(mask.sum())
             self._set_mask(layer, mask.to(layer.mask.device))
+
+    @torch.no_grad()
+    def prune_to(
+        self,
+        density: float,
+        criterion: Criterion | str = "magnitude",
+        *,
+        scope: str = "global",
+        gradients: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Prunes the active weights with the lowest scores at once, so that N − ⌊(1 − D)·N⌋ of N weights are left.
+
+        Args:
+            density: D in (0, 1]; where no more weights are active already, nothing is pruned.
+            criterion: scores the weights: an object or its name in the config group.
+            scope: ``global``: D is that of all layers together; ``local``: of each layer.
+            gradients: by parameter name, of the parameters' shapes; None: for a criterion that uses none.
+
+        Raises:
+            ValueError: for another scope or density, or a criterion that misses its gradients.
+        """
+        criterion = resolve("criterion", Criterion, criterion)
+        check_choice("scope", scope, ("global", "local"))
+        check_fraction("density", density, above_zero=True)
+        if criterion.uses_gradient and gradients is None:
+            raise ValueError(f"criterion={type(criterion).__name__}: scores by the gradients; give them")
+        random = torch.Generator(self.layers[0].weight.device)
+        random.manual_seed(stream_seed(self.seed, "growth", self.steps))
+        for layers in [self.layers] if scope == "global" else [[layer] for layer in self.layers]:
+            kept = kept_count(sum(layer.weight.numel() for layer in layers), density)
+            count = max(0, sum(layer.n_active for layer in layers) - kept)
+            given = [
+                torch.zeros_like(layer.weight) if gradients is None else layer.slice_of(gradients[layer.parameter_name])
+                for layer in layers
+            ]
+            for layer, mask in zip(layers, kept_masks(layers, criterion, given, count, random), strict=True):
+                self._set_mask(layer, mask)
+                layer.n_active = int(mask.sum())
 
     def continue_from(self, previous: MaskedModel) -> None:
         """Takes over the masks and the step count of another training stretch of the same model.

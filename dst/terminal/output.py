@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dst.config import Config, run_id
+from dst.config.identity import groups_of
 from dst.procedures import planned_phases
 from dst.run.layout import run_dir
 from dst.training.device import choose_device
@@ -41,11 +42,13 @@ def describe(config: Config) -> str:
         "static": f"static, density {density}",
         "dst": f"{config.criterion['name']} pruning, {config.growth['name']} growth, density {density}, Δt {period}",
         "gradual": f"gradual {config.criterion['name']} pruning to density {density}, Δt {period}",
+        "iterative": f"{config.criterion['name']} pruning to density {density}",
+        "sculpt": f"{config.criterion['name']} pruning to density {density}",
     }[config.method]
     if config.procedure["name"] not in ("dst", "gradual"):
         method = f"{config.procedure['name']}, {method}"
     start = {"weight_init": config.weight_init.name}
-    if config.method in ("static", "dst"):
+    if "initial_mask" in groups_of(config.method):
         start = {"initial_mask": config.initial_mask.name, **start}
     method += "".join(f", {group}={name}" for group, name in start.items() if name not in ("random", "default"))
     if config.parent_id:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 import dst.data
 from dst.config import Config
 from dst.config.components import build
+from dst.config.identity import groups_of
 from dst.data import Data
 from dst.errors import UserError
 from dst.models import build_model
@@ -35,6 +36,7 @@ from dst.sparsity import (
     sparsity_aware_init,
 )
 from dst.training.device import make_scaler, place, prepare_device
+from dst.training.gradients import SCORED_EPOCH
 from dst.training.growth_gradient import GrowthGradient, check_growth_sample, make_growth_gradient
 from dst.training.loop import Sparsity, Training
 from dst.training.metrics import training_loss
@@ -44,10 +46,6 @@ from dst.training.recorded_step import RecordedStep
 from dst.training.step_graph import CudaRecorder
 
 log = logging.getLogger("dst")
-
-_SCORED_EPOCH = -1
-"""Its batches score the weights; no training sees them in this order."""
-
 
 Tensors = Mapping[str, Tensor]
 """By parameter name."""
@@ -120,7 +118,7 @@ def check_same_shapes(config: Config, parent: Config) -> None:
 def _check_steps(config: Config, per_epoch: int) -> None:
     """Raises UserError for choices that the training is too short for."""
     chosen, steps = config.initial_mask, per_epoch * sum(phase.epochs for phase in _phases(config))
-    scored = chosen.name in ("snip", "grasp") and config.method in ("static", "dst")
+    scored = chosen.name in ("snip", "grasp") and "initial_mask" in groups_of(config.method)
     if scored and chosen.batches > per_epoch:
         raise UserError(
             f"initial_mask.batches={chosen.batches}: dataset={config.dataset.name} has {per_epoch} training "
@@ -156,6 +154,8 @@ def build_training(
     """
     model = place(model, device, config.precision)
     phases = _phases(config)
+    if later := [phase.density for phase in phases[1:] if phase.density]:
+        check_density(config.model["name"], model, min(later), "uniform")  # now, not when the phase begins
     first_masks = None if inherited is None else _first_masks(config, phases[0], model, data, inherited)
 
     def make_parts(number: int, masks: Tensors | None) -> tuple[torch.optim.Optimizer, Sparsity]:
@@ -178,6 +178,7 @@ def build_training(
         scaler=make_scaler(config.precision, device),
         precision=config.precision,
         device=device,
+        criterion=build("criterion", config.criterion),
     )
     if config.cuda_graph and device.type == "cuda":
         training.recorded = RecordedStep(CudaRecorder(device), deterministic=config.deterministic)
@@ -316,7 +317,7 @@ def scored_masks(config: Config, phase: Phase, model: nn.Module, data: Data) -> 
     chosen = config.initial_mask
     if chosen.name not in INITIAL_MASKS or phase.density is None:
         return None
-    batches = itertools.islice(data.train.epoch(_SCORED_EPOCH), chosen.batches)
+    batches = itertools.islice(data.train.epoch(SCORED_EPOCH), chosen.batches)
     return initial_masks(chosen.name, model, batches, phase.density, training_loss(config.recipe))
 
 

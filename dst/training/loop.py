@@ -13,9 +13,10 @@ from torch.optim import Optimizer
 
 from dst.config import RecipeConfig
 from dst.data import Data
-from dst.sparsity import DenseModel, MaskedModel
+from dst.sparsity import Criterion, DenseModel, MaskedModel
 from dst.training.device import autocast
 from dst.training.evaluation import Best
+from dst.training.gradients import scoring_gradients
 from dst.training.lr_schedule import LRSchedule, Span, set_learning_rate
 from dst.training.metrics import RunningMetrics, training_loss
 from dst.training.phase import Phase
@@ -41,6 +42,7 @@ class Training:
         phase: the number of the phase under way, from 0.
         epoch: epochs finished, in all phases.
         step: optimizer steps taken, in all phases.
+        criterion: what procedures prune by between two phases.
         best: the best validation epoch so far.
         loss_of: returns the mean training loss of logits and labels.
         last: the line of ``metrics.jsonl`` of the last finished epoch.
@@ -62,10 +64,11 @@ class Training:
         scaler: GradScaler,
         precision: str,
         device: torch.device,
+        criterion: Criterion,
     ) -> None:
         self.model, self.data, self.phases, self._make_parts = model, data, phases, make_parts
         self.recipe, self.lr_schedule = recipe, lr_schedule
-        self.scaler, self.precision, self.device = scaler, precision, device
+        self.scaler, self.precision, self.device, self.criterion = scaler, precision, device, criterion
         self.loss_of = training_loss(recipe)
         self.metrics = RunningMetrics(device)
         self.epoch = self.step = 0
@@ -111,6 +114,17 @@ class Training:
         """Keeps the weights if the phase under way says so for the epochs that it has had."""
         if self.phases[self.phase].keep_at == self.epoch - self._epochs_before(self.phase):
             self.kept = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+
+    def prune(self, density: float, scope: str) -> None:
+        """Prunes by the criterion, at once; for procedures, between two phases.
+
+        Args:
+            density: of the sparsifiable weights afterwards.
+            scope: ``global`` or ``local``, see :meth:`dst.sparsity.MaskedModel.prune_to`.
+        """
+        assert isinstance(self.sparsity, MaskedModel)
+        gradients = scoring_gradients(self) if self.criterion.uses_gradient else None
+        self.sparsity.prune_to(density, self.criterion, scope=scope, gradients=gradients)
 
     def _epochs_before(self, number: int) -> int:
         return sum(phase.epochs for phase in self.phases[:number])

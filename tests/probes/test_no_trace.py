@@ -38,6 +38,7 @@ METHODS = {
     "the batch's gradient": ["growth=gradient", "probes.gradient_flow.sample=0"],
     "cyclic": ["procedure=cyclic", "procedure.cycles=2", "update_period=7"],
     "gradual": ["procedure=gradual", "criterion=mest"],
+    "iterative": ["procedure=imp", "criterion=mest", "density.value=0.7"],
 }
 
 

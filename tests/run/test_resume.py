@@ -31,6 +31,10 @@ METHODS = {
     "convolutions": ["criterion=rsensitivity", "growth=gradient", "model=small_cnn"],
     "gradient growth": ["criterion=snip", "growth=gradient", "model=large_mlp_dropout"],
     "cyclic": ["procedure=cyclic", "procedure.cycles=4", "procedure.budget=30", "lr_schedule=cosine"],
+    "imp": ["procedure=imp", "procedure.budget=30", "density.value=0.4", "lr_schedule=triangular"],
+    "wr": ["procedure=wr", "procedure.budget=30", "procedure.rewind_epoch=2", "density.value=0.6", "criterion=mest"],
+    "lrr": ["procedure=lrr", "procedure.budget=30", "procedure.scope=local", "density.value=0.4", "criterion=random"],
+    "sculpt": ["procedure=sculpt", "procedure.budget=30", "procedure.cycles=2", "initial_mask=synflow"],
     "gradual": ["procedure=gradual", "criterion=mest", "sparsity.scope=global", "lr_schedule.warmup=2"],
     "parent and child": [
         "parent=[procedure=gradual,recipe.epochs=4]",

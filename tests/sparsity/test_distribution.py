@@ -56,7 +56,7 @@ def test_erk_densities_match_those_of_the_authors_within_a_millionth(path: Path)
 
 
 @law
-@given(shapes=SHAPES, density=DENSITIES, name=st.sampled_from(["erk", "er", "uniform"]))
+@given(shapes=SHAPES, density=DENSITIES, name=st.sampled_from(["erk", "er", "uniform", "balanced"]))
 def test_the_overall_density_is_the_requested_one(shapes: list[tuple[int, ...]], density: float, name: str) -> None:
     densities = layer_densities(shapes, density, name)
     assert len(densities) == len(shapes)
@@ -83,6 +83,32 @@ def test_erk_includes_the_kernel_size_and_er_does_not() -> None:
     er_layers, erk_layers = (layer_densities(shapes, 0.05, name) for name in ("er", "erk"))
     assert er_layers[0] / er_layers[1] == pytest.approx((24 / 128) / (150 / 5000))
     assert erk_layers[0] / erk_layers[1] == pytest.approx((30 / 1152) / (150 / 5000))
+
+
+def test_balanced_gives_every_layer_as_many_weights_and_spreads_what_a_small_one_cannot_hold() -> None:
+    shapes = [(40, 50), (10, 10), (50, 60)]
+    densities = layer_densities(shapes, 0.2, "balanced")  # 1,020 weights: 340 each, but the second layer holds 100
+    counts = [
+        int(draw_mask(shape, share, torch.Generator()).sum()) for shape, share in zip(shapes, densities, strict=True)
+    ]
+    assert counts == [460, 100, 460]
+    assert layer_densities(shapes[::-1], 0.2, "balanced") == densities[::-1]
+
+
+@law
+@given(shapes=SHAPES, density=DENSITIES)
+def test_balanced_layers_that_stay_sparse_have_equally_many_weights(
+    shapes: list[tuple[int, ...]], density: float
+) -> None:
+    densities = layer_densities(shapes, density, "balanced")
+    counts = [share * math.prod(shape) for shape, share in zip(shapes, densities, strict=True)]
+    sparse = [count for count, share in zip(counts, densities, strict=True) if share < 1]
+    assert sparse == pytest.approx([max(sparse)] * len(sparse) if sparse else [])
+    assert all(
+        count <= min(sparse, default=math.inf) * (1 + 1e-9)
+        for count, share in zip(counts, densities, strict=True)
+        if share == 1
+    )
 
 
 def test_uniform_gives_every_layer_the_same_density() -> None:
@@ -143,7 +169,9 @@ def test_a_density_outside_zero_to_one_is_rejected(density: float) -> None:
 
 
 def test_an_unknown_distribution_is_rejected_with_the_valid_names() -> None:
-    with pytest.raises(ValueError, match=r"^distribution='erkk': choose one of erk, er, uniform, uniform_plus$"):
+    with pytest.raises(
+        ValueError, match=r"^distribution='erkk': choose one of erk, er, balanced, uniform, uniform_plus$"
+    ):
         layer_densities([(10, 10)], 0.1, "erkk")
 
 
