@@ -28,7 +28,8 @@ from dst.terminal.arguments import arguments, help_text
 from dst.terminal.exits import command
 from dst.terminal.output import announce, describe, report
 from dst.terminal.signals import StopSignals
-from dst.training.build import NOTHING, Inherited, check_same_shapes, training_factory
+from dst.training.beginning import NOTHING, Inherited, check_same_shapes
+from dst.training.build import training_factory
 from dst.training.loop import Training
 
 log = logging.getLogger("dst")

@@ -115,7 +115,7 @@ def _check_models(points: Sequence[Point], configs: Sequence[dict[str, Any]]) ->
     import torch
 
     from dst.models import build_model
-    from dst.training.build import check_density
+    from dst.training.sparsify import check_density
 
     distinct: dict[str, dict[tuple[float | None, str], int]] = defaultdict(dict)
     for number, config in enumerate(configs):

@@ -19,7 +19,7 @@ from dst.config import Config, checked
 from dst.data import Data, training_samples
 from dst.data.batches import Batch
 from dst.errors import UserError, is_of_place
-from dst.models import build_model
+from dst.models import model_of
 from dst.run.directory import read_checkpoint
 from dst.run.layout import CONFIG
 from dst.run.outcome import read_summary
@@ -124,7 +124,7 @@ def load_network(state: NetworkState, where: Place) -> Network:
     if (read_summary(state.path) or {}).get("data_fingerprint") not in (None, data.fingerprint):
         raise UserError(f"{state.run_id}: the data in data_dir={config.data_dir} differ from those it was trained on")
     return Network(
-        place(_model(config, data.shape, data.num_classes), device, config.precision), data, device, config.precision
+        place(model_of(config, data.shape, data.num_classes), device, config.precision), data, device, config.precision
     )
 
 
@@ -137,7 +137,7 @@ def parameter_names(state: NetworkState, where: Place) -> list[str]:
     """
     config = load_config(state, where)
     shape, classes = config.dataset.shape, config.dataset.num_classes
-    model = _model(config, shape, classes) if shape and classes else load_network(state, where).model
+    model = model_of(config, shape, classes) if shape and classes else load_network(state, where).model
     return [name for name, _ in model.named_parameters()]
 
 
@@ -158,16 +158,6 @@ def load_config(state: NetworkState, where: Place) -> Config:
     output_dir = str(state.path.absolute().parent.parent)
     data_dir = config.data_dir if where.data_dir is None else str(where.data_dir)
     return replace(config, device=where.device, data_dir=data_dir, output_dir=output_dir)
-
-
-def _model(config: Config, shape: Iterable[int], num_classes: int) -> nn.Module:
-    return build_model(
-        config.model,
-        input_shape=tuple(shape),
-        num_classes=num_classes,
-        seed=config.seed,
-        dataset=config.dataset.name,
-    )
 
 
 def _read(state: NetworkState) -> dict[str, Any]:

@@ -60,12 +60,12 @@ class RecipeConfig:
     momentum: float = field(default=MISSING, metadata=limited(lambda value: 0 <= value < 1, "must lie in [0, 1)"))
     nesterov: Boolean = field(default=MISSING, metadata=BOOLEAN)
     weight_decay: float = field(default=MISSING, metadata=limited(lambda value: value >= 0, "must be 0 or more"))
-    decay_biases: Boolean = field(default=True, metadata=BOOLEAN)
     lr_milestones: list[float] = field(
         default=MISSING,
         metadata=limited(lambda value: all(0 <= share <= 1 for share in value), "must be shares in [0, 1]"),
     )
     lr_decay: float = field(default=MISSING, metadata=limited(lambda value: 0 < value <= 1, "must lie in (0, 1]"))
+    decay_biases: Boolean = field(default=True, metadata=BOOLEAN)
     label_smoothing: float = field(default=0.0, metadata=limited(lambda value: 0 <= value < 1, "must lie in [0, 1)"))
 
 

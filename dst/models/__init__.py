@@ -1,6 +1,6 @@
 """The paper's networks, built for the input shape and class count of a dataset."""
 
-from dst.models.build import build_model
+from dst.models.build import build_model, model_of
 from dst.models.cnn import VGG16, LeNet5, LeNet5Caffe, PlainVGG16, SmallCNN
 from dst.models.mlp import MLP
 from dst.models.resnet import CifarResNet
@@ -16,4 +16,5 @@ __all__ = [
     "SmallCNN",
     "build_model",
     "from_torchvision",
+    "model_of",
 ]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from dst.config import Config
 from dst.config.components import build, told_by
 from dst.errors import UserError
 from dst.seeds import stream_seed
@@ -41,6 +42,23 @@ def build_model(
             line = f"model={node.get('name')}: cannot be built for {dataset}'s {shape} inputs"
             raise UserError(told_by(error, line)) from error
     return model
+
+
+def model_of(config: Config, shape: Iterable[int], num_classes: int) -> nn.Module:
+    """Builds the network of a run on the CPU, see :func:`build_model`.
+
+    Args:
+        config: checked.
+        shape: of one sample.
+        num_classes: of the data.
+    """
+    return build_model(
+        config.model,
+        input_shape=tuple(shape),
+        num_classes=num_classes,
+        seed=config.seed,
+        dataset=config.dataset.name,
+    )
 
 
 @torch.no_grad()

@@ -31,7 +31,12 @@ class DenseModel:
     def step(
         self, optimizer_step: Callable[[], object] | None = None, on_update: Callable[[], object] | None = None
     ) -> None:
-        """Calls ``optimizer_step``, by default ``optimizer.step``; there is no topology update to tell of."""
+        """Takes one optimizer step.
+
+        Args:
+            optimizer_step: called in place of ``optimizer.step``.
+            on_update: never called, as there are no topology updates.
+        """
         self.masked_step(optimizer_step)
 
     def masked_step(self, optimizer_step: Callable[[], object] | None = None) -> None:

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from dst.sparsity import sparsifiable_weights
-from dst.training.metrics import loss_of
 
 if TYPE_CHECKING:
     from dst.training.loop import Training
@@ -25,7 +24,7 @@ def scoring_gradients(training: Training) -> dict[str, Tensor]:
     model = training.model.eval()
     weights = sparsifiable_weights(model)
     x, y = next(iter(training.data.train.epoch(SCORED_EPOCH)))
-    found = torch.autograd.grad(loss_of(model(x), y), list(weights.values()), allow_unused=True)
+    found = torch.autograd.grad(training.loss_of(model(x), y), list(weights.values()), allow_unused=True)
     return {
         name: torch.zeros_like(weight) if gradient is None else gradient
         for (name, weight), gradient in zip(weights.items(), found, strict=True)

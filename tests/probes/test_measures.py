@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dst.config import checked, compose
-from dst.training.build import NOTHING, training_factory
+from dst.training.beginning import NOTHING
+from dst.training.build import training_factory
 from dst.training.evaluation import run_epoch
 from dst.training.loop import Training
 

@@ -13,7 +13,8 @@ import torch
 from dst.config import checked, compose, run_id
 from dst.probes import Observer, Probe, View
 from dst.train import run
-from dst.training.build import NOTHING, training_factory
+from dst.training.beginning import NOTHING
+from dst.training.build import training_factory
 from dst.training.evaluation import run_epoch
 from dst.training.metrics import loss_of
 from dst.training.recorded_step import RecordedStep

@@ -13,7 +13,8 @@ from dst.attempt import Stopped
 from dst.config import checked, compose, run_id
 from dst.sparsity import initial_masks, sparsifiable_weights
 from dst.train import run
-from dst.training.build import NOTHING, training_factory
+from dst.training.beginning import NOTHING
+from dst.training.build import training_factory
 from dst.training.metrics import loss_of
 from tests.run.outcomes import run_outcome
 

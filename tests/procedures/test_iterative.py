@@ -18,7 +18,8 @@ from torch.nn import functional as F
 from dst.config import checked, compose, run_id
 from dst.procedures import IMP, LRR, WR
 from dst.sparsity.distribution import kept_count
-from dst.training.build import NOTHING, training_factory
+from dst.training.beginning import NOTHING
+from dst.training.build import training_factory
 from dst.training.evaluation import run_epoch
 from dst.training.flops import count_forward
 from dst.training.optimizer import make_optimizer

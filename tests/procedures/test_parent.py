@@ -15,7 +15,8 @@ from torch import Tensor
 from dst.attempt import Stopped
 from dst.config import checked, compose, parent_of, run_id
 from dst.train import run
-from dst.training.build import NOTHING, training_factory
+from dst.training.beginning import NOTHING
+from dst.training.build import training_factory
 from tests.run.outcomes import run_outcome
 
 Train = Callable[..., dict[str, Any]]

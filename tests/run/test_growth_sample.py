@@ -18,7 +18,8 @@ from dst.attempt import Stopped
 from dst.config import checked, compose, run_id
 from dst.errors import UserError
 from dst.train import run
-from dst.training.build import NOTHING, training_factory
+from dst.training.beginning import NOTHING
+from dst.training.build import training_factory
 from dst.training.evaluation import run_epoch
 from dst.training.loop import Training
 from tests.run.outcomes import outcomes

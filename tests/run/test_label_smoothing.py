@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from dst.config import checked, compose
 from dst.errors import UserError
-from dst.training.build import NOTHING, training_factory
+from dst.training.beginning import NOTHING
+from dst.training.build import training_factory
 from dst.training.evaluation import evaluate
 from dst.training.metrics import loss_of
 

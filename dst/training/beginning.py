@@ -1,0 +1,127 @@
+"""Masks and weights that a training begins with: its parent's, or those that ``initial_mask`` and ``weight_init`` give."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from dst.config import Config
+from dst.data import Data
+from dst.errors import UserError
+from dst.models import model_of
+from dst.seeds import generator
+from dst.sparsity import (
+    INITIAL_MASKS,
+    initial_masks,
+    layer_scaled_init,
+    sparsifiable_weights,
+    sparsity_aware_init,
+)
+from dst.training.gradients import SCORED_EPOCH
+from dst.training.metrics import training_loss
+from dst.training.phase import Phase
+
+Tensors = Mapping[str, Tensor]
+"""By parameter name."""
+
+
+@dataclass(frozen=True)
+class Inherited:
+    """What a training takes over from the one that its run's parent did.
+
+    Attributes:
+        weights: parameters and buffers by name; None: the model initialises itself.
+        masks: the active weights, bool, by parameter name; None: chosen anew.
+    """
+
+    weights: Tensors | None = None
+    masks: Tensors | None = None
+
+
+NOTHING = Inherited()
+
+
+def check_same_shapes(config: Config, parent: Config) -> None:
+    """Raises UserError if the model of a run's parent has other weights, as far as the configs tell.
+
+    Args:
+        config: of the run, checked.
+        parent: of its parent, checked.
+    """
+    if (config.model, config.dataset) == (parent.model, parent.dataset):
+        return
+    found = []
+    for one in (config, parent):
+        if not one.dataset.shape or not one.dataset.num_classes:
+            return
+        model = model_of(one, one.dataset.shape, one.dataset.num_classes)
+        found.append({name: tensor.shape for name, tensor in model.state_dict().items()})
+    if different := found[0].items() ^ found[1].items():
+        raise _other_shapes(config, f"{min(str(name) for name, _ in different)} does not match")
+
+
+def first_masks(config: Config, phase: Phase, model: nn.Module, data: Data, inherited: Inherited) -> Tensors | None:
+    """Gives the model its parent's weights and returns the masks to begin with; None where they are drawn or none.
+
+    Args:
+        config: checked.
+        phase: the first one.
+        model: on its final device, at its first step.
+        data: whose training split gives the batches that score weights.
+        inherited: what the run takes over from its parent.
+
+    Raises:
+        UserError: for a parent whose model has other shapes.
+    """
+    if inherited.weights is not None:
+        try:
+            model.load_state_dict(dict(inherited.weights))
+        except RuntimeError as error:
+            raise _other_shapes(config, str(error).splitlines()[-1]) from error
+    if phase.starts_dense:
+        return None
+    if inherited.masks is None:
+        return _scored_masks(config, phase, model, data)
+    ours = {name: weight.shape for name, weight in sparsifiable_weights(model).items()}
+    if different := ours.items() ^ {name: mask.shape for name, mask in inherited.masks.items()}.items():
+        raise _other_shapes(config, f"{min(name for name, _ in different)} does not match")
+    return inherited.masks
+
+
+def _other_shapes(config: Config, reason: str) -> UserError:
+    given = f"parent=[{','.join(config.parent or ())}]"
+    return UserError(f"{given}: its {config.model['name']} has weights of other shapes ({reason.strip()})")
+
+
+def initialise_weights(config: Config, model: nn.Module, masks: Tensors) -> None:
+    """Draws or scales the weights as ``weight_init`` says.
+
+    Args:
+        config: checked.
+        model: with its own initial weights, or its parent's.
+        masks: that it begins with; empty for a dense run.
+    """
+    chosen = config.weight_init
+    if chosen.name == "sparsity_aware":
+        sparsity_aware_init(
+            model,
+            masks,
+            scale=chosen.scale,
+            mode=chosen.mode,
+            distribution=chosen.distribution,
+            generator=generator(config.seed, "weights", "sparsity_aware"),
+        )
+    elif chosen.name == "layer_scaled":
+        layer_scaled_init(model, masks)
+
+
+def _scored_masks(config: Config, phase: Phase, model: nn.Module, data: Data) -> dict[str, Tensor] | None:
+    """Returns the masks that ``initial_mask`` chooses by a score; None for a dense run or where they are drawn."""
+    chosen = config.initial_mask
+    if chosen.name not in INITIAL_MASKS or phase.density is None:
+        return None
+    batches = itertools.islice(data.train.epoch(SCORED_EPOCH), chosen.batches)
+    return initial_masks(chosen.name, model, batches, phase.density, training_loss(config.recipe))
