@@ -1,4 +1,4 @@
-"""Masks and weights that a training begins with: its parent's, or those that ``initial_mask`` and ``weight_init`` give."""
+"""Masks and weights that a training begins with: its parent's, or by ``initial_mask`` and ``weight_init``."""
 
 from __future__ import annotations
 
