@@ -54,8 +54,8 @@ def key_of(registry: str) -> dict[str, Any]:
     )
 
 
-BOOLEAN = limited(lambda value: isinstance(value, bool), "must be true or false")
-"""Metadata of a field of type ``Boolean``."""
+BOOLEAN = {**limited(lambda value: isinstance(value, bool), "must be true or false"), "required": True}
+"""Metadata of a field of type ``Boolean``, for which null is no value."""
 
 
 def check_limits(value: Any, key: str = "") -> None:
@@ -94,7 +94,7 @@ def _check_fields(config: Any, prefix: str) -> None:
         value = getattr(config, item.name)
         check_limits(value, prefix + item.name)
         holds, told = item.metadata.get("limits", (None, ""))
-        if holds and value is not None and not holds(value):
+        if holds and (value is not None or item.metadata.get("required")) and not holds(value):
             raise UserError(f"{prefix}{item.name}={value}: {told(value) if callable(told) else told}")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dst.config.identity import deciding, groups_of, method_of
+from dst.config.identity import DEFAULTS, groups_of, method_of
 from dst.files.records import INTEGER, NUMBER, OBJECT, read_lines
 from dst.run.layout import METRICS, TOPOLOGY
 
@@ -77,10 +77,11 @@ def display_name(config: dict[str, Any]) -> str:
 
     Choices about phases, first masks and first weights stand after the method, where they are not the defaults.
     """
-    row, method, effective = columns(config), method_name(config), deciding(config)
+    row, method, groups = columns(config), method_name(config), groups_of(method_of(config))
+    chosen = {group: (config.get(group) or DEFAULTS[group])["name"] for group in _NAMED if group in groups}
     words = [
         method if row["growth"] is None else f"{method}+{row['growth']}",
-        *(f"{group}={effective[group]['name']}" for group in _NAMED if group in effective),
+        *(f"{group}={name}" for group, name in chosen.items() if name != DEFAULTS[group]["name"]),
         "" if method == "dense" else f"d{row['density']:g}",
         "" if row["update_period"] is None else f"Δt{row['update_period']}",
         f"s{row['seed']}",

@@ -89,7 +89,7 @@ def changed(data: st.DataObject, name: str, content: bytes) -> bytes:
         tree: Any = yaml.safe_load(content)
         group = tree[data.draw(st.sampled_from(sorted(key for key in tree if isinstance(tree[key], dict))))]
         place_in = data.draw(st.sampled_from([tree, group]))
-        place_in[data.draw(st.sampled_from(sorted(place_in)) | st.text(max_size=4))] = data.draw(VALUES)
+        place_in[data.draw(st.sampled_from(sorted(place_in) or ["name"]) | st.text(max_size=4))] = data.draw(VALUES)
         return json.dumps(tree).encode()  # which is YAML
     record = json.loads(content.splitlines()[0] if name == "metrics.jsonl" else content or b"{}")
     record[data.draw(st.sampled_from(sorted(record) or ["error"]) | st.text(max_size=4))] = data.draw(VALUES)

@@ -56,7 +56,7 @@ def test_nan_weights_do_not_change_the_count(criterion: str) -> None:
     [
         ({"density": 0}, r"density=0: must lie in \(0, 1\]"),
         ({"density": 1.5}, r"density=1\.5: must lie in \(0, 1\]"),
-        ({"distribution": "erks"}, r"distribution='erks': choose one of erk, er, uniform, uniform_plus"),
+        ({"distribution": "erks"}, r"distribution='erks': choose one of erk, er, balanced, uniform, uniform_plus"),
         ({"scope": "layer"}, r"scope='layer': choose local or global"),
         ({"momentum": "none"}, r"momentum='none': choose masked or dense"),
         ({"prune_fraction": 1.5}, r"prune_fraction=1\.5: must lie in \[0, 1\]"),
@@ -76,7 +76,7 @@ def test_nan_weights_do_not_change_the_count(criterion: str) -> None:
         ({"total_steps": 1.5}, r"total_steps=1\.5: must be a whole number"),
         ({"criterion": "nope"}, r"criterion=nope: unknown; choose one of magnitude, mest, [^\n]*snip"),
         ({"growth": "gradients"}, r"growth=gradients: unknown; did you mean gradient\? [^\n]*random"),
-        ({"prune_fraction": "cosin"}, r"prune_fraction=cosin: unknown; did you mean cosine\? [^\n]*linear"),
+        ({"prune_fraction": "cosin"}, r"prune_fraction=cosin: unknown; did you mean cosine\? [^\n]*linear, lr"),
     ],
 )
 def test_an_invalid_argument_is_rejected_in_one_line_before_the_model_changes(wrong: dict[str, Any], line: str) -> None:
