@@ -8,6 +8,8 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
+import pytest
+
 from dst.config import compose, run_id
 from dst.files.lock import Owner
 from launch.parents import generations
@@ -107,6 +109,7 @@ def test_a_failed_parent_fails_its_children_with_one_line_and_retry_brings_all_b
     assert [study.times_finished(run.run_id) for run in plan.runs] == [1] * 6
 
 
+@pytest.mark.slow
 def test_a_parent_of_an_earlier_sweep_is_not_trained_again(study: Study, tmp_path: Path) -> None:
     [parent] = study.plan("first", "procedure=gradual", "update_period=10", "recipe.epochs=2")
     study.launch("submit", "sweep=first", "cluster=local")
