@@ -13,7 +13,6 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 from yaml import YAMLError
 
-import dst.data
 from analysis.models.states import NetworkState
 from dst.config import Config, checked
 from dst.data import Data, training_samples
@@ -24,7 +23,7 @@ from dst.run.directory import read_checkpoint
 from dst.run.layout import CONFIG
 from dst.run.outcome import read_summary
 from dst.train import inherited
-from dst.training.build import training_factory
+from dst.training.build import load_data, training_factory
 from dst.training.device import place, prepare_device
 
 SPLITS = ("train", "test")
@@ -114,13 +113,7 @@ def load_network(state: NetworkState, where: Place) -> Network:
     """
     config = load_config(state, where)
     device = prepare_device(config.device, config.precision, deterministic=config.deterministic)
-    data = dst.data.load(
-        config.dataset,
-        Path(config.data_dir),
-        device=device,
-        batch_size=config.recipe.batch_size,
-        seed=config.seed,
-    )
+    data = load_data(config, device)
     if (read_summary(state.path) or {}).get("data_fingerprint") not in (None, data.fingerprint):
         raise UserError(f"{state.run_id}: the data in data_dir={config.data_dir} differ from those it was trained on")
     return Network(

@@ -45,13 +45,7 @@ def training_factory(config: Config) -> Callable[[Inherited | None], Training]:
     device = prepare_device(config.device, config.precision, deterministic=config.deterministic)
     if config.dataset.shape and config.dataset.num_classes:
         model_of(config, config.dataset.shape, config.dataset.num_classes)
-    data = dst.data.load(
-        config.dataset,
-        Path(config.data_dir),
-        device=device,
-        batch_size=config.recipe.batch_size,
-        seed=config.seed,
-    )
+    data = load_data(config, device)
     _check_steps(config, len(data.train))
     check_growth_sample(config, data.train.sizes[0])
 
@@ -59,6 +53,22 @@ def training_factory(config: Config) -> Callable[[Inherited | None], Training]:
         return build_training(config, model_of(config, data.shape, data.num_classes), data, device, inherited)
 
     return make
+
+
+def load_data(config: Config, device: torch.device) -> Data:
+    """Returns the data of a run on a device, see :func:`dst.data.load`.
+
+    Args:
+        config: checked.
+        device: as :func:`~dst.training.device.prepare_device` returns it.
+    """
+    return dst.data.load(
+        config.dataset,
+        Path(config.data_dir),
+        device=device,
+        batch_size=config.recipe.batch_size,
+        seed=config.seed,
+    )
 
 
 def _check_steps(config: Config, per_epoch: int) -> None:

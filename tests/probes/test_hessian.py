@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from dst.probes.spectrum import Hessian, lanczos, spectrum
 from dst.train import run
 from tests.probes.test_logs import probe_logs, run_folder
 from tests.run.outcomes import outcomes
-from tests.run.test_resume import in_a_process, undisturbed
+from tests.run.test_resume import kill_again_and_again
 
 Overrides = Callable[..., list[str]]
 
@@ -191,27 +190,16 @@ def test_kill_9_at_random_moments_changes_no_line_and_the_probe_nothing(
         "probes.hessian.k=2",
     )
     more = [*TINY, *probe, "growth=gradient", "update_period=5", "recipe.epochs=8", "checkpoint.minutes=0"]
-    expected, duration = undisturbed(overrides, tmp_path, *more)
-    cfg = compose(overrides(*more, f"output_dir={tmp_path / 'killed'}"))
-    moments, killed = random.Random(0), 0
-    for _ in range(5):
-        process = in_a_process(run, cfg)
-        process.join(timeout=moments.uniform(0, duration / 3))
-        killed += process.is_alive()
-        process.kill()
-        process.join()
-    run(cfg)
-    assert killed >= 2
+    kill_again_and_again(overrides, tmp_path, *more, kills=5)
     folder = run_folder(tmp_path / "killed")
     lines = probe_logs(folder)["hessian"]
     assert [line["step"] for line in lines] == [1, *range(8, 81, 8)]
     assert all(line["eigenvalues"] == sorted(line["eigenvalues"]) for line in lines)
     assert {len(line["eigenvalues"]) for line in lines} == {4 if method == "lanczos" else lines[0]["size"]}
     assert lines == probe_logs(run_folder(tmp_path / "undisturbed"))["hessian"]
-    assert outcomes(tmp_path / "killed") == expected
     unprobed = [word for word in more if not word.startswith("probes")]
     run(compose(overrides(*unprobed, f"output_dir={tmp_path / 'without'}")))
-    assert outcomes(tmp_path / "without") == expected
+    assert outcomes(tmp_path / "without") == outcomes(tmp_path / "killed")
 
 
 def test_steps_can_be_chosen(train: Callable[..., dict[str, Any]], tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,8 @@ from dst.attempt import Stopped
 from dst.config import compose
 from dst.probes import Probe, View
 from dst.train import run
-from tests.run.outcomes import outcomes, run_outcome
-from tests.run.test_resume import in_a_process, undisturbed
+from tests.run.outcomes import run_outcome
+from tests.run.test_resume import kill_again_and_again
 
 Overrides = Callable[..., list[str]]
 
@@ -43,23 +42,12 @@ def stopped_after(steps: int, cfg: Any) -> None:
 @pytest.mark.parametrize("method", [["growth=gradient", "model=large_mlp_dropout"], ["density=dense"]])
 def test_kill_9_at_random_moments_changes_no_line(method: list[str], overrides: Overrides, tmp_path: Path) -> None:
     more = [*method, *BOTH, "recipe.epochs=12", "checkpoint.minutes=0"]
-    expected, duration = undisturbed(overrides, tmp_path, *more)
-    cfg = compose(overrides(*more, f"output_dir={tmp_path / 'killed'}"))
-    moments, killed = random.Random(0), 0
-    for _ in range(6):
-        process = in_a_process(run, cfg)
-        process.join(timeout=moments.uniform(0, duration / 3))
-        killed += process.is_alive()
-        process.kill()
-        process.join()
-    run(cfg)
-    assert killed >= 2
+    kill_again_and_again(overrides, tmp_path, *more, kills=6)
     folder = run_folder(tmp_path / "killed")
     logs = probe_logs(folder)
     assert [line["step"] for line in logs["weights"]] == [1, *range(5, 121, 5)]
     assert [line["step"] for line in logs["gradient_flow"]] == [1, *range(4, 121, 4)]
     assert logs == probe_logs(run_folder(tmp_path / "undisturbed"))
-    assert outcomes(tmp_path / "killed") == expected
 
 
 def test_stopping_in_the_middle_of_an_epoch_changes_no_line(overrides: Overrides, tmp_path: Path) -> None:

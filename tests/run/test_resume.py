@@ -68,8 +68,8 @@ def undisturbed(overrides: Overrides, tmp_path: Path, *more: str) -> tuple[dict[
     return outcomes(tmp_path / "undisturbed"), time.monotonic() - began
 
 
-def kill_again_and_again(overrides: Overrides, tmp_path: Path, method: str, kills: int, seed: int) -> None:
-    more = [*METHODS[method], *LONG]
+def kill_again_and_again(overrides: Overrides, tmp_path: Path, *more: str, kills: int, seed: int = 0) -> None:
+    """Kills a run at random moments, finishes it, and compares it with one that was not disturbed."""
     expected, duration = undisturbed(overrides, tmp_path, *more)
     cfg = compose(overrides(*more, f"output_dir={tmp_path / 'killed'}"))
     moments = random.Random(seed)
@@ -87,7 +87,7 @@ def kill_again_and_again(overrides: Overrides, tmp_path: Path, method: str, kill
 
 @pytest.mark.parametrize("method", IN_SHORT)
 def test_kill_9_at_random_moments_changes_nothing(overrides: Overrides, tmp_path: Path, method: str) -> None:
-    kill_again_and_again(overrides, tmp_path, method, kills=8, seed=0)
+    kill_again_and_again(overrides, tmp_path, *METHODS[method], *LONG, kills=8)
 
 
 @pytest.mark.slow
@@ -96,7 +96,7 @@ def test_kill_9_at_random_moments_changes_nothing(overrides: Overrides, tmp_path
 def test_kill_9_at_many_random_moments_changes_nothing(
     overrides: Overrides, tmp_path: Path, method: str, seed: int
 ) -> None:
-    kill_again_and_again(overrides, tmp_path, method, kills=20, seed=seed + 1)
+    kill_again_and_again(overrides, tmp_path, *METHODS[method], *LONG, kills=20, seed=seed + 1)
 
 
 @pytest.mark.parametrize("method", METHODS)
