@@ -24,6 +24,7 @@ from dst.run.plan import plan_path, planned
 from dst.terminal.exits import command
 from launch import slurm
 from launch.cluster import ClusterConfig, LaunchConfig
+from launch.cost import cost_text, with_epochs
 from launch.length import period_warning
 from launch.plan import Plan
 from launch.state import outdated, states, summaries
@@ -245,6 +246,9 @@ def _make_plan(arguments: Arguments) -> Plan:
             raise UserError("values with commas make a sweep of their own: give name=… and no sweep=…")
     else:
         points = [Point(overrides) for overrides in expand_overrides(arguments.run_overrides, max_runs)]
+    points, chosen = with_epochs(points)
+    if chosen:
+        print(cost_text(chosen), flush=True)
     plan = Plan.make(arguments.name, arguments.output_dir, points, _plan_command(arguments))
     if plan_path(plan.name, plan.output_dir).exists() and not arguments.launch.replace:
         frozen = Plan.read(plan.name, plan.output_dir)

@@ -16,8 +16,8 @@ from dst.run.plan import PlannedRun
 
 def without_updates(runs: Iterable[PlannedRun]) -> list[PlannedRun]:
     """Returns the dynamic runs whose update period exceeds their training, so that their masks never change."""
-    epochs = _StepsPerEpoch()
-    return [run for run in runs if _never_updates(run.config, epochs)]
+    samples = TrainSamples()
+    return [run for run in runs if _never_updates(run.config, samples)]
 
 
 def period_warning(runs: Iterable[PlannedRun]) -> str:
@@ -32,21 +32,24 @@ def period_warning(runs: Iterable[PlannedRun]) -> str:
     )
 
 
-def _never_updates(config: Mapping[str, Any], epochs: _StepsPerEpoch) -> bool:
+def _never_updates(config: Mapping[str, Any], samples: TrainSamples) -> bool:
     period, longest = config["update_period"]["steps"], max(phase.epochs for phase in planned_phases(config))
     if method_of(config) != "dst" or not longest:
         return False
-    steps = epochs(config)
-    return steps is not None and period >= round(config["prune_fraction"]["stop_at"] * longest * steps, 6)
+    if (count := samples(config)) is None:
+        return False
+    steps = math.ceil(count / config["recipe"]["batch_size"])
+    return bool(period >= round(config["prune_fraction"]["stop_at"] * longest * steps, 6))
 
 
-class _StepsPerEpoch:
-    """Optimizer steps per epoch of a config; None if the data set is neither decoded yet nor of known size."""
+class TrainSamples:
+    """Counts training samples, without those for validation."""
 
     def __init__(self) -> None:
         self._sizes: dict[tuple[str, str, str], int | None] = {}
 
     def __call__(self, config: Mapping[str, Any]) -> int | None:
+        """Returns the number of a config; None if its data set is neither decoded yet nor of known size."""
         from dst.data.split import validation_count
 
         dataset = config["dataset"]
@@ -54,9 +57,7 @@ class _StepsPerEpoch:
         if key not in self._sizes:
             self._sizes[key] = _train_size(*key)
         size = self._sizes[key]
-        if size is None:
-            return None
-        return math.ceil((size - validation_count(dataset["val_size"], size)) / config["recipe"]["batch_size"])
+        return None if size is None else size - validation_count(dataset["val_size"], size)
 
 
 def _train_size(data_dir: str, name: str, source: str) -> int | None:

@@ -58,14 +58,14 @@ class Plan:
         try:
             configs = compose_all([(*point.overrides, f"output_dir='{output_dir}'") for point in points])
         except RunMistake as mistake:
-            raise _with_origin(points[mistake.number], mistake) from mistake
+            raise points[mistake.number].with_origin(mistake) from mistake
         _check_models(points, configs)
         unique: dict[str, PlannedRun] = {}
         for point, config in zip(points, configs, strict=True):
             try:
                 runs = family(point.overrides, config)
             except UserError as error:
-                raise _with_origin(point, error) from error
+                raise point.with_origin(error) from error
             for run in runs:
                 unique[run.run_id] = merged(unique[run.run_id], run) if run.run_id in unique else run
         return cls(name, output_dir, list(unique.values()), code_version(), Path.cwd(), command)
@@ -137,9 +137,5 @@ def _check_models(points: Sequence[Point], configs: Sequence[dict[str, Any]]) ->
                 if density_value:
                     check_density(node["name"], model, density_value, distribution)
         except UserError as error:
-            raise _with_origin(points[number], error) from error
+            raise points[number].with_origin(error) from error
     torch.set_num_threads(threads)
-
-
-def _with_origin(point: Point, error: UserError) -> UserError:
-    return UserError(f"{point.origin}: {error}") if point.origin else error

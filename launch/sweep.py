@@ -31,6 +31,10 @@ class Point:
     overrides: Overrides
     origin: str = ""
 
+    def with_origin(self, error: UserError) -> UserError:
+        """Returns an error about the run that says where it comes from."""
+        return UserError(f"{self.origin}: {error}") if self.origin else error
+
 
 @dataclass
 class Block:
