@@ -46,6 +46,7 @@ HELP = """usage: python -m launch COMMAND [key=value ...]
 
   plan    sweep=paper                      expand, check and freeze a sweep; say what it will cost
   plan    name=mine model=large_mlp criterion=magnitude,snip density=d0.05,d0.1 seed=range(1,6)
+  plan    name=equal model=large_mlp procedure=dst,lrr cost=0.5,1   epochs from equal training FLOPs, in dense trainings
   submit  sweep=paper cluster=slurm_a100   queue what is neither finished nor queued (dry_run=true: show the scripts)
   submit  sweep=demo cluster=local         train here, side by side
   submit  sweep=paper retry=failed         failed runs too
