@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from torch import Tensor
 from tqdm import tqdm
 
+from dst import ranks
 from dst.config import Config
 from dst.config.components import build
 from dst.errors import UserError
@@ -18,7 +21,7 @@ from dst.procedures import Procedure
 from dst.run.code import code_of
 from dst.run.directory import RunDirectory
 from dst.run.layout import METRICS, PHASES, TOPOLOGY, probe_log
-from dst.run.tracker import report_logs
+from dst.run.tracker import Tracker, report_logs
 from dst.run.trackers import make_tracker
 from dst.sparsity import DynamicSparsity
 from dst.summary import facts
@@ -59,7 +62,8 @@ class Attempt:
         self.should_stop = should_stop
         self.procedure: Procedure = build("procedure", config.procedure)
         self.code = code_of(asdict(config))
-        self.tracker = make_tracker(config.tracker)
+        self.tracker = Tracker() if ranks.rank() else make_tracker(config.tracker)
+        self._restored: dict[str, Any] = {}
         self.duration_before = 0.0
         self.began = self.saved = time.monotonic()
 
@@ -71,7 +75,8 @@ class Attempt:
         self._warn_of_static()
         epochs = sum(phase.epochs for phase in training.phases)
         steps = epochs * len(training.data.train)
-        with tqdm(total=steps, initial=training.step, unit="step", disable=None, dynamic_ncols=True) as bar:
+        hidden = True if ranks.rank() else None  # None: where stderr is no terminal
+        with tqdm(total=steps, initial=training.step, unit="step", disable=hidden, dynamic_ncols=True) as bar:
             while training.epoch < epochs and not self.diverged:
                 if training.phase_is_over:
                     self._next_phase()
@@ -79,7 +84,7 @@ class Attempt:
                 metrics = run_epoch(training, lambda: self._after_step(bar))
                 self._log(metrics)
                 bar.set_postfix_str(_in_short(metrics))
-                if time.monotonic() - self.saved >= 60 * self.config.checkpoint.minutes:
+                if ranks.from_first(lambda: time.monotonic() - self.saved >= 60 * self.config.checkpoint.minutes):
                     self._save()
         summary = self._conclude()
         log.debug("run %s was trained to its end, step %d", self.directory.run_id, training.step)
@@ -97,9 +102,11 @@ class Attempt:
         return self.duration_before + time.monotonic() - self.began
 
     def _resume(self) -> None:
-        if self.directory.resume(self._restore):
+        if ranks.from_first(lambda: self.directory.resume(self._restore)):
+            if ranks.size() > 1 and (state := ranks.from_first(lambda: self._restored)) and ranks.rank():
+                load_training_state(self.training, state)
             log.info("resuming run %s at step %d", self.directory.run_id, self.training.step)
-        elif self._is_touched or not self._begins:
+        elif ranks.from_first(lambda: self._is_touched) or not self._begins:
             self.training = self._make_training(True)
         self._keep_snapshot()
 
@@ -114,6 +121,7 @@ class Attempt:
             self.training = self._make_training(False)
         self._is_touched = True
         load_training_state(self.training, state["training"])
+        self._restored = state["training"]
         self.duration_before = float(state["duration_s"])
 
     def _start_tracker(self) -> None:
@@ -203,13 +211,15 @@ class Attempt:
                 self.directory.logs.append(probe_log(name), *records)
 
     def _save(self, *, only_weights: bool = False) -> None:
-        self.directory.save_checkpoint(
-            {
-                "training": training_state(self.training, only_weights=only_weights),
-                "duration_s": self.duration,
-                "fingerprint": self.training.data.fingerprint,
-            }
-        )
+        state = {
+            "training": training_state(self.training, only_weights=only_weights),
+            "duration_s": self.duration,
+            "fingerprint": self.training.data.fingerprint,
+        }
+        if len(set(ranks.of_all(_checksum(self.training.sparsity.masks)))) > 1:
+            raise RuntimeError("the processes of this run have different masks")
+        if ranks.rank() == 0:
+            self.directory.save_checkpoint(state)
         self.saved = time.monotonic()
 
     def _conclude(self) -> dict[str, Any]:
@@ -245,6 +255,10 @@ class Attempt:
             "steps_per_s": self.training.step / duration,
             "code": self.code,
         }
+
+
+def _checksum(masks: Mapping[str, Tensor]) -> int:
+    return zlib.crc32(b"".join(mask.cpu().numpy().tobytes() for mask in masks.values())) if ranks.size() > 1 else 0
 
 
 def _in_short(metrics: dict[str, Any]) -> str:

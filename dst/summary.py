@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from dst import __version__
+from dst import __version__, ranks
 from dst.config import Config
 from dst.config.identity import groups_of
 from dst.sparsity import dense_weights, sparsifiable_weights
@@ -53,6 +53,7 @@ def facts(config: Config, training: Training, updates: Sequence[dict[str, Any]])
         "method": config.method,
         "procedure": config.procedure["name"],
         "parent": config.parent_id,
+        "processes": ranks.size(),
         "peak_memory_mb": peak_memory_mb(training.device),
         "dead_layers": training.dead_layers,
         "best_epoch": training.best.epoch,

@@ -7,6 +7,8 @@ import logging
 import os
 import signal
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any
@@ -16,6 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from dst import ranks
 from dst.attempt import Attempt, Stopped
 from dst.config import Config, checked, parent_of
 from dst.config.tree import CONF_DIR
@@ -51,11 +54,11 @@ def run(cfg: DictConfig | Config, *, should_stop: Callable[[], bool] = lambda: F
         Locked: if another process is at work on this run.
         Stopped: see ``should_stop``.
     """
+    ranks.join()
     asked = checked(cfg)
     config = replace(asked, rerun=False)  # stored as it is, it would let whoever resumes the run begin it again
-    directory = RunDirectory(config)
-    with place_faults_told():
-        finished = directory.summary()
+    with place_faults_told(), _run_directory(config) as directory:
+        finished = ranks.from_first(directory.summary)
         if finished and not asked.rerun:
             _tell_finished(finished, config)
             _tidy(config, directory)
@@ -65,13 +68,15 @@ def run(cfg: DictConfig | Config, *, should_stop: Callable[[], bool] = lambda: F
         def make_training(begins: bool) -> Training:
             return make(inherited(config, should_stop) if begins else None)
 
-        begins = bool(finished) or not directory.has_checkpoint
+        begins = ranks.from_first(lambda: bool(finished) or not directory.has_checkpoint)
         training = make_training(begins)
-        if finished:
+        if len(set(ranks.of_all((directory.run_id, training.data.fingerprint)))) > 1:
+            raise UserError("the processes of this run have different configs or data; start them with equal arguments")
+        if finished and ranks.rank() == 0:
             log.info("the run as it was is kept in %s", archive(directory.path))
         directory.create()  # after all that may be refused, so that a mistake leaves nothing behind
         with locked(directory.path) as lock:
-            if summary := directory.summary():  # another process finished it between the two looks
+            if summary := ranks.from_first(directory.summary):  # another process finished it between the two looks
                 return summary
             directory.guard = lock.confirm
             directory.remove_litter()
@@ -81,7 +86,17 @@ def run(cfg: DictConfig | Config, *, should_stop: Callable[[], bool] = lambda: F
                 lock.check()
                 return lock.should_give_up() or should_stop()
 
-            return Attempt(config, directory, training, begins, make_training, stop).finish()
+            return Attempt(config, directory, training, begins, make_training, ranks.any_of(stop)).finish()
+
+
+@contextlib.contextmanager
+def _run_directory(config: Config) -> Iterator[RunDirectory]:
+    """Yields the run's directory; in processes that help the first one a temporary one that nobody reads."""
+    if ranks.rank() == 0:
+        yield RunDirectory(config)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield RunDirectory(replace(config, output_dir=folder))
 
 
 def inherited(config: Config, should_stop: Callable[[], bool] = lambda: False) -> Inherited:
@@ -99,7 +114,7 @@ def inherited(config: Config, should_stop: Callable[[], bool] = lambda: False) -
         return NOTHING
     check_same_shapes(config, parent)
     directory = RunDirectory(parent)
-    summary = directory.summary()
+    summary = ranks.from_first(directory.summary)
     if summary is None:
         log.info("its parent comes first, run %s: %s", directory.run_id, describe(parent))
         try:
@@ -108,11 +123,11 @@ def inherited(config: Config, should_stop: Callable[[], bool] = lambda: False) -
             raise Locked(f"its parent is not finished yet: {error}") from error
     if summary["status"] == "diverged":
         raise UserError(f"its parent, run {directory.run_id}, diverged: there is nothing to start from")
-    masks = directory.read_masks() if config.initial_mask.name == "parent" else None
+    masks = ranks.from_first(directory.read_masks) if config.initial_mask.name == "parent" else None
     if config.weight_init.name != "parent":
         return Inherited(None, masks)
     step = config.weight_init.step
-    weights = directory.read_weights(step)
+    weights = ranks.from_first(lambda: directory.read_weights(step))
     if weights is None and step == 0:
         weights = training_factory(parent)(inherited(parent, should_stop)).model.state_dict()
     if weights is None:
@@ -147,11 +162,31 @@ def _task(cfg: DictConfig) -> float | None:
     with _ended_in_one_line() if alone else contextlib.nullcontext():
         config = checked(cfg)
         stop = StopSignals((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), second_ends=True)
+        ranks.join()
+        if ranks.rank():
+            log.disabled = True
+            with _first_tells(stop.received):
+                run(config, should_stop=stop.received)
+            return None
         announce(config)
         summary = run(config, should_stop=stop.received)
         report(config, summary)
     accuracy: float | None = summary["best_val_acc"]
     return accuracy  # what Hydra's sweepers optimise
+
+
+@contextlib.contextmanager
+def _first_tells(stopped: Callable[[], bool]) -> Iterator[None]:
+    """Leaves the word to the first process where it found the same mistake: it ends, and this one is stopped then."""
+    try:
+        yield
+    except UserError:
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            if stopped():
+                sys.exit(2)
+            time.sleep(0.1)
+        raise
 
 
 @contextlib.contextmanager

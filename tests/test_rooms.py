@@ -16,20 +16,21 @@ ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {
     "errors": (),
     "seeds": (),
+    "ranks": ("errors",),
     "files": ("errors",),
     "undisturbed": ("seeds",),
     "config": ("errors",),
     "sparsity": ("errors", "seeds", "config"),  # config only where a criterion, growth or schedule is named, see below
     "models": ("errors", "seeds", "config"),
-    "data": ("errors", "seeds", "config", "files", "terminal"),  # terminal: python -m dst.data is a command
+    "data": ("errors", "seeds", "ranks", "config", "files", "terminal"),  # terminal: python -m dst.data is a command
     "probes": ("errors", "seeds", "sparsity", "undisturbed"),
-    "training": ("errors", "seeds", "config", "sparsity", "models", "data", "probes", "undisturbed"),
+    "training": ("errors", "seeds", "ranks", "config", "sparsity", "models", "data", "probes", "undisturbed"),
     "procedures": ("errors", "config", "sparsity", "training"),
     "run": ("errors", "config", "files"),
     "terminal": ("errors", "config", "procedures", "run", "training"),
-    "summary": ("config", "sparsity", "training"),
-    "attempt": ("errors", "config", "sparsity", "training", "procedures", "run", "summary"),
-    "train": ("errors", "config", "files", "training", "run", "terminal", "attempt"),
+    "summary": ("ranks", "config", "sparsity", "training"),
+    "attempt": ("errors", "ranks", "config", "sparsity", "training", "procedures", "run", "summary"),
+    "train": ("errors", "ranks", "config", "files", "training", "run", "terminal", "attempt"),
 }
 """For each room of ``dst``, and each module that is in none, the ones it may import."""
 

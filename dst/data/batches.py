@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dst.data.augment import AugmentedSamples, draw_parameters, unchanged
 from dst.data.normalise import Normalise
+from dst.ranks import share
 from dst.seeds import generator
 
 log = logging.getLogger("dst")
@@ -62,6 +63,16 @@ class TrainLoader(ABC):
             epoch: from 0.
             start: first batch to yield; the batches are those of a whole epoch from there on.
         """
+
+    def shares(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Yields this process's share of each of :meth:`raw_batches`.
+
+        Args:
+            epoch: from 0.
+            start: first batch to yield.
+        """
+        for raw, y in self.raw_batches(epoch, start):
+            yield share(raw), share(y)
 
     @abstractmethod
     def make_batch(self, raw: Tensor, y: Tensor) -> Batch:
@@ -145,7 +156,7 @@ class TrainBatches(TrainLoader):
 
 @dataclass(frozen=True)
 class EvaluationBatches:
-    """Normalised batches in dataset order; can be iterated any number of times."""
+    """Normalised batches in dataset order, of each this process's share; can be iterated any number of times."""
 
     samples: Tensor
     labels: Tensor
@@ -158,5 +169,5 @@ class EvaluationBatches:
     def __iter__(self) -> Iterator[Batch]:
         for begin in range(0, len(self.labels), self.batch_size):
             batch = slice(begin, begin + self.batch_size)
-            x = self.samples[batch]
-            yield (self.normalise(x) if self.normalise else x), self.labels[batch]
+            x = share(self.samples[batch])
+            yield (self.normalise(x) if self.normalise else x), share(self.labels[batch])

@@ -14,6 +14,7 @@ from dst.data.batches import Batch, TrainLoader
 from dst.data.image_files import ImageFiles
 from dst.data.normalise import Normalise
 from dst.errors import UserError
+from dst.ranks import share
 from dst.seeds import generator
 
 _Sample = tuple[int, int]
@@ -47,20 +48,22 @@ class Stream:
         files = self.files.not_augmented()
         return Stream(files, self.normalise, batch_size=self.batch_size, workers=self._workers, device=self._device)
 
-    def batches(self, samples: list[_Sample], start: int = 0) -> Iterator[Batch]:
+    def batches(self, samples: list[_Sample], start: int = 0, *, shared: bool = False) -> Iterator[Batch]:
         """Yields batches of uint8 images ``(B, 3, H, W)`` and labels, int64 ``(B,)``.
 
         Args:
             samples: of the whole epoch, in order.
             start: first batch to yield; the samples before it are not decoded.
+            shared: of each batch only this process's share is decoded.
 
         Raises:
             UserError: for a file that cannot be decoded.
         """
         size, message = self.batch_size, ""
+        batches = [samples[begin : begin + size] for begin in range(start * size, len(samples), size)]
         loader = DataLoader(
             self.files,
-            batch_sampler=[samples[begin : begin + size] for begin in range(start * size, len(samples), size)],
+            batch_sampler=list(map(share, batches)) if shared else batches,
             num_workers=self._workers,
             pin_memory=self._device.type == "cuda",
             generator=torch.Generator(),  # the default draws from the global generator, which dropout uses
@@ -89,10 +92,17 @@ class TrainStream(TrainLoader):
 
     def raw_batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Draws the epoch's order and augmentation seeds on the CPU."""
+        return self.stream.batches(self._samples(epoch), start)
+
+    def shares(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """As those of :class:`TrainLoader`; other shares are not decoded."""
+        return self.stream.batches(self._samples(epoch), start, shared=True)
+
+    def _samples(self, epoch: int) -> list[_Sample]:
         n = len(self.stream.files)
         order = torch.randperm(n, generator=generator(self.seed, "data order", epoch))
         seeds = torch.randint(2**62, (n,), generator=generator(self.seed, "augmentation", epoch))
-        return self.stream.batches(list(zip(order.tolist(), seeds.tolist(), strict=True)), start)
+        return list(zip(order.tolist(), seeds.tolist(), strict=True))
 
     def raw_sample(self, n: int, start: int = 0) -> Batch:
         """Decodes the files."""
@@ -107,7 +117,7 @@ class TrainStream(TrainLoader):
 
 @dataclass(frozen=True)
 class EvaluationStream:
-    """Batches in file order, not augmented; can be iterated any number of times."""
+    """Batches in file order, not augmented, of each this process's share; can be iterated any number of times."""
 
     stream: Stream
 
@@ -115,5 +125,5 @@ class EvaluationStream:
         return len(self.stream)
 
     def __iter__(self) -> Iterator[Batch]:
-        for x, y in self.stream.batches([(index, 0) for index in range(len(self.stream.files))]):
+        for x, y in self.stream.batches([(index, 0) for index in range(len(self.stream.files))], shared=True):
             yield self.stream.normalise(x), y

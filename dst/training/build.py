@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import dst.data
+from dst import ranks
 from dst.config import Config
 from dst.config.components import build
 from dst.config.identity import groups_of
@@ -46,7 +47,7 @@ def training_factory(config: Config) -> Callable[[Inherited | None], Training]:
     if config.dataset.shape and config.dataset.num_classes:
         model_of(config, config.dataset.shape, config.dataset.num_classes)
     data = load_data(config, device)
-    _check_steps(config, len(data.train))
+    _check_steps(config, len(data.train), data.train.sizes[0])
     check_growth_sample(config, data.train.sizes[0])
 
     def make(inherited: Inherited | None) -> Training:
@@ -71,8 +72,9 @@ def load_data(config: Config, device: torch.device) -> Data:
     )
 
 
-def _check_steps(config: Config, per_epoch: int) -> None:
+def _check_steps(config: Config, per_epoch: int, samples: int) -> None:
     """Raises UserError for choices that the training is too short for."""
+    _check_shares(config, samples)
     chosen, steps = config.initial_mask, per_epoch * sum(phase.epochs for phase in _phases(config))
     scored = chosen.name in ("snip", "grasp") and "initial_mask" in groups_of(config.method)
     if scored and chosen.batches > per_epoch:
@@ -83,6 +85,21 @@ def _check_steps(config: Config, per_epoch: int) -> None:
     if late := [step for step in config.checkpoint.snapshots if step > steps]:
         raise UserError(
             f"checkpoint.snapshots={config.checkpoint.snapshots}: the run has {steps} steps, none {late[0]}"
+        )
+
+
+def _check_shares(config: Config, samples: int) -> None:
+    """Raises UserError for batches that do not go round the processes of the run."""
+    processes, batch_size = ranks.size(), config.recipe.batch_size
+    if batch_size % processes:
+        raise UserError(
+            f"recipe.batch_size={batch_size}: {processes} processes train this run, each on an equal share; give a "
+            f"multiple of {processes}"
+        )
+    if 0 < (last := samples % batch_size) < processes:
+        raise UserError(
+            f"recipe.batch_size={batch_size}: the last batch of {samples} training samples has {last}, too few for "
+            f"{processes} processes; give another multiple of {processes}"
         )
 
 
@@ -136,7 +153,7 @@ def build_training(
         device=device,
         criterion=build("criterion", config.criterion),
     )
-    if config.cuda_graph and device.type == "cuda":
+    if config.cuda_graph and device.type == "cuda" and ranks.size() == 1:
         training.recorded = RecordedStep(CudaRecorder(device), deterministic=config.deterministic)
     if inherited is not None:
         initialise_weights(config, model, training.sparsity.masks)
@@ -151,5 +168,6 @@ def build_training(
     if config.probes:
         probes = [build(f"probes.{name}", node) for name, node in config.probes.items()]
         training.observer = Observer(probes, training, training.loss_of, seed=config.seed)
-    torch.manual_seed(stream_seed(config.seed, "dropout"))  # the one stream that has to be torch's global one
+    ours = ("dropout", ranks.rank()) if ranks.rank() else ("dropout",)
+    torch.manual_seed(stream_seed(config.seed, *ours))  # the one stream that has to be torch's global one
     return training

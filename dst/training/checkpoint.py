@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from dst import ranks
 from dst.training.device import make_scaler
 from dst.training.evaluation import Best
 from dst.training.loop import Training
@@ -13,13 +14,15 @@ from dst.training.optimizer import load_optimizer_state
 
 
 def training_state(training: Training, *, only_weights: bool = False) -> dict[str, Any]:
-    """Returns the state of the training; tensors are shared, not copied.
+    """Returns the state of the training; tensors are shared, not copied. All processes of a run ask for it together.
 
     Args:
         training: at any step.
         only_weights: leaves the optimizer's state out, which is enough to evaluate but not to go on.
     """
     device = training.device
+    training.metrics.collect()
+    rng, rng_device = random_state(device)
     return {
         "phase": training.phase,
         "epoch": training.epoch,
@@ -34,9 +37,15 @@ def training_state(training: Training, *, only_weights: bool = False) -> dict[st
         "last": training.last,
         "kept": {} if only_weights else training.kept,
         "dead_layers": training.dead_layers,
-        "rng": torch.get_rng_state(),
-        "rng_device": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+        "rng": rng,
+        "rng_device": rng_device,
+        "other_rngs": ranks.of_all((rng, rng_device))[1:],
     }
+
+
+def random_state(device: torch.device) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Returns the state of torch's global generators: the CPU's, and a GPU's."""
+    return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
 
 
 def load_training_state(training: Training, state: dict[str, Any]) -> None:
@@ -71,6 +80,11 @@ def load_training_state(training: Training, state: dict[str, Any]) -> None:
         raise ValueError(f"step {training.step} is not in epoch {training.epoch + 1}")
     if not isinstance(training.last, dict):
         raise ValueError("no results of the last epoch")
-    torch.set_rng_state(state["rng"])
-    if state["rng_device"] is not None and training.device.type == "cuda":
-        torch.cuda.set_rng_state(state["rng_device"], training.device)
+    if ranks.rank():
+        training.metrics.reset()  # the first process has the sums of all
+    random = [(state["rng"], state["rng_device"]), *state.get("other_rngs", [])]
+    if ranks.rank() < len(random):  # else it was trained by fewer processes, and this one draws anew
+        rng, rng_device = random[ranks.rank()]
+        torch.set_rng_state(rng)
+        if rng_device is not None and training.device.type == "cuda":
+            torch.cuda.set_rng_state(rng_device, training.device)

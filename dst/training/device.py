@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.amp import GradScaler
 
+from dst import ranks
 from dst.errors import PlaceError, UserError
 
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -30,7 +31,7 @@ def prepare_device(name: str, precision: str, *, deterministic: bool) -> torch.d
         UserError: for an invalid name, or a precision that the device does not support.
         PlaceError: see :func:`choose_device`.
     """
-    device = choose_device(name)
+    device = choose_device(_of_this_process(name))
     check_precision(device, precision)
     set_numerics(precision, deterministic)
     if device.type == "cuda":
@@ -39,6 +40,12 @@ def prepare_device(name: str, precision: str, *, deterministic: bool) -> torch.d
     if device.type == "cpu":
         keep_freed_memory()
     return device
+
+
+def _of_this_process(name: str) -> str:
+    """Returns the GPU of this process where several processes on a machine train one run."""
+    ours = ranks.size() > 1 and torch.cuda.is_available() and name in ("auto", "cuda")
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if ours else name
 
 
 def choose_device(name: str) -> torch.device:

@@ -55,15 +55,16 @@ def evaluate(training: Evaluable, batches: Iterable[tuple[Tensor, Tensor]]) -> t
 
     Args:
         training: whose model is evaluated.
-        batches: of ``(x, y)``.
+        batches: of ``(x, y)``, each process its share.
     """
     metrics = RunningMetrics(training.device)
     training.model.eval()
     with autocast(training.precision, training.device):
         for x, y in batches:
-            logits = training.model(x)
-            metrics.add(loss_of(logits, y), logits, y)
-    return metrics.means()
+            if len(y):  # or this process has no share of the last batch
+                logits = training.model(x)
+                metrics.add(loss_of(logits, y), logits, y)
+    return metrics.pop_means()
 
 
 def run_epoch(training: Training, after_step: Callable[[], None] = lambda: None) -> dict[str, Any]:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from dst import ranks
 from dst.config import RecipeConfig
 from dst.data import Data
 from dst.sparsity import Criterion, DenseModel, MaskedModel
@@ -67,6 +69,7 @@ class Training:
         criterion: Criterion,
     ) -> None:
         self.model, self.data, self.phases, self._make_parts = model, data, phases, make_parts
+        self._forward = model
         self.recipe, self.lr_schedule = recipe, lr_schedule
         self.scaler, self.precision, self.device, self.criterion = scaler, precision, device, criterion
         self.loss_of = training_loss(recipe)
@@ -132,8 +135,10 @@ class Training:
     def train_epoch(self, after_step: Callable[[], None] = lambda: None) -> tuple[float, float]:
         """Trains to the end of the epoch, from its start or where it was stopped; returns mean loss and accuracy."""
         self.model.train()
+        if ranks.size() > 1 and self._forward is self.model:
+            self._forward = DistributedDataParallel(self.model)
         current = None
-        for raw, y in self.data.train.raw_batches(self.epoch, start=self.step_in_epoch):
+        for raw, y in self.data.train.shares(self.epoch, start=self.step_in_epoch):
             if (lr := self.lr_at(self.step)) != current:
                 set_learning_rate(self.optimizer, current := lr)
             if self.observer and self.observer.due(self):
@@ -143,6 +148,7 @@ class Training:
             self.step += 1
             after_step()
         self.epoch += 1
+        ranks.copy_first(self.model.buffers())
         self.keep_weights()
         return self.metrics.pop_means()
 
@@ -163,15 +169,22 @@ class Training:
         """
         x, y = self.data.train.make_batch(raw, y)
         with autocast(self.precision, self.device):
-            logits = self.model(x)
+            logits = self._forward(x)
             loss = self.loss_of(logits, y)
         self.optimizer.zero_grad()
-        self.scaler.scale(loss).backward()
+        self.scaler.scale(self._weighted(loss, len(y))).backward()
         self.scaler.unscale_(self.optimizer)
         observe(loss.detach())
         sparse_step(self._optimizer_step)
         self.scaler.update()
         self.metrics.add(loss, logits, y)
+
+    def _weighted(self, loss: Tensor, samples: int) -> Tensor:
+        """Returns the mean loss of a share such that the mean over all processes is that of the whole batch."""
+        if ranks.size() == 1:
+            return loss
+        seen = self.data.train.samples_seen
+        return loss * (samples * ranks.size() / (seen(self.step + 1) - seen(self.step)))
 
     def _observe(self, loss: Tensor) -> None:
         assert self.observer

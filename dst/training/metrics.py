@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dst import ranks
 from dst.config import RecipeConfig
 
 
@@ -69,11 +70,22 @@ class RunningMetrics:
         return self.loss.item() / samples, self.correct.item() / samples
 
     def pop_means(self) -> tuple[float, float]:
-        """Returns :meth:`means` and resets the sums, in place."""
+        """Returns :meth:`means` over the shares of all processes and resets the sums, in place."""
+        ranks.add_up(self.state_dict().values())
         means = self.means()
+        self.reset()
+        return means
+
+    def collect(self) -> None:
+        """Moves the sums of all processes into the first one's."""
+        ranks.add_up(self.state_dict().values())
+        if ranks.rank():
+            self.reset()
+
+    def reset(self) -> None:
+        """Sets the sums to 0, in place."""
         for total in self.state_dict().values():
             total.zero_()
-        return means
 
     def state_dict(self) -> dict[str, Tensor]:
         """The sums so far."""
