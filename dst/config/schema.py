@@ -187,9 +187,14 @@ class DatasetConfig:
 
 @dataclass
 class SparsityConfig:
-    """How topology updates compete and what becomes of the optimizer state of inactive weights."""
+    """How topology updates compete and what becomes of the optimizer state of inactive weights.
+
+    Attributes:
+        normalise: what the criterion's scores are divided by, see :class:`dst.sparsity.DynamicSparsity`.
+    """
 
     scope: str = field(default=MISSING, metadata=one_of("local", "global"))
+    normalise: str = field(default="none", metadata=one_of("none", "layer", "input", "output"))
     momentum: str = field(default=MISSING, metadata=one_of("masked", "dense"))
 
 

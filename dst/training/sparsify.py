@@ -85,6 +85,7 @@ def _sparsity(
         "update_period": config.update_period.steps,
         "total_steps": total_steps or 1,  # recipe.epochs=0 takes no step
         "scope": config.sparsity.scope,
+        "normalise": config.sparsity.normalise,
     }
     if phase.updates == "gradual":
         start, stop = phase.prune_span
