@@ -37,7 +37,7 @@ _ITERATIVE = ("imp", "wr", "lrr", "sculpt")
 _KEY_DEFAULTS: dict[str, dict[str, Any]] = {
     "recipe": {"decay_biases": True, "label_smoothing": 0.0},
     "growth": {"sample": None},
-    "sparsity": {"normalise": "none"},
+    "sparsity": {"normalise": "none", "update_order": "before"},
     "procedure=cyclic": {"strategy": "constant"},
 }
 """Keys that came later to groups or options that were there: at its default, such a key enters no identity."""

@@ -39,11 +39,11 @@ class DynamicSparsity(MaskedModel):
             sparsity.step()  # in place of optimizer.step()
 
     Every inactive weight is exactly 0 after each step. Topology updates happen at steps Δt, 2Δt, … before T, between
-    backward and the optimizer step: the ⌈ρ_t · active⌉ active weights with the lowest scores are pruned, then equally
-    many of all inactive weights, including those just pruned, are grown. A weight pruned and regrown in one update
-    keeps its value; a newly grown one starts at 0. Steps and updates do not synchronize with the device, except an
-    update with ``scope="global"`` in which some layers have no gradient, and one with ``prune_fraction="lr"`` where
-    the learning rate is a tensor on the device.
+    backward and the optimizer step, unless ``update_order`` says otherwise: the ⌈ρ_t · active⌉ active weights with the
+    lowest scores are pruned, then equally many of all inactive weights, including those just pruned, are grown. A
+    weight pruned and regrown in one update keeps its value; a newly grown one starts at 0. Steps and updates do not
+    synchronize with the device, except an update with ``scope="global"`` in which some layers have no gradient, and one
+    with ``prune_fraction="lr"`` where the learning rate is a tensor on the device.
 
     Args:
         model: on its final device. The weights of linear layers, convolutions and attention become sparse (see
@@ -67,6 +67,9 @@ class DynamicSparsity(MaskedModel):
         normalise: what the criterion's scores are divided by before that: the sum of those of their ``layer``, which
             matters with ``scope="global"``, of their ``input`` or ``output`` neuron, or nothing (``none``); see
             :func:`~dst.sparsity.normalised`.
+        update_order: whether a topology update comes ``before`` or ``after`` the optimizer step of its step. After it,
+            weights are those after the step and the gradient that of the batch before it, as in the authors' code of
+            the paper for magnitude, SET and random; by default both are of one point.
         momentum: ``masked``: optimizer state of inactive weights is 0; ``dense``: it is updated for all weights.
         seed: of the masks and the random growth.
         tied_embeddings: whether weights that a linear layer shares with an embedding become sparse.
@@ -93,6 +96,7 @@ class DynamicSparsity(MaskedModel):
         stop_at: float | None = None,
         scope: str = "local",
         normalise: str = "none",
+        update_order: str = "before",
         momentum: str = "masked",
         seed: int = 0,
         tied_embeddings: bool = False,
@@ -109,6 +113,8 @@ class DynamicSparsity(MaskedModel):
             schedule = dataclasses.replace(schedule, stop_at=stop_at)
         self.schedule, self.update_period, self.scope = schedule, update_period, scope
         self._check_arguments(total_steps, momentum)
+        check_choice("update_order", update_order, ("before", "after"))
+        self.update_order = update_order
         self.normalise = effective_normalisation(normalise, scope)
         self.stop_step = schedule.stop_step(total_steps) if total_steps is not None else None
         super().__init__(

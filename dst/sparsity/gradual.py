@@ -39,6 +39,7 @@ class GradualPruning(MaskedModel):
         stop: when D is reached, as a share of ``total_steps``.
         scope: ``local`` or ``global``.
         normalise: see :class:`~dst.sparsity.DynamicSparsity`.
+        update_order: likewise.
         momentum: see :class:`~dst.sparsity.DynamicSparsity`.
         seed: of the criterion ``random``.
 
@@ -61,11 +62,13 @@ class GradualPruning(MaskedModel):
         stop: float = 0.75,
         scope: str = "local",
         normalise: str = "none",
+        update_order: str = "before",
         momentum: str = "masked",
         seed: int = 0,
     ) -> None:
         self.criterion: Criterion = resolve("criterion", Criterion, criterion)
         check_choice("scope", scope, ("local", "global"))
+        check_choice("update_order", update_order, ("before", "after"))
         check_fraction("density", density, above_zero=True)
         check_fraction("start", start)
         check_fraction("stop", stop)
@@ -74,7 +77,7 @@ class GradualPruning(MaskedModel):
         if not start < stop:
             raise ValueError(f"start={start!r}: must be below stop={stop!r}")
         super().__init__(model, optimizer, density=1.0, distribution="uniform", momentum=momentum, seed=seed)
-        self.update_period, self.scope = update_period, scope
+        self.update_period, self.scope, self.update_order = update_period, scope, update_order
         self.normalise = effective_normalisation(normalise, scope)
         self.start_step, self.stop_step = round(start * total_steps, 6), round(stop * total_steps, 6)
         self.last_step = min(total_steps, -(-self.stop_step // update_period) * update_period)

@@ -47,6 +47,7 @@ class MaskedModel:
 
     prune_fraction: float | None = None
     criterion: Criterion | None = None
+    update_order: str = "before"
 
     def __init__(
         self,
@@ -84,21 +85,25 @@ class MaskedModel:
     def step(
         self, optimizer_step: Callable[[], object] | None = None, on_update: Callable[[], object] | None = None
     ) -> None:
-        """Updates the topology if due, then takes one optimizer step on the active weights; call after ``backward()``.
+        """Updates the topology if due and takes one optimizer step on the active weights; call after ``backward()``.
 
         Args:
             optimizer_step: called in place of ``optimizer.step``, such as ``lambda: scaler.step(optimizer)`` after
                 ``scaler.unscale_(optimizer)``. The topology is updated even if the scaler skips the step.
-            on_update: called after a topology update, before the optimizer step.
+            on_update: called right after a topology update.
         """
         update_due = self.update_due
+        after = update_due and self.update_order == "after"
         self.count_step()
         self._average_scores()
+        if after:
+            self._step_and_keep_gradients(optimizer_step)
         if update_due:
             self.update()
             if on_update:
                 on_update()
-        self._masked_step(optimizer_step)
+        if not after:
+            self._masked_step(optimizer_step)
 
     @property
     def update_due(self) -> bool:
@@ -116,6 +121,14 @@ class MaskedModel:
         """Takes the optimizer step of :meth:`step` alone, without topology update or step count."""
         self._average_scores()
         self._masked_step(optimizer_step)
+
+    def _step_and_keep_gradients(self, optimizer_step: Callable[[], object] | None) -> None:
+        """Takes the optimizer step; a topology update after it finds the batch's gradients, of inactive weights too."""
+        parameters = {layer.parameter for layer in self.layers}
+        gradients = [(weight, weight.grad.clone()) for weight in parameters if weight.grad is not None]
+        self._masked_step(optimizer_step)
+        for weight, gradient in gradients:
+            weight.grad = gradient
 
     def _average_scores(self) -> None:
         if isinstance(self.criterion, RunningCriterion):

@@ -74,7 +74,7 @@ def test_nan_weights_do_not_change_the_count(criterion: str) -> None:
         ({"total_steps": -1}, r"total_steps=-1: must be 1 step or more"),
         ({"total_steps": 0, "update_period": None}, r"total_steps=0: must be 1 step or more"),
         ({"total_steps": 1.5}, r"total_steps=1\.5: must be a whole number"),
-        ({"criterion": "nope"}, r"criterion=nope: unknown; choose one of magnitude, mest, [^\n]*snip"),
+        ({"criterion": "nope"}, r"criterion=nope: unknown; choose one of [^\n]*magnitude, [^\n]*snip[^\n]*"),
         ({"growth": "gradients"}, r"growth=gradients: unknown; did you mean gradient\? [^\n]*random"),
         ({"prune_fraction": "cosin"}, r"prune_fraction=cosin: unknown; did you mean cosine\? [^\n]*linear, lr"),
     ],
@@ -94,7 +94,7 @@ def test_a_model_without_sparsifiable_layers_is_rejected() -> None:
 @pytest.mark.parametrize(
     ("wrong", "line"),
     [
-        ({"criterion": 5}, r"criterion=5: give a Criterion or the name of one: magnitude, [^\n]*snip"),
+        ({"criterion": 5}, r"criterion=5: give a Criterion or the name of one: [^\n]*magnitude, [^\n]*snip[^\n]*"),
         ({"growth": None}, r"growth=None: give a Growth or the name of one: gradient, [^\n]*random"),
         ({"prune_fraction": None}, r"prune_fraction=None: give a Schedule or the name of one: [^\n]*cosine[^\n]*"),
     ],
