@@ -58,6 +58,8 @@ def test_nan_weights_do_not_change_the_count(criterion: str) -> None:
         ({"density": 1.5}, r"density=1\.5: must lie in \(0, 1\]"),
         ({"distribution": "erks"}, r"distribution='erks': choose one of erk, er, balanced, uniform, uniform_plus"),
         ({"scope": "layer"}, r"scope='layer': choose local or global"),
+        ({"normalise": "neuron"}, r"normalise='neuron': choose none or layer or input or output"),
+        ({"update_order": "first"}, r"update_order='first': choose before or after"),
         ({"momentum": "none"}, r"momentum='none': choose masked or dense"),
         ({"prune_fraction": 1.5}, r"prune_fraction=1\.5: must lie in \[0, 1\]"),
         ({"update_period": 0}, r"update_period=0: must be 1 step or more, or None"),
