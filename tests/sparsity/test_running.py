@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from dst.sparsity import MaskedModel, RunningMagnitude, RunningSNIP
+from dst.sparsity import GradualPruning, MaskedModel, RunningMagnitude, RunningSNIP
 from tests.sparsity.networks import OPTIMIZERS, Layers, Net, copied, sparse, states, train
 
 BETA = 0.75
@@ -99,6 +99,20 @@ def test_the_averages_of_packed_weights_are_saved_and_restored() -> None:
     for one, other in zip(first.layers, second.layers, strict=True):
         assert one.average.any()
         assert torch.equal(one.average, other.average)
+
+
+def test_gradual_pruning_prunes_the_lowest_averages() -> None:
+    model = Layers([(6, 5)])
+    sparsity = GradualPruning(
+        model, OPTIMIZERS["sgd"](model.parameters()), density=0.5, criterion=RunningSNIP(BETA), update_period=6,
+        total_steps=8, start=0.5, stop=0.75, update_order="after",
+    )  # fmt: skip
+    averages = torch.zeros(6, 5)
+    for _ in range(6):
+        model.draw_gradients()
+        averages = BETA * averages + (1 - BETA) * (model[0].weight * model[0].weight.grad).abs().detach()
+        sparsity.step()
+    assert torch.equal(sparsity.masks["0.weight"], averages > averages.median())
 
 
 def test_pruning_at_once_refuses_a_criterion_that_averages_over_steps() -> None:
