@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dst.config.components import build, parameters, resolve, told_by
-from dst.config.identity import hashed, method_of, uses_parent
+from dst.config.identity import groups_of, hashed, method_of, uses_parent
 from dst.config.limits import check_limits
 from dst.config.mistakes import explain
 from dst.config.parent import parent_node
@@ -113,6 +113,13 @@ def _first_density(resolved: Mapping[str, Any]) -> tuple[str, float | None]:
 
 
 def _check_procedure(config: Config) -> None:
+    if config.method in ("iterative", "sculpt") and isinstance(
+        build("criterion", config.criterion), pkgutil.resolve_name("dst.sparsity:RunningCriterion")
+    ):
+        raise UserError(
+            f"criterion={config.criterion['name']}: averages its scores over the steps between topology updates, "
+            f"procedure={config.procedure['name']} has none; choose magnitude or another one"
+        )
     procedure = build("procedure", config.procedure)
     try:
         phases = procedure.phases(config.recipe.epochs, config.density.value)
@@ -131,6 +138,12 @@ def _check_probes(config: Config) -> None:
         if not (isinstance(node, dict) and str(name).isidentifier() and node.get("name") == name):
             raise UserError(f"probes.{name}: is no probe; choose some with probes=[{','.join(options('probes'))}]")
         _check_component(f"probes.{name}", node, "dst.probes:Probe", ())
+        at_updates = getattr(resolve(f"probes.{name}", node), "at_updates", False)
+        if at_updates and config.sparsity.update_order == "after" and "sparsity" in groups_of(config.method):
+            raise UserError(
+                f"probes.{name}: measures topology updates before the optimizer step, sparsity.update_order=after has "
+                "none there; leave one of the two out"
+            )
 
 
 def _check_component(group: str, node: dict[str, Any], kind_name: str, runtime: tuple[str, ...]) -> None:

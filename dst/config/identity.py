@@ -37,6 +37,7 @@ _ITERATIVE = ("imp", "wr", "lrr", "sculpt")
 _KEY_DEFAULTS: dict[str, dict[str, Any]] = {
     "recipe": {"decay_biases": True, "label_smoothing": 0.0},
     "growth": {"sample": None},
+    "sparsity": {"normalise": "none", "update_order": "before"},
     "procedure=cyclic": {"strategy": "constant"},
 }
 """Keys that came later to groups or options that were there: at its default, such a key enters no identity."""
@@ -141,6 +142,9 @@ def ineffective_keys(resolved: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "distribution", "name"
     if method_of(resolved) == "gradual" and resolved["sparsity"]["scope"] == "global":
         yield "distribution", "name"
+    sparsity = resolved.get("sparsity") or {}
+    if sparsity.get("normalise") == "layer" and sparsity["scope"] == "local":
+        yield "sparsity", "normalise"
     weights = (resolved.get("weight_init") or DEFAULTS["weight_init"])["name"]
     if weights != "parent":
         yield "weight_init", "step"

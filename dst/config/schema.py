@@ -187,9 +187,16 @@ class DatasetConfig:
 
 @dataclass
 class SparsityConfig:
-    """How topology updates compete and what becomes of the optimizer state of inactive weights."""
+    """How topology updates compete and what becomes of the optimizer state of inactive weights.
+
+    Attributes:
+        normalise: what the criterion's scores are divided by, see :class:`dst.sparsity.DynamicSparsity`.
+        update_order: whether topology updates come ``before`` or ``after`` the optimizer step, likewise.
+    """
 
     scope: str = field(default=MISSING, metadata=one_of("local", "global"))
+    normalise: str = field(default="none", metadata=one_of("none", "layer", "input", "output"))
+    update_order: str = field(default="before", metadata=one_of("before", "after"))
     momentum: str = field(default=MISSING, metadata=one_of("masked", "dense"))
 
 

@@ -1,6 +1,21 @@
 """Dynamic sparse training for any PyTorch training loop: criteria, growth, schedules, distributions, updates."""
 
-from dst.sparsity.criteria import MEST, SET, SNIP, Criterion, Magnitude, Random, RSensitivity, Sensitivity
+from dst.sparsity.criteria import (
+    MEST,
+    SET,
+    SNIP,
+    Criterion,
+    GradStep,
+    Magnitude,
+    Random,
+    RSensitivity,
+    RunningCriterion,
+    RunningMagnitude,
+    RunningSNIP,
+    Sensitivity,
+    SNIPHalf,
+    TaylorFO,
+)
 from dst.sparsity.dense import DenseModel
 from dst.sparsity.distribution import DISTRIBUTIONS, draw_mask, layer_densities
 from dst.sparsity.dynamic import DynamicSparsity
@@ -10,6 +25,7 @@ from dst.sparsity.initial_masks import INITIAL_MASKS, disconnected_layers, initi
 from dst.sparsity.masked import MaskedModel
 from dst.sparsity.registry import make_criterion, make_growth, make_schedule
 from dst.sparsity.schedule import Constant, Cosine, LearningRate, Linear, Schedule
+from dst.sparsity.scores import normalised
 from dst.sparsity.topology import grow_mask, prune_mask
 from dst.sparsity.weight_init import layer_scaled_init, sparsity_aware_init
 from dst.sparsity.weights import dense_weights, register_linear, sparsifiable_weights
@@ -25,6 +41,7 @@ __all__ = [
     "Criterion",
     "DenseModel",
     "DynamicSparsity",
+    "GradStep",
     "GradientGrowth",
     "GradualPruning",
     "Growth",
@@ -37,8 +54,13 @@ __all__ = [
     "RSensitivity",
     "Random",
     "RandomGrowth",
+    "RunningCriterion",
+    "RunningMagnitude",
+    "RunningSNIP",
+    "SNIPHalf",
     "Schedule",
     "Sensitivity",
+    "TaylorFO",
     "dense_weights",
     "disconnected_layers",
     "draw_mask",
@@ -49,6 +71,7 @@ __all__ = [
     "make_criterion",
     "make_growth",
     "make_schedule",
+    "normalised",
     "prune_mask",
     "register_linear",
     "sparsifiable_weights",

@@ -21,6 +21,9 @@ class Criterion:
     by_sign: ClassVar[bool] = False
     """Prune as many positive as negative weights (see :class:`SET`)."""
 
+    both_ends: ClassVar[bool] = False
+    """Prune as many of the highest as of the lowest scores (see :class:`SNIPHalf`)."""
+
     uses_gradient: ClassVar[bool] = True
     """Whether the scores depend on the gradient; where not, none is computed for them."""
 
@@ -81,6 +84,41 @@ class SNIP(Criterion):
 
 
 @dataclass(frozen=True)
+class SNIPHalf(SNIP):
+    """|θ|·|∇L|, with as many of the highest as of the lowest scores pruned (the authors' code of the paper).
+
+    To prune n weights, it prunes the ⌈n/2⌉ lowest and the ⌊n/2⌋ highest; the authors' code prunes ⌊n/2⌋ at both ends.
+    """
+
+    both_ends: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class TaylorFO(Criterion):
+    """(θ·∇L)²: the squared first-order change of the loss when the weight is removed (Molchanov et al., 2019).
+
+    Within a layer it orders the weights as :class:`SNIP` does, except that squares below 1e-38 become equal. Molchanov
+    et al. sum it over the weights of a filter; here, as in the authors' code of the paper, each weight has its own.
+    """
+
+    def score(self, weight: Tensor, grad: Tensor) -> Tensor:
+        return (weight * grad).square()
+
+
+@dataclass(frozen=True)
+class GradStep(Criterion):
+    """|θ − γ∇L|: the magnitude after a gradient step of size γ (the authors' code of the paper).
+
+    The authors' code takes γ = 1 in scores of a single layer, whatever its argument says; global scores take it.
+    """
+
+    gamma: float = 1.0
+
+    def score(self, weight: Tensor, grad: Tensor) -> Tensor:
+        return (weight - self.gamma * grad).abs()
+
+
+@dataclass(frozen=True)
 class Sensitivity(Criterion):
     """|∇L|/|θ|: the gradient relative to the weight (Naji et al., 2021)."""
 
@@ -107,3 +145,41 @@ class Random(Criterion):
 
     def score(self, weight: Tensor, grad: Tensor) -> Tensor:
         return self(weight, grad)
+
+
+@dataclass(frozen=True)
+class RunningCriterion(Criterion):
+    """Base class of criteria whose score is an exponential average over the optimizer steps.
+
+    After each step's backward, average ← β·average + (1 − β)·score; a topology update prunes the lowest averages. The
+    average of an inactive weight is 0, so that of a grown one starts there, as its momentum does. A score that is not
+    finite (float16 gradients that overflow) is left out. The authors' code starts at the first score instead of 0 and
+    keeps averages of inactive weights, which fade by β a step; with 1/(1 − β) far below Δt the two agree.
+
+    Attributes:
+        beta: β in [0, 1); 0 scores by the step of the update alone.
+    """
+
+    beta: float = 0.9
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.beta < 1:
+            raise ValueError(f"criterion.beta={self.beta}: must lie in [0, 1)")
+
+
+@dataclass(frozen=True)
+class RunningMagnitude(RunningCriterion):
+    """|θ|, averaged over steps (the authors' code of the paper, whose β is 1 unless given)."""
+
+    uses_gradient: ClassVar[bool] = False
+
+    def score(self, weight: Tensor, grad: Tensor) -> Tensor:
+        return weight.abs()
+
+
+@dataclass(frozen=True)
+class RunningSNIP(RunningCriterion):
+    """|θ|·|∇L|, averaged over steps (the authors' code of the paper, whose β is 1 unless given)."""
+
+    def score(self, weight: Tensor, grad: Tensor) -> Tensor:
+        return weight.abs() * grad.abs()

@@ -19,8 +19,9 @@ from dst.sparsity.layer import SparseLayer
 from dst.sparsity.masked import MaskedModel
 from dst.sparsity.registry import resolve
 from dst.sparsity.schedule import Cosine, Schedule
+from dst.sparsity.scores import effective_normalisation, layer_scores
 from dst.sparsity.stacking import concatenate, group_by_size, stack_rows
-from dst.sparsity.topology import grow_highest, prune_lowest
+from dst.sparsity.topology import grow_highest, prune_scored
 
 log = logging.getLogger("dst")
 
@@ -38,11 +39,11 @@ class DynamicSparsity(MaskedModel):
             sparsity.step()  # in place of optimizer.step()
 
     Every inactive weight is exactly 0 after each step. Topology updates happen at steps Δt, 2Δt, … before T, between
-    backward and the optimizer step: the ⌈ρ_t · active⌉ active weights with the lowest scores are pruned, then equally
-    many of all inactive weights, including those just pruned, are grown. A weight pruned and regrown in one update
-    keeps its value; a newly grown one starts at 0. Steps and updates do not synchronize with the device, except an
-    update with ``scope="global"`` in which some layers have no gradient, and one with ``prune_fraction="lr"`` where
-    the learning rate is a tensor on the device.
+    backward and the optimizer step, unless ``update_order`` says otherwise: the ⌈ρ_t · active⌉ active weights with the
+    lowest scores are pruned, then equally many of all inactive weights, including those just pruned, are grown. A
+    weight pruned and regrown in one update keeps its value; a newly grown one starts at 0. Steps and updates do not
+    synchronize with the device, except an update with ``scope="global"`` in which some layers have no gradient, and one
+    with ``prune_fraction="lr"`` where the learning rate is a tensor on the device.
 
     Args:
         model: on its final device. The weights of linear layers, convolutions and attention become sparse (see
@@ -63,6 +64,12 @@ class DynamicSparsity(MaskedModel):
         total_steps: optimizer steps of the whole run; required unless ``update_period`` is None.
         stop_at: T as a share of ``total_steps``; None: the schedule's.
         scope: ``local``: scores are compared within a layer; ``global``: across all layers.
+        normalise: what the criterion's scores are divided by before that: the sum of those of their ``layer``, which
+            matters with ``scope="global"``, of their ``input`` or ``output`` neuron, or nothing (``none``); see
+            :func:`~dst.sparsity.normalised`.
+        update_order: whether a topology update comes ``before`` or ``after`` the optimizer step of its step. After it,
+            weights are those after the step and the gradient that of the batch before it, as in the authors' code of
+            the paper for magnitude, SET and random; by default both are of one point.
         momentum: ``masked``: optimizer state of inactive weights is 0; ``dense``: it is updated for all weights.
         seed: of the masks and the random growth.
         tied_embeddings: whether weights that a linear layer shares with an embedding become sparse.
@@ -88,11 +95,13 @@ class DynamicSparsity(MaskedModel):
         total_steps: int | None = None,
         stop_at: float | None = None,
         scope: str = "local",
+        normalise: str = "none",
+        update_order: str = "before",
         momentum: str = "masked",
         seed: int = 0,
         tied_embeddings: bool = False,
     ) -> None:
-        self.criterion = resolve("criterion", Criterion, criterion)
+        self.criterion: Criterion = resolve("criterion", Criterion, criterion)
         self.growth = resolve("growth", Growth, growth)
         self._growth_gradient = growth_gradient
         self._held_gradient: Mapping[str, Tensor] = {}
@@ -104,6 +113,9 @@ class DynamicSparsity(MaskedModel):
             schedule = dataclasses.replace(schedule, stop_at=stop_at)
         self.schedule, self.update_period, self.scope = schedule, update_period, scope
         self._check_arguments(total_steps, momentum)
+        check_choice("update_order", update_order, ("before", "after"))
+        self.update_order = update_order
+        self.normalise = effective_normalisation(normalise, scope)
         self.stop_step = schedule.stop_step(total_steps) if total_steps is not None else None
         super().__init__(
             model,
@@ -200,7 +212,7 @@ class DynamicSparsity(MaskedModel):
             n = [math.ceil(fraction * layer.n_active) for layer in group]
             mask, weight = stack_rows(layer.mask for layer in group), stack_rows(layer.weight for layer in group)
             scores = stack_rows(self._criterion_scores(group))
-            kept = prune_lowest(scores, weight, mask, n, by_sign=self.criterion.by_sign)
+            kept = prune_scored(self.criterion, scores, weight, mask, n)
             grown = grow_highest(stack_rows(self._growth_scores(group)), kept, n)
             for layer, row, changed in zip(group, grown, n, strict=True):
                 self._set_mask(layer, row.view(layer.mask.shape))
@@ -215,7 +227,7 @@ class DynamicSparsity(MaskedModel):
             active = int(mask.sum())
         n = math.ceil(fraction * active)
         scores = concatenate(self._criterion_scores(layers))
-        kept = prune_lowest(scores, weight, mask, n, by_sign=self.criterion.by_sign)
+        kept = prune_scored(self.criterion, scores, weight, mask, n)
         grown = grow_highest(concatenate(self._growth_scores(layers)), kept, n)
         counts: _Counts = {}
         sizes = [layer.weight.numel() for layer in layers]
@@ -230,7 +242,9 @@ class DynamicSparsity(MaskedModel):
         return counts
 
     def _criterion_scores(self, layers: list[SparseLayer]) -> Iterator[Tensor]:
-        return (self.criterion(layer.weight, layer.gradient, self._generator) for layer in layers)
+        return (
+            layer_scores(self.criterion, layer, layer.gradient, self._generator, self.normalise) for layer in layers
+        )
 
     def _growth_scores(self, layers: list[SparseLayer]) -> Iterator[Tensor]:
         return (self.growth(layer.weight, self._growth_signal(layer), self._generator) for layer in layers)

@@ -15,6 +15,7 @@ from dst.sparsity.layer import SparseLayer
 from dst.sparsity.masked import MaskedModel
 from dst.sparsity.one_shot import kept_masks
 from dst.sparsity.registry import resolve
+from dst.sparsity.scores import effective_normalisation, layer_scores
 
 
 class GradualPruning(MaskedModel):
@@ -37,6 +38,8 @@ class GradualPruning(MaskedModel):
         start: when pruning begins, as a share of ``total_steps``.
         stop: when D is reached, as a share of ``total_steps``.
         scope: ``local`` or ``global``.
+        normalise: see :class:`~dst.sparsity.DynamicSparsity`.
+        update_order: likewise.
         momentum: see :class:`~dst.sparsity.DynamicSparsity`.
         seed: of the criterion ``random``.
 
@@ -58,11 +61,14 @@ class GradualPruning(MaskedModel):
         start: float = 0.25,
         stop: float = 0.75,
         scope: str = "local",
+        normalise: str = "none",
+        update_order: str = "before",
         momentum: str = "masked",
         seed: int = 0,
     ) -> None:
-        self.criterion = resolve("criterion", Criterion, criterion)
+        self.criterion: Criterion = resolve("criterion", Criterion, criterion)
         check_choice("scope", scope, ("local", "global"))
+        check_choice("update_order", update_order, ("before", "after"))
         check_fraction("density", density, above_zero=True)
         check_fraction("start", start)
         check_fraction("stop", stop)
@@ -71,7 +77,8 @@ class GradualPruning(MaskedModel):
         if not start < stop:
             raise ValueError(f"start={start!r}: must be below stop={stop!r}")
         super().__init__(model, optimizer, density=1.0, distribution="uniform", momentum=momentum, seed=seed)
-        self.update_period, self.scope = update_period, scope
+        self.update_period, self.scope, self.update_order = update_period, scope, update_order
+        self.normalise = effective_normalisation(normalise, scope)
         self.start_step, self.stop_step = round(start * total_steps, 6), round(stop * total_steps, 6)
         self.last_step = min(total_steps, -(-self.stop_step // update_period) * update_period)
         sizes = [layer.weight.numel() for layer in self.layers]
@@ -112,7 +119,10 @@ class GradualPruning(MaskedModel):
 
     def _prune(self, layers: list[SparseLayer], count: int, counts: dict[str, dict[str, Any]]) -> None:
         """Prunes ``count`` weights of the layers together; the host then reads how many are left in each."""
-        kept = kept_masks(layers, self.criterion, [_gradient(layer) for layer in layers], count, self._generator)
+        scores = [
+            layer_scores(self.criterion, layer, _gradient(layer), self._generator, self.normalise) for layer in layers
+        ]
+        kept = kept_masks(layers, self.criterion, scores, count)
         for layer, mask in zip(layers, kept, strict=True):
             before = layer.n_active
             self._set_mask(layer, mask)

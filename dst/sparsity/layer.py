@@ -36,6 +36,7 @@ class SparseLayer:
         mask: bool, the active weights, in the shape of ``weight``.
         explored: bool, the weights active at least once.
         n_active: number of active weights, a host integer.
+        average: of a running criterion's scores, float32, in the shape of ``weight``; None where none is kept.
     """
 
     @torch.no_grad()
@@ -46,6 +47,7 @@ class SparseLayer:
         self.n_active = int(mask.sum())  # still on the CPU: no synchronization
         self.mask = torch.zeros_like(self.weight, dtype=torch.bool)
         self.explored = torch.zeros_like(self.mask)
+        self.average: Tensor | None = None
         self.set_mask(mask.to(parameter.device))
 
     def _integer_dtype(self, values: Tensor) -> torch.dtype:
@@ -62,6 +64,7 @@ class SparseLayer:
         if self._bits.dtype != dtype or self._bits.device != device:
             self._bits = self._bits.to(device, dtype)
             self.mask, self.explored = self.mask.to(device), self.explored.to(device)
+            self.average = None if self.average is None else self.average.to(device)
 
     def slice_of(self, values: Tensor) -> Tensor:
         """Returns this layer's rows of ``values``, which have the parameter's shape; a view."""
@@ -79,20 +82,42 @@ class SparseLayer:
         return self.slice_of(self.parameter.grad)
 
     def set_mask(self, mask: Tensor) -> None:
-        """Sets the mask and zeroes the inactive weights."""
+        """Sets the mask and zeroes the inactive weights and their averages."""
         self.mask.copy_(mask)
         self.explored.logical_or_(mask)
         self._bits.copy_(mask).neg_()
         self.mask_weight()
+        if self.average is not None:
+            self.apply_mask(self.average)
 
-    def restore(self, mask: Tensor, explored: Tensor) -> None:
-        """Sets the mask and the explored weights from a checkpoint.
+    @torch.no_grad()
+    def start_average(self) -> None:
+        """Keeps an average of scores from here on, which starts at 0."""
+        self.average = torch.zeros_like(self.weight, dtype=torch.float32)
+
+    @torch.no_grad()
+    def add_to_average(self, score: Tensor, beta: float) -> None:
+        """Moves the average of the active weights towards their score, where that is finite.
+
+        Args:
+            score: in the shape of ``weight``.
+            beta: average ← β·average + (1 − β)·score.
+        """
+        assert self.average is not None
+        moved = self.average.lerp(score.float(), 1 - beta)
+        self.average.copy_(torch.where(score.isfinite() & self.mask, moved, self.average))
+
+    def restore(self, mask: Tensor, explored: Tensor, average: Tensor | None = None) -> None:
+        """Sets the mask, the explored weights and the average from a checkpoint.
 
         Args:
             mask: bool, in the shape of the parameter, on any device.
             explored: likewise.
+            average: float32, likewise; None: it starts at 0. Has no effect where the layer keeps none.
         """
         mask = self.slice_of(mask)
+        if self.average is not None:
+            self.average.copy_(torch.zeros_like(self.average) if average is None else self.slice_of(average))
         self.n_active = int(mask.sum())
         self.explored.copy_(self.slice_of(explored))
         self.set_mask(mask.to(self.mask.device))

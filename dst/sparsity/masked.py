@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dst.seeds import generator, stream_seed
 from dst.sparsity.checks import check_choice, check_fraction, check_integer, check_optimizer
-from dst.sparsity.criteria import Criterion
+from dst.sparsity.criteria import Criterion, RunningCriterion
 from dst.sparsity.distribution import kept_count
 from dst.sparsity.layer import SparseLayer, make_sparse_layers
 from dst.sparsity.one_shot import kept_masks
@@ -46,6 +46,8 @@ class MaskedModel:
     """
 
     prune_fraction: float | None = None
+    criterion: Criterion | None = None
+    update_order: str = "before"
 
     def __init__(
         self,
@@ -75,25 +77,33 @@ class MaskedModel:
         self.dense_parameters = sum(weight.numel() for weight in dense.values())
         if dense:
             log.warning(describe_dense(model, dense))
+        if isinstance(self.criterion, RunningCriterion):
+            for layer in self.layers:
+                layer.start_average()
         self.steps = self.first_step = 0
 
     def step(
         self, optimizer_step: Callable[[], object] | None = None, on_update: Callable[[], object] | None = None
     ) -> None:
-        """Updates the topology if due, then takes one optimizer step on the active weights; call after ``backward()``.
+        """Updates the topology if due and takes one optimizer step on the active weights; call after ``backward()``.
 
         Args:
             optimizer_step: called in place of ``optimizer.step``, such as ``lambda: scaler.step(optimizer)`` after
                 ``scaler.unscale_(optimizer)``. The topology is updated even if the scaler skips the step.
-            on_update: called after a topology update, before the optimizer step.
+            on_update: called right after a topology update.
         """
         update_due = self.update_due
+        after = update_due and self.update_order == "after"
         self.count_step()
+        self._average_scores()
+        if after:
+            self._step_and_keep_gradients(optimizer_step)
         if update_due:
             self.update()
             if on_update:
                 on_update()
-        self.masked_step(optimizer_step)
+        if not after:
+            self._masked_step(optimizer_step)
 
     @property
     def update_due(self) -> bool:
@@ -109,6 +119,25 @@ class MaskedModel:
 
     def masked_step(self, optimizer_step: Callable[[], object] | None = None) -> None:
         """Takes the optimizer step of :meth:`step` alone, without topology update or step count."""
+        self._average_scores()
+        self._masked_step(optimizer_step)
+
+    def _step_and_keep_gradients(self, optimizer_step: Callable[[], object] | None) -> None:
+        """Takes the optimizer step; a topology update after it finds the batch's gradients, of inactive weights too."""
+        parameters = {layer.parameter for layer in self.layers}
+        gradients = [(weight, weight.grad.clone()) for weight in parameters if weight.grad is not None]
+        self._masked_step(optimizer_step)
+        for weight, gradient in gradients:
+            weight.grad = gradient
+
+    def _average_scores(self) -> None:
+        if isinstance(self.criterion, RunningCriterion):
+            self._match_model()
+            for layer in self.layers:
+                if layer.parameter.grad is not None:
+                    layer.add_to_average(self.criterion(layer.weight, layer.gradient), self.criterion.beta)
+
+    def _masked_step(self, optimizer_step: Callable[[], object] | None) -> None:
         self._match_model()
         if self.momentum == "masked":  # without gradient, the optimizer state stays 0
             for layer in self.layers:
@@ -182,11 +211,14 @@ class MaskedModel:
             gradients: by parameter name, of the parameters' shapes; None: for a criterion that uses none.
 
         Raises:
-            ValueError: for another scope or density, or a criterion that misses its gradients.
+            ValueError: for another scope or density, or a criterion that misses its gradients or averages over steps.
         """
         criterion = resolve("criterion", Criterion, criterion)
         check_choice("scope", scope, ("global", "local"))
         check_fraction("density", density, above_zero=True)
+        if isinstance(criterion, RunningCriterion):
+            name = type(criterion).__name__
+            raise ValueError(f"criterion={name}: averages its scores over steps, of which pruning at once has none")
         if criterion.uses_gradient and gradients is None:
             raise ValueError(f"criterion={type(criterion).__name__}: scores by the gradients; give them")
         random = torch.Generator(self.layers[0].weight.device)
@@ -198,7 +230,8 @@ class MaskedModel:
                 torch.zeros_like(layer.weight) if gradients is None else layer.slice_of(gradients[layer.parameter_name])
                 for layer in layers
             ]
-            for layer, mask in zip(layers, kept_masks(layers, criterion, given, count, random), strict=True):
+            scores = [criterion(layer.weight, grad, random) for layer, grad in zip(layers, given, strict=True)]
+            for layer, mask in zip(layers, kept_masks(layers, criterion, scores, count), strict=True):
                 self._set_mask(layer, mask)
                 layer.n_active = int(mask.sum())
 
@@ -223,16 +256,18 @@ class MaskedModel:
         return []
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the state for a checkpoint: masks, explored weights, step count."""
+        """Returns the state for a checkpoint: masks, explored weights, step count, averages of a running criterion."""
+        averages = isinstance(self.criterion, RunningCriterion)
         return {
             "steps": self.steps,
             "first_step": self.first_step,
             "masks": self.masks,
             "explored": self._by_parameter("explored"),
+            **({"averages": self._by_parameter("average")} if averages else {}),
         }
 
     def _by_parameter(self, attribute: str) -> dict[str, Tensor]:
-        """Returns a bool tensor of the layers by parameter name; packed weights are concatenated."""
+        """Returns a tensor of the layers by parameter name; packed weights are concatenated."""
         found: dict[str, list[Tensor]] = {}
         for layer in self.layers:
             found.setdefault(layer.parameter_name, []).append(getattr(layer, attribute))
@@ -246,5 +281,7 @@ class MaskedModel:
             different = sorted(set(saved.items()) ^ set(current.items()))[0][0]
             raise ValueError(f"these masks are of another model: {different} does not match")
         self.steps, self.first_step = state["steps"], state.get("first_step", 0)
+        averages = state.get("averages", {})
         for layer in self.layers:
-            layer.restore(state["masks"][layer.parameter_name], state["explored"][layer.parameter_name])
+            name = layer.parameter_name
+            layer.restore(state["masks"][name], state["explored"][name], averages.get(name))

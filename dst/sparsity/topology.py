@@ -42,7 +42,7 @@ def prune_mask(
         ValueError: if a layer has fewer active weights than ``n_prune``.
     """
     criterion = resolve("criterion", Criterion, criterion)
-    return prune_lowest(criterion(weight, grad, generator), weight, mask, n_prune, by_sign=criterion.by_sign)
+    return prune_scored(criterion, criterion(weight, grad, generator), weight, mask, n_prune)
 
 
 def grow_mask(
@@ -70,19 +70,25 @@ def grow_mask(
     return grow_highest(growth(weight, grad, generator), mask, n_grow)
 
 
-def prune_lowest(scores: Tensor, weight: Tensor, mask: Tensor, n_prune: Count, *, by_sign: bool = False) -> Tensor:
+def prune_scored(criterion: Criterion, scores: Tensor, weight: Tensor, mask: Tensor, n_prune: Count) -> Tensor:
     """Returns :func:`prune_mask` for given scores.
 
     Args:
-        scores: the lowest are pruned, in the shape of ``weight``.
-        weight: its signs matter if ``by_sign``.
+        criterion: whether it prunes by sign or at both ends.
+        scores: in the shape of ``weight``.
+        weight: its signs matter for a criterion that prunes by sign.
         mask: bool, the active weights, in the shape of ``weight``.
         n_prune: see :func:`prune_mask`.
-        by_sign: prune as many positive as negative weights, see :class:`~dst.sparsity.SET`.
     """
     counts, (rows, weights, candidates) = _flatten_layers(n_prune, scores, weight, mask)
     _check_counts(counts, candidates, "prune", "active")
-    pruned = _lowest_by_sign(rows, candidates, counts, weights) if by_sign else _lowest(rows, candidates, counts)
+    if criterion.by_sign:
+        pruned = _lowest_by_sign(rows, candidates, counts, weights)
+    elif criterion.both_ends:
+        pruned = _lowest(rows, candidates, (counts + 1) // 2)
+        pruned = pruned | _lowest(rows.neg(), candidates & ~pruned, counts // 2)
+    else:
+        pruned = _lowest(rows, candidates, counts)
     return mask & ~pruned.view_as(mask)
 
 

@@ -52,4 +52,5 @@ def _changed_by_step(training: Training) -> list[Tensor]:
     """Returns every tensor that a step changes."""
     states = (*training.optimizer.state.values(), vars(training.scaler), training.metrics.state_dict())
     values = (value for state in states for value in state.values() if isinstance(value, Tensor))
-    return [*training.model.parameters(), *training.model.buffers(), *values]
+    averages = (layer.average for layer in training.sparsity.layers if layer.average is not None)
+    return [*training.model.parameters(), *training.model.buffers(), *values, *averages]

@@ -85,6 +85,8 @@ def _sparsity(
         "update_period": config.update_period.steps,
         "total_steps": total_steps or 1,  # recipe.epochs=0 takes no step
         "scope": config.sparsity.scope,
+        "normalise": config.sparsity.normalise,
+        "update_order": config.sparsity.update_order,
     }
     if phase.updates == "gradual":
         start, stop = phase.prune_span

@@ -14,7 +14,7 @@ from tests.gpu.cases import Case, Failed, batch_size, run_case, setups
 from tests.gpu.graph import pairwise, precisions, reduce_choices
 
 STEPS = 10
-CRITERIA = ("magnitude", "set", "random")
+CRITERIA = ("magnitude", "set", "snip_half", "random")
 """One per selection method; ``tests`` covers all of them on smaller models."""
 
 

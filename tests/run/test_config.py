@@ -48,6 +48,11 @@ def identifier(*overrides: str) -> str:
         ("recipe.batch_size=0", ["recipe.batch_size=0"]),
         ("precision=fp8", ["precision=fp8", "fp32, tf32, bf16, fp16"]),
         ("sparsity.scope=layer", ["sparsity.scope=layer", "local, global"]),
+        ("sparsity.normalise=neuron", ["sparsity.normalise=neuron", "none, layer, input, output"]),
+        ("criterion.beta=0.9", ["criterion.beta"]),
+        ("criterion=running_snip criterion.beta=1", ["criterion.beta=1", "[0, 1)"]),
+        ("criterion=running_snip procedure=imp", ["criterion=running_snip", "procedure=imp", "magnitude"]),
+        ("probes=update_effect sparsity.update_order=after", ["probes.update_effect", "sparsity.update_order=after"]),
         ("prune_fraction.initial=2", ["prune_fraction.initial=2", "[0, 1]"]),
         ("+criterion.lambda=2", ["criterion.lambda=2"]),
         ("seed=-1", ["seed=-1"]),
@@ -119,6 +124,7 @@ WITHOUT_EFFECT = {
         ("update_period=never",),
         ["criterion=snip", "growth=gradient", "prune_fraction=linear", "sparsity.scope=global"],
     ),
+    "scores that compete within a layer": ((), ["sparsity.normalise=layer"]),
 }  # fmt: skip
 
 
@@ -133,7 +139,8 @@ def test_the_run_id_depends_on_everything_that_decides_the_result() -> None:
         "model=small_cnn", "dataset=cifar100", "dataset.augment=none", "criterion=snip", "criterion=mest",
         "growth=gradient", "density=d0.2", "density=dense", "update_period=dt100", "update_period=never",
         "prune_fraction=linear", "prune_fraction.initial=0.3", "prune_fraction.stop_at=0.8", "distribution=er",
-        "sparsity.scope=global", "sparsity.momentum=dense", "seed=2", "precision=bf16", "deterministic=false",
+        "sparsity.scope=global", "sparsity.momentum=dense", "sparsity.normalise=input", "sparsity.update_order=after",
+        "seed=2", "precision=bf16", "deterministic=false",
         "recipe.epochs=99", "recipe.lr=0.02", "recipe.batch_size=64", "recipe.weight_decay=0", "recipe.lr_decay=0.2",
     ]  # fmt: skip
     ids = [identifier(), *map(identifier, changes), identifier("criterion=mest", "criterion.lam=2")]
@@ -150,6 +157,8 @@ def test_the_run_id_depends_on_everything_that_decides_the_result() -> None:
         ("seed=1", "device=auto"),
         ("seed=1", "recipe.decay_biases=true"),
         ("seed=1", "recipe.label_smoothing=0"),
+        ("seed=1", "sparsity.normalise=none"),
+        ("seed=1", "sparsity.update_order=before"),
     ],
 )
 def test_two_spellings_of_one_run_have_one_id(spellings: tuple[str, str]) -> None:

@@ -30,7 +30,7 @@ METHODS = {
     "random growth": ["criterion=set", "growth=random"],
     "convolutions": ["criterion=rsensitivity", "growth=gradient", "model=small_cnn"],
     "gradient growth": ["criterion=snip", "growth=gradient", "model=large_mlp_dropout"],
-    "cyclic": ["procedure=cyclic", "procedure.cycles=4", "procedure.budget=30", "lr_schedule=cosine"],
+    "cyclic": ["procedure=cyclic", "procedure.cycles=4", "procedure.budget=30", "criterion=running_snip"],
     "imp": ["procedure=imp", "procedure.budget=30", "density.value=0.4", "lr_schedule=triangular"],
     "wr": ["procedure=wr", "procedure.budget=30", "procedure.rewind_epoch=2", "density.value=0.6", "criterion=mest"],
     "lrr": ["procedure=lrr", "procedure.budget=30", "procedure.scope=local", "density.value=0.4", "criterion=random"],

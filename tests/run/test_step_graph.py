@@ -37,6 +37,7 @@ METHODS = {
     "batch norm": ["criterion=magnitude", "growth=gradient", "model=resnet56", "model.depth=8", "recipe=sgd_100"],
     "momentum growth": ["growth=momentum", "sparsity.momentum=dense", "sparsity.scope=global"],
     "adam": ["recipe.optimizer=adam", "recipe.lr=0.001"],
+    "running average": ["criterion=running_snip", "growth=gradient", "sparsity.update_order=after"],
     "fp16": ["precision=fp16"],
     "no decay of biases": ["recipe.decay_biases=false", "recipe.weight_decay=0.01", "lr_schedule=cosine"],
     "prune fraction by lr": ["prune_fraction=lr", "lr_schedule=cosine", "growth=gradient_inverted"],

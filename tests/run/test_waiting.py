@@ -22,6 +22,10 @@ META = torch.device("meta")
 METHODS = {
     "dense": ["density=dense"],
     "static": ["update_period=never"],
+    "normalised, after the step": [
+        *("criterion=running_snip", "growth=gradient"),
+        *("sparsity.scope=global", "sparsity.normalise=input", "sparsity.update_order=after"),
+    ],
     **{
         f"{criterion} {growth} {scope}": [
             f"criterion={criterion}",

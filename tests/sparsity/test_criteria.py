@@ -29,6 +29,11 @@ FORMULAS = {
     "snip": [1.0, 2.0, 0.03125, 4.0],
     "sensitivity": [0.25, 8.0, 0.5, 0.25],
     "rsensitivity": [4.0, 0.125, 2.0, 4.0],
+    "taylor_fo": [1.0, 4.0, 0.0009765625, 16.0],
+    "grad_step": [2.5, 4.5, 0.125, 3.0],
+    "snip_half": [1.0, 2.0, 0.03125, 4.0],
+    "running_magnitude": [2.0, 0.5, 0.25, 4.0],
+    "running_snip": [1.0, 2.0, 0.03125, 4.0],
 }
 
 
@@ -83,13 +88,36 @@ def test_score_is_the_published_formula(name: str) -> None:
 
 
 def test_every_criterion_tested_here_is_in_the_config_group() -> None:
-    assert {*FORMULAS, "random"} <= set(options("criterion"))
+    assert {*FORMULAS, "random"} == set(options("criterion"))
 
 
 def test_mest_weights_the_gradient_by_lambda() -> None:
     assert make_criterion("mest", lam=0.5).score(WEIGHT, GRAD).tolist() == [2.25, 2.5, 0.3125, 4.5]
     assert make_criterion("mest", lam=0).score(WEIGHT, GRAD).tolist() == WEIGHT.abs().tolist()
     assert make_criterion("mest") == MEST(1.0)
+
+
+def test_grad_step_takes_a_step_of_size_gamma() -> None:
+    assert make_criterion("grad_step", gamma=0.5).score(WEIGHT, GRAD).tolist() == [2.25, 2.5, 0.1875, 3.5]
+
+
+@pytest.mark.parametrize(
+    ("n_prune", "pruned"), [(0, []), (1, [1]), (2, [1, 6]), (3, [1, 2, 6]), (6, [1, 2, 3, 4, 5, 6])]
+)
+def test_snip_half_prunes_both_ends_and_one_low_score_more_when_the_number_is_odd(
+    n_prune: int, pruned: list[float]
+) -> None:
+    weight = torch.tensor([5.0, -3.0, 0.0, 6.0, 1.0, 0.0, -2.0, 4.0])
+    mask = weight != 0
+    kept = prune_mask("snip_half", weight, torch.ones(8), mask, n_prune)
+    assert sorted(weight[mask & ~kept].abs().tolist()) == pruned
+    assert not (kept & ~mask).any()
+
+
+@pytest.mark.parametrize("beta", [-0.1, 1.0, math.nan])
+def test_a_running_average_needs_a_beta_below_1(beta: float) -> None:
+    with pytest.raises(ValueError, match=r"criterion\.beta=[^\n]*: must lie in \[0, 1\)$"):
+        make_criterion("running_snip", beta=beta)
 
 
 def set_prunes(weights: list[float], n_prune: int, active: list[int] | None = None) -> list[float]:

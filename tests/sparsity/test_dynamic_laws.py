@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dst.config.tree import options
 from dst.sparsity import DynamicSparsity
+from dst.sparsity.scores import NORMALISATIONS
 from tests.sparsity.networks import (
     BIG,
     OPTIMIZERS,
@@ -44,6 +45,8 @@ def settings_of(draw: st.DrawFn, scope: str = "local") -> dict[str, Any]:
         "prune_fraction": draw(st.one_of(st.sampled_from(["cosine", "linear", "constant"]), st.floats(0, 1))),
         "total_steps": 8,
         "scope": scope,
+        "normalise": draw(st.sampled_from(NORMALISATIONS)),
+        "update_order": draw(st.sampled_from(["before", "after"])),
         "momentum": momentum,
         "seed": draw(st.integers(0, 2**31)),
     }

@@ -40,6 +40,7 @@ def saved_and_loaded(state: Any) -> Any:
         ("snip", "gradient", "local", "masked"),
         ("set", "momentum", "local", "dense"),
         ("random", "random", "global", "masked"),
+        ("running_snip", "gradient", "global", "masked"),
         ("magnitude", "gradient", "global", "dense"),
     ],
 )

@@ -19,7 +19,7 @@ torch.set_num_threads(1)
 law = settings(deadline=None, max_examples=100)
 
 VALUES = ("normal", "ties", "zero gradients", "zero", "NaN gradients", "infinite gradients", "NaN", "tiny", "huge")
-ORDERED = ["magnitude", "mest", "snip", "sensitivity", "rsensitivity"]
+ORDERED = ["magnitude", "mest", "snip", "sensitivity", "rsensitivity", "taylor_fo", "grad_step"]
 
 
 @dataclass(frozen=True)
