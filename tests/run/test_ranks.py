@@ -130,5 +130,5 @@ def test_a_batch_that_does_not_go_round_is_one_line(together: Together, tmp_path
     assert told == [
         "error: recipe.batch_size=127: 2 processes train this run, each on an equal share; give a multiple of 2"
     ]
-    assert "Traceback" not in err.split("torch.distributed")[0]
+    assert "dst/" not in err  # no traceback of ours, beside what torch's launcher prints
     assert not (tmp_path / "refused").exists()
