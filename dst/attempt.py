@@ -73,16 +73,16 @@ class Attempt:
         training = self.training
         self._start_tracker()
         self._warn_of_static()
-        epochs = sum(phase.epochs for phase in training.phases)
-        steps = epochs * len(training.data.train)
+        steps = training.epochs * len(training.data.train)
         hidden = True if ranks.rank() else None  # None: where stderr is no terminal
         with tqdm(total=steps, initial=training.step, unit="step", disable=hidden, dynamic_ncols=True) as bar:
-            while training.epoch < epochs and not self.diverged:
+            while training.epoch < training.epochs and not self.diverged:
                 if training.phase_is_over:
                     self._next_phase()
-                bar.set_description(f"epoch {training.epoch + 1}/{epochs}", refresh=False)
+                bar.set_description(f"epoch {training.epoch + 1}/{training.epochs}", refresh=False)
                 metrics = run_epoch(training, lambda: self._after_step(bar))
                 self._log(metrics)
+                self._leave_out_phases()
                 bar.set_postfix_str(_in_short(metrics))
                 if ranks.from_first(lambda: time.monotonic() - self.saved >= 60 * self.config.checkpoint.minutes):
                     self._save()
@@ -160,6 +160,17 @@ class Attempt:
         self._log_probes()
         self.directory.logs.append(METRICS, metrics)
         self.tracker.log_epoch(metrics)
+
+    def _leave_out_phases(self) -> None:
+        """Asks the procedure at the end of a phase whether some of the others are left out."""
+        training = self.training
+        if not training.phase_is_over or training.left_out:
+            return
+        accuracies: list[list[float]] = [[] for _ in range(training.phase + 1)]
+        for line in self.directory.logs.read(METRICS):
+            accuracies[line["phase"] - 1].append(line["val_acc"])
+        if count := ranks.from_first(lambda: self.procedure.left_out(accuracies)):
+            training.leave_out(training.phase + 1, count)
 
     def _next_phase(self) -> None:
         training = self.training

@@ -36,6 +36,7 @@ def facts(config: Config, training: Training, updates: Sequence[dict[str, Any]])
         "update_period": config.update_period.steps if "update_period" in effective else None,
         "seed": config.seed,
         "epochs": training.epoch,
+        "phases": len(training.phases),
         "parameters_total": sum(parameter.numel() for parameter in training.model.parameters()),
         "parameters_sparsifiable": sparsifiable,
         "parameters_active": round(density * sparsifiable),

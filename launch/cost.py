@@ -119,6 +119,8 @@ def _choice(overrides: Overrides, config: Mapping[str, Any], samples: int | None
         raise UserError(f"{KEY}={given}: must be above 0, in dense trainings of recipe.epochs")
     if not length:
         raise UserError(f"{KEY}={given}: is a multiple of recipe.epochs, which is 0")
+    if config["procedure"].get("cycles") == "auto":
+        raise UserError(f"{KEY}={given}: procedure.cycles=auto chooses the epochs itself; give a number of cycles")
     if samples is None or not dataset["shape"] or not dataset["num_classes"]:
         raise UserError(f"{KEY}={given}: dataset={dataset['name']} has no known size; give recipe.epochs instead")
     network = _network(json.dumps([config["model"], dataset], sort_keys=True))

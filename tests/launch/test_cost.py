@@ -74,6 +74,10 @@ def test_families_cost_the_same() -> None:
             "cost=0.25: procedure=lrr takes 5 epochs here, which cost 0.863 dense trainings of recipe.epochs=4; raise",
         ),
         (["cost=1", "dataset=image_folder"], "cost=1: dataset=image_folder has no known size; give recipe.epochs inst"),
+        (
+            ["cost=1", "procedure=cyclic", "procedure.cycles=auto"],
+            "cost=1: procedure.cycles=auto chooses the",
+        ),
         (["cost=1", "criterion=best"], "criterion=best: unknown"),
     ],
 )
