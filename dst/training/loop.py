@@ -46,6 +46,7 @@ class Training:
         best: the best validation epoch so far.
         loss_of: returns the mean training loss of logits and labels.
         last: the line of ``metrics.jsonl`` of the last finished epoch.
+        last_step: the step that the training ends with, though an epoch and a phase are under way; None: the last one.
         kept: parameters and buffers by name, kept where a phase says so (``keep_at``); empty before.
         dead_layers: weights that the initial masks cut off from input or output, by parameter name.
         observer: takes the measurements of probes; None without probes.
@@ -72,6 +73,7 @@ class Training:
         self.loss_of = training_loss(recipe)
         self.metrics = RunningMetrics(device)
         self.epoch = self.step = 0
+        self.last_step: int | None = None
         self.kept: dict[str, Tensor] = {}
         self._enter(0, None)
         self.best = Best()
@@ -88,6 +90,11 @@ class Training:
     def step_in_epoch(self) -> int:
         """Steps taken of the epoch under way."""
         return self.step - self.epoch * len(self.data.train)
+
+    @property
+    def ends_early(self) -> bool:
+        """Whether the last step was :attr:`last_step`."""
+        return self.step == self.last_step
 
     @property
     def phase_is_over(self) -> bool:
