@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from dst.probes.base import Probe, View
-from dst.sparsity import make_criterion
+from dst.sparsity import Criterion, make_criterion
 
 FIRST = "first"
 
@@ -40,13 +40,12 @@ class Jaccard(Probe):
         else:
             super().__post_init__()
         try:
-            self.others
+            self.make_criteria()
         except ValueError as error:
             raise ValueError(f"probes.{self.name}.criteria={self.criteria}: {error}") from error
 
-    @property
-    def others(self) -> dict[str, Any]:
-        """The criteria by name."""
+    def make_criteria(self) -> dict[str, Criterion]:
+        """Returns the other criteria by name; raises ValueError for an unknown one."""
         return {name: make_criterion(name) for name in self.criteria}
 
     def due(self, step: int, update: int) -> bool:
@@ -64,7 +63,7 @@ class Jaccard(Probe):
             found["removed"] = view.would_prune(None)
             found |= {
                 name: view.would_prune(criterion)
-                for name, criterion in self.others.items()
+                for name, criterion in self.make_criteria().items()
                 if criterion != view.criterion
             }
         return {"layers": {name: {key: sets[name] for key, sets in found.items()} for name in view.masks}}

@@ -95,7 +95,6 @@ class Observer:
         train = training.data.train
         samples, _ = train.sizes
         sparsity = training.sparsity
-        prunes = isinstance(sparsity, DynamicSparsity) and sparsity.update_due
 
         def sample(n: int) -> Iterator[Batch]:
             if n not in self._samples:
@@ -109,7 +108,7 @@ class Observer:
             weights=sparsifiable_weights(training.model),
             masks=sparsity.masks,
             criterion=getattr(sparsity, "criterion", None),
-            would_prune=sparsity.would_prune if prunes else None,
+            would_prune=sparsity.would_prune if isinstance(sparsity, DynamicSparsity) and sparsity.update_due else None,
             loss=loss,
             loss_of=self._loss_of,
             samples=samples,

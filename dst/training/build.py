@@ -99,8 +99,8 @@ def _last_step(config: Config, training: Training) -> int | None:
     step = getattr(training.sparsity, "update_period", None)
     if not isinstance(training.sparsity, DynamicSparsity) or not step or step >= (training.sparsity.stop_step or 0):
         raise UserError(
-            f"probes.{stopping[0]}.stop=true: the run has no topology update to end with; give an update_period shorter "
-            f"than its training, or probes.{stopping[0]}.stop=false"
+            f"probes.{stopping[0]}.stop=true: the run has no topology update to end with; give an update_period "
+            f"shorter than its training, or probes.{stopping[0]}.stop=false"
         )
     return step
 
