@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from analysis.figures.canvas import Drawing, FigureData, Grid, as_sentences, draw_matrix, line_style
-from analysis.jaccard import Matrix, end_matrices, first_update_matrices, over_training, shared_shares
+from analysis.similarity.matrices import Matrix, end_matrices, first_update_matrices, over_training, shared_shares
 from analysis.style import colors, label, legend_order
 
 NEEDS_FIRST = "dynamic runs with probes=jaccard that measured their first topology update (probes.jaccard.every=first)"
@@ -20,27 +21,31 @@ Select = Callable[[list[Matrix]], list[Matrix]]
 
 def figure_6a(data: FigureData) -> list[Drawing]:
     """Mean index of the sets removed at the first update, at the largest prune fraction and density below 1."""
-    return _row_of_matrices(_main(data), "mean", "Index between the weights removed at the first topology update")
+    about = "Jaccard index between the weights removed at the first topology update"
+    return _row_of_matrices(_main(data), "mean", about, "J_r")
 
 
 def figure_20(data: FigureData) -> list[Drawing]:
     """Standard deviation of Figure 6a."""
-    return _row_of_matrices(_main(data), "std", "Standard deviation over seeds, averaged over layers, of Figure 6a")
+    return _row_of_matrices(
+        _main(data), "std", "Standard deviation over seeds, averaged over layers, of Figure 6a", "J_r"
+    )
 
 
 def figure_6b(data: FigureData) -> list[Drawing]:
     """Mean index of the masks at the end of training."""
-    return _row_of_matrices(end_matrices(data.runs), "mean", "Index between the masks at the end of training")
+    about = "Jaccard index between the masks at the end of training"
+    return _row_of_matrices(end_matrices(data.runs), "mean", about, "J_init")
 
 
 def figure_21(data: FigureData) -> list[Drawing]:
     """Standard deviation of Figure 6b."""
     about = "Standard deviation over seeds, of the means over layers, of Figure 6b"
-    return _row_of_matrices(end_matrices(data.runs), "std", about)
+    return _row_of_matrices(end_matrices(data.runs), "std", about, "J_init")
 
 
 def figure_17(data: FigureData) -> list[Drawing]:
-    """Mean index at the first update, a figure for each setup: rows are densities, columns prune fractions."""
+    """Mean index at the first update, a figure for each setup: rows are prune fractions, columns densities."""
     matrices, notes = first_update_matrices(data.runs)
     drawings = []
     for setup, of_setup in groupby(sorted(matrices, key=_order), key=_setup):
@@ -48,15 +53,15 @@ def figure_17(data: FigureData) -> list[Drawing]:
         fractions = sorted({matrix.prune_fraction for matrix in chosen}, reverse=True)
         densities = sorted({matrix.density for matrix in chosen})
         panels = {(matrix.density, matrix.prune_fraction): matrix for matrix in chosen}
-        grid = Grid.create(len(densities), len(fractions), panel=(2.6, 2.3))
-        for axes, key in zip(grid.axes.flat, [(d, f) for d in densities for f in fractions], strict=True):
+        grid = Grid.create(len(fractions), len(densities), panel=(3.0, 2.3))
+        for axes, key in zip(grid.axes.flat, [(d, f) for f in fractions for d in densities], strict=True):
             if key in panels:
-                _draw(axes, panels[key], "mean", f"density {key[0]:g}, ρ = {key[1]:g}")
+                _draw(axes, panels[key], "mean", "J_r")
             else:
                 axes.set_axis_off()
-        about = f"{setup}: index between the weights removed at the first topology update."
+        about = f"{setup}: Jaccard index between the weights removed at the first topology update."
         suffix = "_" + "_".join(setup.replace("/", " ").split())
-        drawings.append(grid.finish([about, *_explained(chosen, "mean"), *as_sentences(notes)], suffix))
+        drawings.append(grid.finish([about, *_explained(chosen, "mean", "J_r"), *as_sentences(notes)], suffix))
     return drawings
 
 
@@ -80,7 +85,9 @@ def figure_18(data: FigureData) -> list[Drawing]:
         grid.axes[row, 0].set_ylabel(f"{_short(str(setup))}\ndensity {density:g}\nJaccard index")
     grid.add_to_legend(palette)
     seeds = found["seeds"].max()
-    about = "Index between what the run's criterion prunes and what each other one would prune in the same state."
+    about = (
+        "Jaccard index between what the run's criterion prunes and what each other one would prune in the same state."
+    )
     return [grid.finish([about, f"Mean over layers, then mean and standard deviation over {seeds} seeds."])]
 
 
@@ -123,7 +130,7 @@ def _main(data: FigureData) -> tuple[list[Matrix], list[str]]:
     return [max(of_setup, key=lambda m: (m.density < 1, m.density, m.prune_fraction)) for of_setup in found], notes
 
 
-def _row_of_matrices(found: tuple[list[Matrix], list[str]], value: str, about: str) -> list[Drawing]:
+def _row_of_matrices(found: tuple[list[Matrix], list[str]], value: str, about: str, chance: str) -> list[Drawing]:
     matrices, notes = found
     if not matrices:
         return []
@@ -132,25 +139,25 @@ def _row_of_matrices(found: tuple[list[Matrix], list[str]], value: str, about: s
     for axes in grid.axes.flat[len(matrices) :]:
         axes.set_axis_off()
     for axes, matrix in zip(grid.axes.flat, matrices, strict=False):
-        _draw(axes, matrix, value, f"{_short(matrix.setup)}, density {matrix.density:g}")
-    return [grid.finish([f"{about}.", *_explained(matrices, value), *as_sentences(notes)])]
+        _draw(axes, matrix, value, chance)
+    return [grid.finish([f"{about}.", *_explained(matrices, value, chance), *as_sentences(notes)])]
 
 
-def _draw(axes, matrix: Matrix, value: str, title: str) -> None:  # type: ignore[no-untyped-def]
+def _draw(axes: Axes, matrix: Matrix, value: str, chance: str) -> None:
     values = np.where(np.tri(len(matrix.names), dtype=bool), getattr(matrix, value), np.nan)
     names = [label(name) for name in matrix.names]
     draw_matrix(axes, values, names, digits=2 if value == "mean" else 3, highest=1.0 if value == "mean" else None)
-    if value == "mean":
-        title += f"\nrandom: {matrix.chance:.3f}"
-    axes.set_title(title)
+    title = f"{_short(_setup(matrix))}\ndensity {matrix.density:g}, ρ = {matrix.prune_fraction:g}"
+    axes.set_title(title + (f", {chance} = {matrix.chance:.3f}" if value == "mean" else ""))
 
 
-def _explained(matrices: Sequence[Matrix], value: str) -> list[str]:
+def _explained(matrices: Sequence[Matrix], value: str, chance: str) -> list[str]:
     seeds = sorted({matrix.seeds for matrix in matrices})
     over = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     if value == "std":
         return [f"{over} seeds."]
-    return [f"Mean over layers and {over} seeds; random: that of random sets of different seeds."]
+    sets = "sets removed by the criterion random" if chance == "J_r" else "initial masks"
+    return [f"Mean over layers and {over} seeds; {chance}: mean index of the {sets} of different seeds."]
 
 
 def _setup(matrix: Matrix) -> str:

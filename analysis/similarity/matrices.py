@@ -1,33 +1,20 @@
-"""Similarity of pruning criteria: Jaccard indices of the weights they remove and of the masks they end with.
-
-Sets of weights are whole numbers, see :mod:`dst.probes.bits`.
-"""
+"""Jaccard indices of the weights that criteria remove and of the masks they end with."""
 
 from __future__ import annotations
 
 import itertools
-import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import reduce
-from operator import and_
-from pathlib import Path
+from operator import and_, or_
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.compare import select_comparable
+from analysis.similarity.sets import Sets, jaccard, log_of, read_end, read_records
 from analysis.style import legend_order
-from dst.files.records import INTEGER, OBJECT, read_lines
-from dst.probes.bits import from_text, to_number
-from dst.run.directory import read_checkpoint
-from dst.run.layout import MASKS, probe_log
-
-log = logging.getLogger("dst")
-
-Sets = Mapping[str, int]
-"""A set of each layer's weights."""
 
 INIT = "init"
 """The row of :func:`end_matrices` of the masks at initialization."""
@@ -56,18 +43,6 @@ class Matrix:
     std: np.ndarray
     chance: float
     seeds: int
-
-
-def jaccard(one: Sets, other: Sets) -> np.ndarray:
-    """Returns |a ∩ b| / |a ∪ b| of each layer; 1 where both sets are empty.
-
-    Args:
-        one: sets by layer.
-        other: of the same layers.
-    """
-    unions = [(one[layer] | other[layer]).bit_count() for layer in one]
-    shared = [(one[layer] & other[layer]).bit_count() for layer in one]
-    return np.array([both / union if union else 1.0 for both, union in zip(shared, unions, strict=True)])
 
 
 def first_update_matrices(runs: pd.DataFrame) -> tuple[list[Matrix], list[str]]:
@@ -113,7 +88,7 @@ def over_training(runs: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for run in _with_probe(runs[~_ended_early(runs)])[0].itertuples():
-        for step, sets in _records(run.path):
+        for step, sets in read_records(run.path):
             own = sets.pop("removed", {})
             for other in set(sets) - {"active", run.criterion} if own else ():
                 value = jaccard(own, sets[other]).mean()
@@ -135,7 +110,7 @@ def shared_shares(runs: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for (setup, density), here in _groups(_with_probe(runs[~_ended_early(runs)])[0]):
-        ends = {key: sets for key, sets in _by_seed(here, lambda run: {run.line: _end(run.path)}).items() if sets}
+        ends = {key: sets for key, sets in _by_seed(here, lambda run: {run.line: read_end(run.path)}).items() if sets}
         lines = legend_order(here["line"])
         for seed, sets in ends.items():
             if len(sets) < len(lines):
@@ -144,20 +119,9 @@ def shared_shares(runs: pd.DataFrame) -> pd.DataFrame:
             size = int(here["parameters_sparsifiable"].iloc[0])
             active = sum(mask.bit_count() for mask in masks[0].values())
             kept = sum(reduce(and_, (mask[layer] for mask in masks)).bit_count() for layer in masks[0])
-            ever = sum(_union(mask[layer] for mask in masks).bit_count() for layer in masks[0])
+            ever = sum(reduce(or_, (mask[layer] for mask in masks)).bit_count() for layer in masks[0])
             rows.append((setup, density, seed, len(lines), kept / active, (size - ever) / max(1, size - active)))
     return pd.DataFrame(rows, columns=["setup", "density", "seed", "criteria", "kept", "removed"])
-
-
-def matrix_frame(matrices: Iterable[Matrix]) -> pd.DataFrame:
-    """Returns a row for each pair: ``setup density prune_fraction criterion other mean std chance seeds``."""
-    rows = [
-        (m.setup, m.density, m.prune_fraction, m.names[i], m.names[j], m.mean[i, j], m.std[i, j], m.chance, m.seeds)
-        for m in matrices
-        for i, j in itertools.combinations_with_replacement(range(len(m.names)), 2)
-    ]
-    columns = ["setup", "density", "prune_fraction", "criterion", "other", "mean", "std", "chance", "seeds"]
-    return pd.DataFrame(rows, columns=columns)
 
 
 def _ended_early(runs: pd.DataFrame) -> pd.Series:
@@ -168,7 +132,7 @@ def _ended_early(runs: pd.DataFrame) -> pd.Series:
 def _with_probe(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Returns the comparable runs that have the probe's log, with their ``line``, and notes on those left out."""
     dynamic = runs[(runs["method"] == "dst") & runs["path"].notna()]
-    there = [_log_of(path).exists() for path in dynamic["path"]]
+    there = [log_of(path).exists() for path in dynamic["path"]]
     chosen = select_comparable(dynamic[there])
     return chosen.runs, chosen.all_notes
 
@@ -197,9 +161,10 @@ def _matrices(
     found = []
     for (setup, density), here in _groups(chosen):
         sets = {seed: by_name for seed, by_name in _by_seed(here, sets_of).items() if by_name}
-        names = legend_order({name for by_name in sets.values() for name in by_name})
-        if not names:
+        named = {name for by_name in sets.values() for name in by_name}
+        if not named:
             continue
+        names = legend_order(named - {INIT}) + [INIT] * (INIT in named)
         mean, std = np.full((2, len(names), len(names)), np.nan)
         for i, j in itertools.combinations_with_replacement(range(len(names)), 2):
             both = [s for s in sets.values() if names[i] in s and names[j] in s]
@@ -231,7 +196,7 @@ def _mean_std(values: np.ndarray) -> float:
 
 def _removed_first(run: Any) -> dict[str, Sets]:
     """Returns what each criterion removes at the first topology update, that of the run by its line."""
-    for step, sets in _records(run.path):
+    for step, sets in read_records(run.path):
         if step == run.update_period:
             others = {name: layers for name, layers in sets.items() if name not in ("active", "removed")}
             return {**others, run.line: sets["removed"]} if "removed" in sets else {}
@@ -240,48 +205,5 @@ def _removed_first(run: Any) -> dict[str, Sets]:
 
 def _masks_at_ends(run: Any) -> dict[str, Sets]:
     """Returns the mask at the end by the run's line, and the initial one."""
-    initial = [sets["active"] for step, sets in _records(run.path, last=1) if step == 1]
-    return {run.line: _end(run.path), INIT: initial[0] if initial else {}}
-
-
-def _end(path: str) -> Sets:
-    try:
-        return {name: to_number(mask) for name, mask in read_checkpoint(Path(path) / MASKS).items()}
-    except Exception as error:  # a damaged file fails in many ways
-        log.warning("%s: passed over: %s cannot be read (%s)", path, MASKS, error)
-        return {}
-
-
-def _log_of(path: str) -> Path:
-    return Path(path) / probe_log("jaccard")
-
-
-def _records(path: str, last: int | None = None) -> Iterator[tuple[int, dict[str, Sets]]]:
-    """Yields the step and the sets by name of each record up to step ``last``."""
-    for line in read_lines(_log_of(path), {"step": INTEGER, "layers": OBJECT}):
-        if last is not None and line["step"] > last:
-            return
-        try:
-            yield line["step"], _sets(line["layers"])
-        except (ValueError, TypeError, AttributeError) as error:
-            log.warning("%s: passed over what is damaged: %s, step %s: %s", path, "jaccard.jsonl", line["step"], error)
-
-
-def _sets(layers: Mapping[str, Mapping[str, str]]) -> dict[str, Sets]:
-    names = list(dict.fromkeys(name for sets in layers.values() for name in sets))
-    return {name: {layer: from_text(sets[name]) for layer, sets in layers.items()} for name in names}
-
-
-def _union(sets: Iterable[int]) -> int:
-    return reduce(lambda one, other: one | other, sets)
-
-
-def matrix_text(matrix: Matrix, names: Sequence[str]) -> str:
-    """Returns the lower triangle as text.
-
-    Args:
-        matrix: to print.
-        names: printed names of its rows and columns.
-    """
-    lower = np.where(np.tri(len(names), dtype=bool), matrix.mean, np.nan)
-    return str(pd.DataFrame(lower, names, names).to_string(float_format=lambda v: f"{v:.3f}", na_rep=""))
+    initial = [sets["active"] for step, sets in read_records(run.path, last=1) if step == 1]
+    return {run.line: read_end(run.path), INIT: initial[0] if initial else {}}
