@@ -130,11 +130,20 @@ def _ended_early(runs: pd.DataFrame) -> pd.Series:
 
 
 def _with_probe(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Returns the comparable runs that have the probe's log, with their ``line``, and notes on those left out."""
+    """Returns the comparable runs that have the probe's log, and notes on those left out.
+
+    They have a ``line``. Growth and update period become part of the setup where they vary within it.
+    """
     dynamic = runs[(runs["method"] == "dst") & runs["path"].notna()]
     there = [log_of(path).exists() for path in dynamic["path"]]
     chosen = select_comparable(dynamic[there])
-    return chosen.runs, chosen.all_notes
+    found = chosen.runs
+    for name in ("growth", "update_period"):
+        varies = found.groupby("setup")[name].transform("nunique") > 1
+        found = found.assign(
+            setup=found["setup"].where(~varies, found["setup"] + f", {name}=" + found[name].astype("str"))
+        )
+    return found, chosen.all_notes
 
 
 def _groups(runs: pd.DataFrame) -> Iterator[tuple[tuple[str, float], pd.DataFrame]]:

@@ -48,8 +48,8 @@ def read_records(path: str, last: int | None = None) -> Iterator[tuple[int, dict
             return
         try:
             yield line["step"], _sets(line["layers"])
-        except (ValueError, TypeError, AttributeError) as error:
-            log.warning("%s: passed over what is damaged: %s, step %s: %s", path, "jaccard.jsonl", line["step"], error)
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            log.warning("%s: passed over what is damaged: step %s (%s)", log_of(path), line["step"], error)
 
 
 def _sets(layers: Mapping[str, Mapping[str, str]]) -> dict[str, Sets]:

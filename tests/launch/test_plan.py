@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -134,3 +135,13 @@ def test_a_mistake_in_a_sweep_file_is_told_with_the_file_and_what_is_valid(
     line = str(error.value)
     assert "\n" not in line
     assert all(word in line for word in [str(path), *told]), line
+
+
+def test_the_sweeps_of_figure_6_have_the_papers_numbers_of_runs(tmp_path: Path) -> None:
+    for name, each in (("fig6a", 240), ("fig6b", 30)):
+        plan = Plan.make(name, tmp_path, list(expand(name)))
+        models = [run.config["model"]["name"] for run in plan.runs]
+        assert Counter(models) == {"large_mlp": each, "small_cnn": each, "resnet56": each}
+        assert {run.config["update_period"]["steps"] for run in plan.runs} == {800}
+    small = Plan.make("fig6_small", tmp_path, list(expand("fig6_small")))
+    assert len(small.runs) == 144 + 18
