@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from analysis.figures.canvas import Drawing, FigureData, Grid, as_sentences, draw_matrix, line_style
-from analysis.similarity.matrices import Matrix, end_matrices, first_update_matrices, over_training, shared_shares
+from analysis.similarity.matrices import (
+    Matrix,
+    end_matrices,
+    end_notes,
+    first_update_matrices,
+    over_training,
+    shared_shares,
+)
 from analysis.style import colors, label, legend_order
 
 NEEDS_FIRST = "dynamic runs with probes=jaccard that measured their first topology update (probes.jaccard.every=first)"
 NEEDS_END = "dynamic runs with probes=jaccard that were trained to their end"
-
-Select = Callable[[list[Matrix]], list[Matrix]]
 
 
 def figure_6a(data: FigureData) -> list[Drawing]:
@@ -88,7 +93,8 @@ def figure_18(data: FigureData) -> list[Drawing]:
     about = (
         "Jaccard index between what the run's criterion prunes and what each other one would prune in the same state."
     )
-    return [grid.finish([about, f"Mean over layers, then mean and standard deviation over {seeds} seeds."])]
+    over = f"Mean over layers, then mean and standard deviation over {seeds} seeds."
+    return [grid.finish([about, over, *as_sentences(end_notes(data.runs))])]
 
 
 def figure_19(data: FigureData) -> list[Drawing]:
@@ -112,15 +118,11 @@ def figure_19(data: FigureData) -> list[Drawing]:
     axes.set_xlim(-0.7, len(panels) - 0.3)
     axes.set_ylabel("share of the weights (%)")
     grid.figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=7)
-    return [
-        Drawing(
-            grid.figure,
-            [
-                f"Masks at the end of training of {found['criteria'].max()} criteria; mean and standard deviation over "
-                f"{panels.size().max()} seeds."
-            ],
-        )
-    ]
+    about = (
+        f"Masks at the end of training of {found['criteria'].max()} criteria; mean and standard deviation over "
+        f"{panels.size().max()} seeds."
+    )
+    return [Drawing(grid.figure, [about, *as_sentences(end_notes(data.runs))])]
 
 
 def _main(data: FigureData) -> tuple[list[Matrix], list[str]]:

@@ -77,6 +77,11 @@ def end_matrices(runs: pd.DataFrame) -> tuple[list[Matrix], list[str]]:
     return _matrices(runs[~_ended_early(runs)], _masks_at_ends, _over_layers_first, INIT)
 
 
+def end_notes(runs: pd.DataFrame) -> list[str]:
+    """Returns the notes on runs that :func:`over_training` and :func:`shared_shares` leave out."""
+    return _with_probe(runs[~_ended_early(runs)])[1]
+
+
 def over_training(runs: pd.DataFrame) -> pd.DataFrame:
     """Compares, along each run, what its criterion removes with what each other one would (Figure 18).
 
