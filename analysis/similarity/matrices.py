@@ -140,7 +140,7 @@ def _with_probe(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     They have a ``line``. Growth and update period become part of the setup where they vary within it.
     """
     dynamic = runs[(runs["method"] == "dst") & runs["path"].notna()]
-    there = [log_of(path).exists() for path in dynamic["path"]]
+    there = np.array([log_of(path).exists() for path in dynamic["path"]], dtype=bool)
     chosen = select_comparable(dynamic[there])
     found = chosen.runs
     for name in ("growth", "update_period"):

@@ -74,7 +74,7 @@ def test_the_help_lists_the_probes(type_in: Any) -> None:
     status, out, _ = type_in("--help")
     assert status == 0
     assert any(
-        line.split() == ["probes", "gradient_flow,", "hessian,", "update_effect,", "weights"]
+        line.split() == ["probes", "gradient_flow,", "hessian,", "jaccard,", "update_effect,", "weights"]
         for line in out.splitlines()
     )
 
