@@ -24,6 +24,7 @@ HELP = """usage: python -m analysis COMMAND [key=value ...]
   figures  fig=1              draw a figure of the paper as PDF and PNG (fig=all, fig=1,3; fig=help lists them)
   table, figures paper=gradient_flow   the tables (table=methods, similarity) and figures (fig=help) of that paper;
                               figures: reference=true shows its curves too; device=auto, data_dir=… for its networks
+  jaccard                     how similar the weights are that criteria remove or end with (probes=jaccard); CSV too
   report                      one report.html to open in a browser, without any network
   overview                    collect, table, accuracy figure and report in one go
   dashboard entity=… project=…  a W&B report that compares the criteria (dry_run=true: write its spec to a file)
@@ -222,6 +223,13 @@ def _signal(source: Source, own: dict[str, str]) -> None:
     print(report_signal(setting, file_name(own, "signal"), ResultsFolder(source.results)))
 
 
+def _jaccard(source: Source, own: dict[str, str]) -> None:
+    from analysis.collect import collect
+    from analysis.similarity.report import report_jaccard
+
+    print(report_jaccard(collect(source)))
+
+
 _NETWORK_KEYS = ("runs", "at", "device", "data_dir", "name")
 _TABLE_KEYS = ("table", "device", "data_dir")
 _FIGURE_KEYS = ("reference", "device", "data_dir")
@@ -237,6 +245,7 @@ COMMANDS: dict[str, tuple[Callable[[Source, dict[str, str]], None], tuple[str, .
     "disagreement": (_networks("compare_predictions"), (*_NETWORK_KEYS, "group")),
     "distances": (_networks("compare_weights"), (*_NETWORK_KEYS, "group", "distance")),
     "hessian": (_networks("compute_spectra"), (*_NETWORK_KEYS, "sample", "method", "max_size", "dtype")),
+    "jaccard": (_jaccard, ()),
     "signal": (_signal, ("model", "shape", "base", "batch", "repeats", "name")),
 }
 """Each command's function and its keys, in addition to those of :class:`analysis.source.Source`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import time
@@ -34,6 +35,10 @@ log = logging.getLogger("dst")
 
 class Stopped(Exception):
     """The run was asked to stop; its checkpoint holds where."""
+
+
+class _Ended(Exception):
+    """The run has ended in the middle of an epoch."""
 
 
 class Attempt:
@@ -75,8 +80,11 @@ class Attempt:
         self._warn_of_static()
         steps = training.epochs * len(training.data.train)
         hidden = True if ranks.rank() else None  # None: where stderr is no terminal
-        with tqdm(total=steps, initial=training.step, unit="step", disable=hidden, dynamic_ncols=True) as bar:
-            while training.epoch < training.epochs and not self.diverged:
+        with (
+            tqdm(total=steps, initial=training.step, unit="step", disable=hidden, dynamic_ncols=True) as bar,
+            contextlib.suppress(_Ended),
+        ):
+            while training.epoch < training.epochs and not training.ends_early and not self.diverged:
                 if training.phase_is_over:
                     self._next_phase()
                 bar.set_description(f"epoch {training.epoch + 1}/{training.epochs}", refresh=False)
@@ -143,9 +151,11 @@ class Attempt:
     def _after_step(self, bar: Any) -> None:
         bar.update()
         self._keep_snapshot()
+        if self.training.ends_early:
+            self._log_changes()
+            raise _Ended
         if self.should_stop():
-            self._log_topology()
-            self._log_probes()
+            self._log_changes()
             self._save()
             self.tracker.finish({})
             raise Stopped(f"run {self.directory.run_id} in epoch {self.training.epoch + 1}, step {self.training.step}")
@@ -156,8 +166,7 @@ class Attempt:
             self.directory.write_snapshot(training.step, training.model.state_dict(), training.sparsity.masks)
 
     def _log(self, metrics: dict[str, Any]) -> None:
-        self._log_topology()
-        self._log_probes()
+        self._log_changes()
         self.directory.logs.append(METRICS, metrics)
         self.tracker.log_epoch(metrics)
 
@@ -209,14 +218,13 @@ class Attempt:
         about = {"phase": training.phase + 1, "name": phase.name, "epochs": phase.epochs, "epoch": training.epoch}
         self.directory.logs.append(PHASES, {**about, "density": training.sparsity.density, **results})
 
-    def _log_topology(self) -> None:
+    def _log_changes(self) -> None:
+        """Logs topology updates and what probes measured."""
         updates = self.training.sparsity.pop_updates()
         if updates:
             self.directory.logs.append(TOPOLOGY, *updates)
         for update in updates:
             self.tracker.log_topology(update)
-
-    def _log_probes(self) -> None:
         if self.training.observer:
             for name, records in self.training.observer.pop_records().items():
                 self.directory.logs.append(probe_log(name), *records)
@@ -237,7 +245,7 @@ class Attempt:
         """Tests the last weights and the best ones; writes the final checkpoint, the masks and, last, the summary."""
         training, keep = self.training, self.config.checkpoint.keep
         results = {key: training.last.get(key) for key in ("val_acc", "train_loss", "val_loss")}
-        if not training.last:  # no epoch was trained
+        if not training.last or training.ends_early:  # the weights are not those of the end of an epoch
             results["val_loss"], results["val_acc"] = evaluate(training, training.data.val)
         _, results["test_acc"] = evaluate(training, training.data.test)
         self._log_phase({key: results[key] for key in ("test_acc", "val_acc")})

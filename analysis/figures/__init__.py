@@ -18,6 +18,17 @@ from analysis.figures.accuracy import figure_1, figure_10, figure_22
 from analysis.figures.canvas import STYLE, Drawing, FigureData
 from analysis.figures.critical_distance import figure_3
 from analysis.figures.curves import LEARNING_CURVES, all_learning_curves, figure_2, figure_4, learning_curves
+from analysis.figures.jaccard import (
+    NEEDS_END,
+    NEEDS_FIRST,
+    figure_6a,
+    figure_6b,
+    figure_17,
+    figure_18,
+    figure_19,
+    figure_20,
+    figure_21,
+)
 from analysis.figures.periods import figure_5, figure_11
 from analysis.frames import runs_with_results
 from dst.errors import UserError, unknown
@@ -51,10 +62,17 @@ _ALL = (
     PaperFigure("3", "critical-distance diagrams of the criteria", "two criteria in two blocks of runs", figure_3),
     PaperFigure("4", "loss gap over time, and accuracy", "dynamic runs with learning curves", figure_4),
     PaperFigure("5", "update period versus validation accuracy", "runs with two update periods or more", figure_5),
+    PaperFigure("6a", "similarity of what the criteria remove at the first update", NEEDS_FIRST, figure_6a),
+    PaperFigure("6b", "similarity of the masks at the end of training", NEEDS_END, figure_6b),
     PaperFigure(
         "10", "accuracy versus density, further setups", "runs of small_cnn/cifar10, resnet56/cifar100", figure_10
     ),
     PaperFigure("11", "update period versus ITOP ratio", "runs with two update periods or more", figure_11),
+    PaperFigure("17", "Figure 6a by prune fraction and density", NEEDS_FIRST, figure_17),
+    PaperFigure("18", "similarity of what the criteria remove, over training", NEEDS_END, figure_18),
+    PaperFigure("19", "shares of weights that all criteria keep or remove", NEEDS_END, figure_19),
+    PaperFigure("20", "standard deviation of Figure 6a", NEEDS_FIRST, figure_20),
+    PaperFigure("21", "standard deviation of Figure 6b", NEEDS_END, figure_21),
     PaperFigure("22", "accuracy versus density, all setups", "finished runs", figure_22),
     *(
         PaperFigure(number, f"learning curves of {setup}", f"runs of {setup}", learning_curves(setup))

@@ -156,6 +156,30 @@ def draw_lines(axes: Axes, cells: pd.DataFrame, x: str, y: str, scale: float = 1
     return list(palette)
 
 
+def draw_matrix(
+    axes: Axes, values: np.ndarray, names: Sequence[str], *, digits: int, highest: float | None = None
+) -> None:
+    """Draws a square matrix as a heat map with its numbers.
+
+    Args:
+        axes: the panel.
+        values: a cell that is no finite number stays empty.
+        names: of the rows and columns.
+        digits: after the decimal point.
+        highest: the value of the darkest color; None: the largest one.
+    """
+    axes.grid(False)
+    if highest is None:
+        highest = float(np.nanmax(values)) if np.isfinite(values).any() else 1.0
+    axes.imshow(np.ma.masked_invalid(values), cmap="Blues", aspect="auto", vmin=0, vmax=highest)
+    for (row, column), value in np.ndenumerate(values):
+        if np.isfinite(value):
+            color = "white" if value > highest / 2 else "black"
+            axes.text(column, row, f"{value:.{digits}f}", ha="center", va="center", fontsize=6.5, color=color)
+    axes.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize=6)
+    axes.set_yticks(range(len(names)), names, fontsize=6)
+
+
 def set_log_ticks(axes: Axes, values: Iterable[float], at_most: int = 6) -> None:
     """Makes the x axis logarithmic, with plain numbers as tick labels.
 

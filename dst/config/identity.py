@@ -122,7 +122,16 @@ def deciding(resolved: Mapping[str, Any]) -> dict[str, Any]:
             found[group] = {name: value for name, value in found[group].items() if name != key}
     if not uses_parent(resolved):
         found.pop("parent", None)
+    if stopping := stopping_probes(resolved):
+        found["probes"] = {name: {"stop": True} for name in stopping}
     return {group: node for group, node in found.items() if node not in (_default(group), {})}
+
+
+def stopping_probes(resolved: Mapping[str, Any]) -> list[str]:
+    """Returns the names of the probes that end the run after its first topology update."""
+    probes = resolved.get("probes")
+    nodes = probes.items() if isinstance(probes, Mapping) else ()
+    return [str(name) for name, node in nodes if isinstance(node, Mapping) and node.get("stop") is True]
 
 
 def uses_parent(resolved: Mapping[str, Any]) -> bool:

@@ -13,13 +13,13 @@ import dst.data
 from dst import ranks
 from dst.config import Config
 from dst.config.components import build
-from dst.config.identity import groups_of
+from dst.config.identity import groups_of, stopping_probes
 from dst.data import Data
 from dst.errors import UserError
 from dst.models import model_of
 from dst.probes import Observer
 from dst.seeds import stream_seed
-from dst.sparsity import disconnected_layers
+from dst.sparsity import DynamicSparsity, disconnected_layers
 from dst.training.beginning import NOTHING, Inherited, Tensors, first_masks, initialise_weights
 from dst.training.device import make_scaler, place, prepare_device
 from dst.training.growth_gradient import check_growth_sample, make_growth_gradient
@@ -108,6 +108,20 @@ def _phases(config: Config) -> list[Phase]:
     return phases
 
 
+def _last_step(config: Config, training: Training) -> int | None:
+    """Returns the step of the first topology update where a probe ends the run with it, else None."""
+    stopping = stopping_probes({"probes": config.probes})
+    if not stopping:
+        return None
+    step = getattr(training.sparsity, "update_period", None)
+    if not isinstance(training.sparsity, DynamicSparsity) or not step or step >= (training.sparsity.stop_step or 0):
+        raise UserError(
+            f"probes.{stopping[0]}.stop=true: the run has no topology update to end with; give an update_period "
+            f"shorter than its training, or probes.{stopping[0]}.stop=false"
+        )
+    return step
+
+
 def build_training(
     config: Config, model: nn.Module, data: Data, device: torch.device, inherited: Inherited | None = NOTHING
 ) -> Training:
@@ -168,6 +182,7 @@ def build_training(
     if config.probes:
         probes = [build(f"probes.{name}", node) for name, node in config.probes.items()]
         training.observer = Observer(probes, training, training.loss_of, seed=config.seed)
+    training.last_step = _last_step(config, training)
     ours = ("dropout", ranks.rank()) if ranks.rank() else ("dropout",)
     torch.manual_seed(stream_seed(config.seed, *ours))  # the one stream that has to be torch's global one
     return training

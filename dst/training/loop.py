@@ -48,6 +48,7 @@ class Training:
         best: the best validation epoch so far.
         loss_of: returns the mean training loss of logits and labels.
         last: the line of ``metrics.jsonl`` of the last finished epoch.
+        last_step: the step that the training ends with, though an epoch and a phase are under way; None: the last one.
         kept: parameters and buffers by name, kept where a phase says so (``keep_at``); empty before.
         left_out: which of the planned phases a procedure left out: the first one's number, from 0, and how many; None
             of them so far.
@@ -78,6 +79,7 @@ class Training:
         self.metrics = RunningMetrics(device)
         self.epoch = self.step = 0
         self.left_out: tuple[int, int] | None = None
+        self.last_step: int | None = None
         self.kept: dict[str, Tensor] = {}
         self._enter(0, None)
         self.best = Best()
@@ -94,6 +96,11 @@ class Training:
     def step_in_epoch(self) -> int:
         """Steps taken of the epoch under way."""
         return self.step - self.epoch * len(self.data.train)
+
+    @property
+    def ends_early(self) -> bool:
+        """Whether the last step was :attr:`last_step`."""
+        return self.step == self.last_step
 
     @property
     def phase_is_over(self) -> bool:

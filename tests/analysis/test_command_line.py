@@ -136,7 +136,7 @@ def test_the_package_runs_as_a_program(where: tuple[str, ...]) -> None:
 def test_figures_are_listed_by_name(type_in: TypeIn) -> None:
     _, out, _ = type_in("figures", "fig=help")
     assert "fig=3    critical-distance diagrams of the criteria" in out
-    assert len(out.splitlines()) == 17
+    assert len(out.splitlines()) == 24
 
 
 def test_missing_csv_is_written_even_if_no_run_is_missing(
