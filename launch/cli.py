@@ -22,7 +22,7 @@ from dst.run.archive import archive
 from dst.run.layout import PRINTED, runs_dir
 from dst.run.plan import plan_path, planned
 from dst.terminal.exits import command
-from launch import slurm
+from launch.cancel import cancel
 from launch.cluster import ClusterConfig, LaunchConfig
 from launch.length import period_warning
 from launch.plan import Plan
@@ -35,7 +35,6 @@ from launch.submit import (
     run_states,
     runs_to_submit,
     submit_to_slurm,
-    submitted,
     train_locally,
 )
 from launch.sweep import Overrides, Point, expand, expand_overrides, merge_overrides
@@ -52,6 +51,7 @@ HELP = """usage: python -m launch COMMAND [key=value ...]
   status  sweep=paper [--watch]            what is finished, running, queued, failed, interrupted, lost
   logs    RUN_ID                           what a run printed
   cancel  sweep=paper                      take its jobs out of the queue; what is trained stays
+  …       where='model == "vgg16"'         submit, status, cancel, logs: only these runs, by the config's names
   timing                                   write what finished runs took to <output_dir>/timing.yaml
   sync    sweep=paper                      upload finished runs to Weights & Biases
 
@@ -69,6 +69,7 @@ class Arguments:
         launch: settings of ``launch`` itself.
         clusters: the clusters named by ``cluster=``.
         run_overrides: overrides applied to every run.
+        where: expression that selects some of the sweep's runs; None for all.
         words: arguments without ``=``.
     """
 
@@ -76,6 +77,7 @@ class Arguments:
     launch: LaunchConfig
     clusters: tuple[ClusterConfig, ...]
     run_overrides: Overrides
+    where: str | None
     words: tuple[str, ...]
 
     @property
@@ -123,7 +125,7 @@ def _submit(arguments: Arguments) -> int:
         raise UserError(f"cluster={names}: this machine and a queue do not share a sweep; give cluster=local alone")
     frozen = plan_path(arguments.name, arguments.output_dir).exists()
     plan = Plan.read(arguments.name, arguments.output_dir) if frozen and not arguments.run_overrides else None
-    plan = plan or _make_plan(arguments)
+    plan = (plan or _make_plan(arguments)).select(arguments.where, with_parents=True)
     print(period_warning(plan.runs), end="", flush=True)
     retry_failed = arguments.launch.retry == "failed"
     if arguments.launch.rerun and not arguments.launch.dry_run:
@@ -159,14 +161,14 @@ def _archive_outdated(plan: Plan) -> None:
 
 
 def _status(arguments: Arguments) -> int:
-    plan = Plan.read(arguments.name, arguments.output_dir)
+    plan = Plan.read(arguments.name, arguments.output_dir).select(arguments.where)
     while True:
         try:
             jobs, note = active_jobs(plan), ""
         except UserError as error:  # without SLURM the run directories can still be shown
             jobs, note = [], f"\nqueued runs are not known: {error}"
         state = run_states(plan, jobs)
-        text = status_text(plan, state) + note
+        text = status_text(plan, state, jobs) + note
         if not arguments.launch.watch:
             print(text)
             return 0
@@ -198,10 +200,8 @@ def _logs(arguments: Arguments) -> int:
 
 def _cancel(arguments: Arguments) -> int:
     plan = Plan.read(arguments.name, arguments.output_dir)
-    jobs = [job.job_id for job in active_jobs(plan)]
-    if jobs and not arguments.launch.dry_run:
-        slurm.cancel(jobs)
-    print(f"{len(jobs)} of {len(submitted(plan))} jobs {'would be ' if arguments.launch.dry_run else ''}cancelled")
+    for line in cancel(plan, arguments.where, dry_run=arguments.launch.dry_run):
+        print(line)
     return 0
 
 
@@ -271,7 +271,7 @@ def _plan_command(arguments: Arguments) -> str:
 
 
 def _parse_arguments(command: str, argv: Sequence[str]) -> Arguments:
-    launch_keys = ["sweep", *LaunchConfig.__dataclass_fields__]
+    launch_keys = ["sweep", "where", *LaunchConfig.__dataclass_fields__]
     argv = [
         f"{flag}=true" if (flag := argument[2:].replace("-", "_")) in _BOOLEAN_KEYS else argument for argument in argv
     ]
@@ -291,25 +291,26 @@ def _parse_arguments(command: str, argv: Sequence[str]) -> Arguments:
     keys = [argument.partition("=")[0] for argument in launch_arguments]
     if duplicates := [key for key in keys if keys.count(key) > 1]:
         raise UserError(f"{duplicates[0]}: is given twice; give it once")
-    choices = dict(
-        argument.split("=", 1) for argument in launch_arguments if argument.startswith(("sweep=", "cluster="))
-    )
+    choices = dict(argument.split("=", 1) for argument in launch_arguments if argument.startswith(_WITHOUT_HYDRA))
     rest = [
         f"++{argument}" if argument.startswith("cluster.extra") else argument  # accepts any sbatch flag
         for argument in launch_arguments
-        if not argument.startswith(("sweep=", "cluster="))
+        if not argument.startswith(_WITHOUT_HYDRA)
     ]
     names = choices.get("cluster", "local").split(",")
     configs = [_compose([f"cluster={name}", *rest]) for name in names]
-    return Arguments(
-        choices.get("sweep"), configs[0], tuple(config.cluster for config in configs), run_overrides, words
-    )
+    clusters, where = tuple(config.cluster for config in configs), choices.get("where")
+    if where is not None and command not in _WITH_WHERE:
+        raise UserError(f"where={where}: {command} takes all runs; {', '.join(_WITH_WHERE)} take some")
+    return Arguments(choices.get("sweep"), configs[0], clusters, run_overrides, where, words)
 
 
 def _top_level_key(argument: str) -> str:
     return re.split(r"[.=]", argument.lstrip("+~"))[0]
 
 
+_WITHOUT_HYDRA = ("sweep=", "cluster=", "where=")
+_WITH_WHERE = ("status", "submit", "cancel", "logs")
 _BOOLEAN_KEYS = [key for key, item in LaunchConfig.__dataclass_fields__.items() if item.type == "Boolean"]
 """Settings that have a flag, such as ``--dry-run`` for ``dry_run=true``."""
 

@@ -24,6 +24,7 @@ from dst.run.layout import PRINTED
 from dst.run.outcome import write_failure
 from dst.run.plan import PlannedRun
 from dst.terminal.signals import StopSignals
+from launch.cancelled import cancelled
 from launch.plan import Plan
 from launch.readiness import READY, WAIT, Readiness
 from launch.state import failure_of
@@ -43,6 +44,7 @@ class TrainingProcess:
         own_runs: ids of the runs to train first; afterwards any unfinished run of the plan.
         threads: number of CPU threads.
         deadline: when the job ends, Unix time in seconds; None without a time limit.
+        where: expression that selects the runs of the plan to train, with their parents; None for all.
     """
 
     sweep: str
@@ -50,6 +52,7 @@ class TrainingProcess:
     own_runs: Sequence[str]
     threads: int
     deadline: float | None
+    where: str | None = None
 
     def __call__(self, worker: Connection) -> None:
         """Trains until no run is left, the deadline is near or a signal arrives; sends ``(event, run_id, text)``."""
@@ -67,7 +70,7 @@ class TrainingProcess:
         )  # tqdm's default lock needs multiprocessing's resource tracker, which SIGHUP ends
         try:
             with place_faults_told():
-                plan = Plan.read(self.sweep, self.output_dir)
+                plan = Plan.read(self.sweep, self.output_dir).select(self.where, with_parents=True)
                 os.chdir(plan.cwd)
                 for device in {run.config["device"] for run in plan.runs}:
                     choose_device(device)
@@ -81,8 +84,8 @@ class TrainingProcess:
     def _candidates(self, plan: Plan, stop: StopSignals) -> Iterator[PlannedRun]:
         """Yields the runs to train: first its own, then other unfinished runs of the plan, none before its parent.
 
-        Skips runs that are finished, failed or locked by a live process. Ends on a stop signal; once the time left is
-        shorter than the longest run so far, only its own runs are begun.
+        Skips runs that are finished, failed, cancelled or locked by a live process. Ends on a stop signal;
+        once the time left is shorter than the longest run so far, only its own runs are begun.
         """
         own = [plan.by_id[run_id] for run_id in self.own_runs if run_id in plan.by_id]
         own_ids = set(self.own_runs)
@@ -100,7 +103,7 @@ class TrainingProcess:
                 if run.run_id not in own_ids and self.deadline is not None and time.time() + longest > self.deadline:
                     continue
                 now = readiness(run)
-                if now == READY:
+                if now == READY and run.run_id not in cancelled(plan):
                     began, has_trained = time.time(), True
                     yield run
                     longest = max(longest, time.time() - began)

@@ -44,6 +44,7 @@ class Worker:
         gpus: GPUs of the job, 0 for none; the training processes are distributed over them.
         seconds: time limit of the job; None for no limit.
         grace_s: seconds that training processes get to write their checkpoints.
+        where: expression that selects the runs of the plan to train, with their parents; None for all.
     """
 
     sweep: str
@@ -53,6 +54,7 @@ class Worker:
     gpus: int = 1
     seconds: float | None = None
     grace_s: float = 60.0
+    where: str | None = None
     _running: list[tuple[BaseProcess, Connection]] = field(default_factory=list, init=False, repr=False)
     _current: dict[int, str] = field(default_factory=dict, init=False, repr=False)
 
@@ -124,14 +126,14 @@ class Worker:
                 process.kill()
 
     def _remaining(self) -> int:
-        plan = Plan.read(self.sweep, Path(self.output_dir))
+        plan = Plan.read(self.sweep, Path(self.output_dir)).select(self.where, with_parents=True)
         return sum(not is_settled(plan.run_dir(run.run_id)) for run in plan.runs)
 
     def _start(self, index: int) -> None:
         mine = self.chunk[index :: self.runs_per_gpu * max(1, self.gpus)]
         others = [run_id for run_id in self.chunk if run_id not in set(mine)]
         training = TrainingProcess(
-            self.sweep, Path(self.output_dir), [*mine, *others], self._threads(), self._deadline()
+            self.sweep, Path(self.output_dir), [*mine, *others], self._threads(), self._deadline(), self.where
         )
         ours, theirs = multiprocessing.Pipe(duplex=False)
         context = multiprocessing.get_context("spawn")
@@ -177,7 +179,7 @@ class Worker:
         return None if self.seconds is None else time.time() + self.seconds
 
 
-_ARGUMENTS = ("sweep", "output_dir", "chunk", "runs_per_gpu", "gpus", "seconds", "grace_s")
+_ARGUMENTS = ("sweep", "output_dir", "chunk", "runs_per_gpu", "gpus", "seconds", "grace_s", "where")
 
 
 def available_cpus() -> int:

@@ -21,6 +21,7 @@ UPLOADED = "synced.json"
 PLAN = "plan.jsonl"
 JOBS = "jobs.jsonl"
 PROBLEMS = "problems.jsonl"
+CANCELLED = "cancelled.txt"
 
 
 def snapshot_name(step: int | str) -> str:
