@@ -17,17 +17,16 @@ from dst.config.limits import check_limits
 from dst.config.mistakes import explain
 from dst.config.tree import CONF_DIR
 from dst.errors import UserError, unknown
-from dst.files.records import Damaged, read_bytes
 from dst.run.archive import archive
-from dst.run.layout import PRINTED, runs_dir
 from dst.run.plan import plan_path, planned
 from dst.terminal.exits import command
 from launch.cancel import cancel
 from launch.cluster import ClusterConfig, LaunchConfig
 from launch.length import period_warning
 from launch.plan import Plan
-from launch.state import outdated, states, summaries
-from launch.status import plan_text, status_text
+from launch.run_logs import failed_logs, find_run, follow_log, read_log
+from launch.state import is_settled, outdated, states, summaries
+from launch.status import one_screen, plan_text, status_text
 from launch.submit import (
     active_jobs,
     local_worker,
@@ -49,7 +48,8 @@ HELP = """usage: python -m launch COMMAND [key=value ...]
   submit  sweep=paper retry=failed         failed runs too
   submit  sweep=paper rerun=true           finished runs anew whose components' source code has changed since
   status  sweep=paper [--watch]            what is finished, running, queued, failed, interrupted, lost
-  logs    RUN_ID                           what a run printed
+  logs    RUN_ID [--follow]                what a run printed, and prints until it ends
+  logs    sweep=paper failed               the last lines of each failed run
   cancel  sweep=paper                      take its jobs out of the queue; what is trained stays
   …       where='model == "vgg16"'         submit, status, cancel, logs: only these runs, by the config's names
   timing                                   write what finished runs took to <output_dir>/timing.yaml
@@ -172,29 +172,31 @@ def _status(arguments: Arguments) -> int:
         if not arguments.launch.watch:
             print(text)
             return 0
-        print("\x1b[2J\x1b[H" + text if sys.stdout.isatty() else text, flush=True)
-        if not any(run.state in ("running", "queued") for run in state.values()):
+        ended = not any(run.state in ("running", "queued") for run in state.values())
+        print(text if ended or not sys.stdout.isatty() else one_screen(text), flush=True)
+        if ended:
             return 0
         time.sleep(5)
 
 
 def _logs(arguments: Arguments) -> int:
-    if len(arguments.words) != 1:
-        raise UserError("which run? give one run id, as status prints it: python -m launch logs RUN_ID")
-    word, folder = arguments.words[0], runs_dir(arguments.output_dir)
-    names = sorted(path.name for path in folder.glob("*") if path.name.startswith(word))
-    matches = [word] if word in names else names
-    if len(matches) != 1:
-        found = "no run" if not matches else f"{len(matches)} runs"
-        raise UserError(f"{word}: {found} of that id in {folder}")
-    path = folder / matches[0] / PRINTED
-    try:
-        content = read_bytes(path)
-    except Damaged as error:
-        raise UserError(f"{path.parent}: {error}") from error
-    if content is None:
-        raise UserError(f"{path}: not there; the run was not started by launch")
-    print(content.decode(errors="replace"), end="")
+    if arguments.words == ("failed",):
+        plan = Plan.read(arguments.name, arguments.output_dir).select(arguments.where)
+        logs = list(failed_logs(plan))
+        print("\n".join(logs) if logs else f"no run of sweep {plan.name} has failed", end="" if logs else "\n")
+        return 0
+    if len(arguments.words) != 1 or arguments.where is not None:
+        raise UserError(
+            "which run? give one run id, as status prints it: python -m launch logs RUN_ID; or: logs sweep=NAME failed"
+        )
+    run_dir = find_run(arguments.output_dir, arguments.words[0])
+    if not arguments.launch.follow:
+        print(read_log(run_dir), end="")
+        return 0
+    for text in follow_log(run_dir):
+        print(text, end="", flush=True)
+    if not is_settled(run_dir):
+        print(f"run {run_dir.name} has not ended, but no process trains it now", file=sys.stderr)
     return 0
 
 

@@ -57,6 +57,7 @@ class LaunchConfig:
     retry: str | None = field(default=None, metadata=one_of("failed"))
     dry_run: Boolean = field(default=False, metadata=BOOLEAN)
     watch: Boolean = field(default=False, metadata=BOOLEAN)
+    follow: Boolean = field(default=False, metadata=BOOLEAN)
     replace: Boolean = field(default=False, metadata=BOOLEAN)
     rerun: Boolean = field(default=False, metadata=BOOLEAN)
     yes: Boolean = field(default=False, metadata=BOOLEAN)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -109,6 +110,15 @@ def plan_text(plan: Plan, state: Mapping[str, RunState], timing: Timing) -> str:
     if unknown < len(left):
         text += f": about {left['seconds'].sum() / 3600:.0f} GPU hours one by one, less side by side"
     return text + (f"; {unknown} runs that nobody has timed yet" if unknown else "")
+
+
+def one_screen(text: str) -> str:
+    """Returns what replaces a terminal's content by as much of the text as it has room for, without flicker."""
+    width, height = shutil.get_terminal_size()
+    lines = [line[:width] for line in text.splitlines()]
+    if len(lines) >= height:
+        lines = [*lines[: height - 2], f"… and {len(lines) - height + 2} more lines"]
+    return "\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J"
 
 
 def _running(run: Any, state: RunState) -> str:
