@@ -26,7 +26,7 @@ from launch.length import period_warning
 from launch.plan import Plan
 from launch.run_logs import failed_logs, find_run, follow_log, read_log
 from launch.state import is_settled, outdated, states, summaries
-from launch.status import one_screen, plan_text, status_text
+from launch.status import growth_text, one_screen, plan_text, status_text
 from launch.submit import (
     active_jobs,
     local_worker,
@@ -42,6 +42,7 @@ from launch.timing import Timing, measure, write_timing
 HELP = """usage: python -m launch COMMAND [key=value ...]
 
   plan    sweep=paper                      expand, check and freeze a sweep; say what it will cost
+                                           again with more points or seeds: adds them, keeps what is there
   plan    name=mine model=large_mlp criterion=magnitude,snip density=d0.05,d0.1 seed=range(1,6)
   submit  sweep=paper cluster=slurm_a100   queue what is neither finished nor queued (dry_run=true: show the scripts)
   submit  sweep=demo cluster=local         train here, side by side
@@ -110,7 +111,7 @@ def main() -> None:
 
 
 def _plan(arguments: Arguments) -> int:
-    plan = _make_plan(arguments)
+    plan = _make_plan(arguments, keep_others=True)
     print(plan_text(plan, states(plan), Timing.read(plan.output_dir)))
     print(period_warning(plan.runs), end="")
     path = plan_path(plan.name, plan.output_dir)
@@ -125,7 +126,7 @@ def _submit(arguments: Arguments) -> int:
         raise UserError(f"cluster={names}: this machine and a queue do not share a sweep; give cluster=local alone")
     frozen = plan_path(arguments.name, arguments.output_dir).exists()
     plan = Plan.read(arguments.name, arguments.output_dir) if frozen and not arguments.run_overrides else None
-    plan = (plan or _make_plan(arguments)).select(arguments.where, with_parents=True)
+    plan = (plan or _make_plan(arguments, keep_others=False)).select(arguments.where, with_parents=True)
     print(period_warning(plan.runs), end="", flush=True)
     retry_failed = arguments.launch.retry == "failed"
     if arguments.launch.rerun and not arguments.launch.dry_run:
@@ -235,8 +236,11 @@ COMMANDS: dict[str, Callable[[Arguments], int]] = {
 }
 
 
-def _make_plan(arguments: Arguments) -> Plan:
-    """Plans the named sweep, or the one that the overrides describe; writes the plan unless this is a dry run."""
+def _make_plan(arguments: Arguments, *, keep_others: bool) -> Plan:
+    """Plans the named sweep, or the one that the overrides describe; writes the plan unless this is a dry run.
+
+    The runs are added to a plan of the same name. If it has others, they are kept with ``keep_others``, else refused.
+    """
     max_runs = None if arguments.launch.yes else 100_000
     if arguments.sweep:
         points = [
@@ -250,14 +254,15 @@ def _make_plan(arguments: Arguments) -> Plan:
     plan = Plan.make(arguments.name, arguments.output_dir, points, _plan_command(arguments))
     if plan_path(plan.name, plan.output_dir).exists() and not arguments.launch.replace:
         frozen = Plan.read(plan.name, plan.output_dir)
-        different = len(frozen.by_id.keys() ^ plan.by_id.keys())
-        if different:
+        kept = [run for run in frozen.runs if run.run_id not in plan.by_id]
+        if kept and not keep_others:
             before = f"; it was planned with: {frozen.command}" if frozen.command else ""
             raise UserError(
-                f"sweep={plan.name}: is planned already with other runs ({len(frozen.runs)}, {different} of one plan "
-                "only); give this one a name=… of its own, or replace the plan, which keeps finished runs, with: "
-                f"{_plan_command(arguments)} replace=true{before}"
+                f"sweep={plan.name}: is planned already with {len(kept)} runs that are not among these; give these a "
+                f"name=… of their own, or add them to the plan with: {_plan_command(arguments)}{before}"
             )
+        print(growth_text(frozen, plan), end="")
+        plan = plan.added_to(frozen)
     if not arguments.launch.dry_run:
         plan.write()
     return plan

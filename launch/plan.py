@@ -86,6 +86,23 @@ class Plan:
         frozen = read_plan(name, output_dir)
         return cls(name, output_dir, frozen.runs, frozen.code, frozen.cwd, frozen.command)
 
+    def added_to(self, frozen: Plan) -> Plan:
+        """Returns the plan of these runs, then of those that only a frozen plan of the sweep has.
+
+        Raises:
+            UserError: if the frozen plan was made in another directory, to which paths in its runs' configs may refer.
+        """
+        from launch.parents import merged
+
+        runs = [merged(run, frozen.by_id[run.run_id]) if run.run_id in frozen.by_id else run for run in self.runs]
+        kept = [run for run in frozen.runs if run.run_id not in self.by_id]
+        if kept and frozen.cwd != self.cwd:
+            raise UserError(
+                f"sweep={self.name}: was planned in {frozen.cwd}, to which paths in its configs refer; plan it there, "
+                "or give replace=true to drop the runs that are no longer asked for"
+            )
+        return replace(self, runs=[*runs, *kept])
+
     def select(self, where: str | None, *, with_parents: bool = False) -> Plan:
         """Returns the plan of those runs for which an expression is true.
 

@@ -106,10 +106,31 @@ def plan_text(plan: Plan, state: Mapping[str, RunState], timing: Timing) -> str:
     parents = len({run.parent_id for run in plan.runs} - {None})
     text = f"{table.to_string()}\n{total['runs']} runs"
     text += f" ({parents} of them the parents of others)" if parents else ""
-    text += f", {total['finished']} finished, {total['to do']} to do"
+    text += f", {total['finished']} finished already, for free" if total["finished"] else ""
+    text += f", {total['to do']} to do"
     if unknown < len(left):
         text += f": about {left['seconds'].sum() / 3600:.0f} GPU hours one by one, less side by side"
     return text + (f"; {unknown} runs that nobody has timed yet" if unknown else "")
+
+
+def growth_text(frozen: Plan, plan: Plan) -> str:
+    """Returns how many runs a plan adds to a frozen one, and lists those that only the frozen one has.
+
+    Args:
+        frozen: the plan before.
+        plan: the plan to add.
+    """
+    added = len(plan.by_id.keys() - frozen.by_id.keys())
+    kept = [f"  {run.run_id}  {run.command}" for run in frozen.runs if run.run_id not in plan.by_id]
+    text = (
+        f"{added} runs added to the {len(frozen.runs)} planned before; jobs at work train them last, and submit queues "
+        "them\n"
+        if added
+        else ""
+    )
+    if kept:
+        text += f"{len(kept)} planned runs are not among those asked for now and are kept (replace=true drops them):\n"
+    return text + "".join(f"{line}\n" for line in _truncated(kept))
 
 
 def one_screen(text: str) -> str:

@@ -62,34 +62,54 @@ class TrainingProcess:
         import torch  # after the signal handlers, as the import takes seconds
         from tqdm import tqdm
 
-        from dst.training.device import choose_device
-
         torch.set_num_threads(self.threads)
         tqdm.set_lock(
             threading.RLock()
         )  # tqdm's default lock needs multiprocessing's resource tracker, which SIGHUP ends
         try:
             with place_faults_told():
-                plan = Plan.read(self.sweep, self.output_dir).select(self.where, with_parents=True)
-                os.chdir(plan.cwd)
-                for device in {run.config["device"] for run in plan.runs}:
-                    choose_device(device)
-                for run in self._candidates(plan, stop):
+                for plan, run in self._candidates(stop):
                     self._train(plan, run, stop, worker)
         except UserError as error:
             _send_event(worker, "unfit", "", _one_line(error))
         else:
             _send_event(worker, "stopped" if stop.received() else "done", "", "")
 
-    def _candidates(self, plan: Plan, stop: StopSignals) -> Iterator[PlannedRun]:
-        """Yields the runs to train: first its own, then other unfinished runs of the plan, none before its parent.
+    def _candidates(self, stop: StopSignals) -> Iterator[tuple[Plan, PlannedRun]]:
+        """Yields the plan's runs to train, and, when none are left, those that were added to the plan meanwhile.
+
+        Additions that were planned with other code, or that need other modules, are left to jobs submitted for them.
+        """
+        first = plan = self._read_plan()
+        looked_at: set[str] = set()
+        while new := [run for run in plan.runs if run.run_id not in looked_at]:
+            looked_at |= plan.by_id.keys()
+            yield from ((plan, run) for run in self._rounds(plan, new, stop))
+            if stop.received():
+                return
+            plan = self._read_plan()
+            if plan.code != first.code or not set(plan.modules) <= set(first.modules):
+                return
+
+    def _read_plan(self) -> Plan:
+        """Reads the plan and enters its directory; raises UserError if its runs cannot be trained on this machine."""
+        from dst.training.device import choose_device
+
+        plan = Plan.read(self.sweep, self.output_dir).select(self.where, with_parents=True)
+        os.chdir(plan.cwd)
+        for device in {run.config["device"] for run in plan.runs}:
+            choose_device(device)
+        return plan
+
+    def _rounds(self, plan: Plan, runs: Sequence[PlannedRun], stop: StopSignals) -> Iterator[PlannedRun]:
+        """Yields the runs to train: first its own, then the others, none before its parent.
 
         Skips runs that are finished, failed, cancelled or locked by a live process. Ends on a stop signal;
         once the time left is shorter than the longest run so far, only its own runs are begun.
         """
-        own = [plan.by_id[run_id] for run_id in self.own_runs if run_id in plan.by_id]
-        own_ids = set(self.own_runs)
-        others = [run for run in plan.runs if run.run_id not in own_ids]
+        new_ids, own_ids = {run.run_id for run in runs}, set(self.own_runs)
+        own = [plan.by_id[run_id] for run_id in self.own_runs if run_id in new_ids]
+        others = [run for run in runs if run.run_id not in own_ids]
         random.shuffle(others)  # so that idle training processes do not compete for the same run
         left, longest = [*own, *others], 0.0
         readiness, has_trained = Readiness(plan), False

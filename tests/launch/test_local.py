@@ -212,12 +212,17 @@ def test_status_shows_the_epochs_of_interrupted_and_lost_runs_and_the_remaining_
 def test_the_printed_command_adds_seeds_to_a_planned_sweep(study: Study) -> None:
     mine = ("name=mine", "model=small_mlp", "dataset=digits", "criterion=magnitude")
     study.launch("plan", *mine, "seed=1")
-    answer = study.launch("submit", *mine, "seed=1,2", "cluster=local", rc=2)
+    answer = study.launch("submit", *mine, "seed=2", "cluster=local", rc=2)
     assert answer.count("\n") == 1
     command = shlex.split(answer.partition("with: ")[2].partition(";")[0])
     assert command[:3] == ["python", "-m", "launch"]
-    assert "2 runs" in study.launch(*command[3:])
+    answer = study.launch(*command[3:])
+    assert "1 runs added to the 1 planned before" in answer
+    assert "1 planned runs are not among those asked for now and are kept" in answer
+    assert "2 runs, 2 to do" in answer
     assert len(study.planned("mine")) == 2
+    study.launch(*command[3:], "replace=true")
+    assert len(study.planned("mine")) == 1
 
 
 @pytest.mark.parametrize(
