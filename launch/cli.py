@@ -57,6 +57,7 @@ HELP = """usage: python -m launch COMMAND [key=value ...]
   sync    sweep=paper                      upload finished runs to Weights & Biases
 
 Further key=value pairs of plan and submit go to every run (recipe.epochs=10, data_dir=/scratch/data).
+submit … cluster.on_end='COMMAND' runs a shell command once all runs have ended, with DST_SWEEP and DST_OUTPUT_DIR.
 Sweeps: conf/sweep. Clusters: conf/cluster; change any setting with cluster.KEY=VALUE.
 """
 
@@ -306,6 +307,10 @@ def _parse_arguments(command: str, argv: Sequence[str]) -> Arguments:
     ]
     names = choices.get("cluster", "local").split(",")
     configs = [_compose([f"cluster={name}", *rest]) for name in names]
+    if (on_end := choices.get("cluster.on_end")) is not None:
+        for config in configs:
+            config.cluster.on_end = None if on_end == "null" else on_end
+            check_limits(config)
     clusters, where = tuple(config.cluster for config in configs), choices.get("where")
     if where is not None and command not in _WITH_WHERE:
         raise UserError(f"where={where}: {command} takes all runs; {', '.join(_WITH_WHERE)} take some")
@@ -316,7 +321,9 @@ def _top_level_key(argument: str) -> str:
     return re.split(r"[.=]", argument.lstrip("+~"))[0]
 
 
-_WITHOUT_HYDRA = ("sweep=", "cluster=", "where=")
+_WITHOUT_HYDRA = ("sweep=", "cluster=", "where=", "cluster.on_end=")
+"""Settings whose values are taken as they are, whatever they mean in Hydra's syntax."""
+
 _WITH_WHERE = ("status", "submit", "cancel", "logs")
 _BOOLEAN_KEYS = [key for key, item in LaunchConfig.__dataclass_fields__.items() if item.type == "Boolean"]
 """Settings that have a flag, such as ``--dry-run`` for ``dry_run=true``."""

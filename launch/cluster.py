@@ -38,6 +38,7 @@ class ClusterConfig:
     runs_per_job: int | None = field(default=None, metadata=_POSITIVE)
     python: str | None = None
     setup: list[str] = field(default_factory=list)
+    on_end: str | None = None
 
     def check(self) -> None:
         """Raises UserError for values that contradict each other."""

@@ -20,6 +20,7 @@ from dst.run.outcome import clear_failure
 from dst.run.plan import PlannedRun
 from launch.cancelled import cancelled, resume_runs
 from launch.cluster import ClusterConfig
+from launch.ending import begin_again
 from launch.packing import Job, pack
 from launch.parents import generations
 from launch.plan import Plan
@@ -93,7 +94,7 @@ def submit_to_slurm(plan: Plan, clusters: Sequence[ClusterConfig], *, retry_fail
             resume_runs(plan)
             state = run_states(plan, (job for job in jobs if job.job_id in queue))
             runs = runs_to_submit(plan, state, retry_failed=retry_failed)
-            _clear_failures(plan, runs, state)
+            _prepare(plan, runs, state)
             active = [job for job in jobs if job.job_id in queue]
             before = len(active)
             for batch in _distribute(plan, runs, submitters, room_used=len(queue)):
@@ -157,7 +158,7 @@ def train_locally(plan: Plan, cluster: ClusterConfig, *, retry_failed: bool) -> 
     resume_runs(plan)
     state = run_states(plan, active_jobs(plan))
     runs = runs_to_submit(plan, state, retry_failed=retry_failed)
-    _clear_failures(plan, runs, state)
+    _prepare(plan, runs, state)
     worker = local_worker(plan, cluster, runs)
     with _progress(len(plan.runs), len(plan.runs) - len(runs)) as bar:
 
@@ -166,6 +167,8 @@ def train_locally(plan: Plan, cluster: ClusterConfig, *, retry_failed: bool) -> 
                 bar.update()
             if event == "failed":
                 bar.write(f"run {run_id} failed: {text}")
+            if event == "on_end":
+                bar.write(f"the command at the end of the sweep {text}")
             if event == "died":
                 bar.write(f"run {run_id}: its process {text}" if run_id else f"a training process {text}")
 
@@ -184,7 +187,9 @@ def local_worker(plan: Plan, cluster: ClusterConfig, runs: Sequence[PlannedRun])
     processes = cluster.runs_per_gpu or _local_processes(runs, plan, gpus)
     most = max(1, math.ceil(len(runs) / max(1, gpus)))
     ids = [run.run_id for run in runs]
-    return Worker(plan.name, str(plan.output_dir), ids, min(processes, most), gpus, where=plan.where)
+    return Worker(
+        plan.name, str(plan.output_dir), ids, min(processes, most), gpus, where=plan.where, on_end=cluster.on_end
+    )
 
 
 def run_states(plan: Plan, queued: Iterable[Submitted]) -> dict[str, RunState]:
@@ -225,7 +230,10 @@ def runs_to_submit(plan: Plan, state: Mapping[str, RunState], *, retry_failed: b
     return [run for run in plan.runs if state[run.run_id].state in wanted]
 
 
-def _clear_failures(plan: Plan, runs: Iterable[PlannedRun], state: Mapping[str, RunState]) -> None:
+def _prepare(plan: Plan, runs: Sequence[PlannedRun], state: Mapping[str, RunState]) -> None:
+    """Removes what the end of the sweep, and of each run that failed, has left behind."""
+    if runs:
+        begin_again(plan)
     for run in runs:
         if state[run.run_id].state == "failed":
             clear_failure(plan.run_dir(run.run_id))
@@ -286,6 +294,7 @@ def _worker(plan: Plan, job: Job, cluster: ClusterConfig) -> Worker:
         3600 * cluster.hours - cluster.signal_s,
         max(5.0, cluster.signal_s - _SHUTDOWN_MARGIN_S),
         plan.where,
+        cluster.on_end,
     )
 
 
