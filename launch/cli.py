@@ -140,6 +140,7 @@ def _submit(arguments: Arguments) -> int:
             print(f"would train {len(left)} of {len(plan.runs)} runs here, {worker.runs_per_gpu} at a time{where}")
             return 0
         train_locally(plan, clusters[0], retry_failed=retry_failed)
+        plan = Plan.read(plan.name, plan.output_dir).select(arguments.where, with_parents=True)  # may have grown
         state = states(plan)
         print(status_text(plan, state))
         return int(any(run.state in ("failed", "interrupted", "lost", "waiting") for run in state.values()))
