@@ -146,8 +146,8 @@ def _running(run: Any, state: RunState) -> str:
     text = f"running {run.run_id} epoch {run.done} of {run.epochs}"
     if pd.notna(run.val_acc):
         text += f", val acc {run.val_acc:.4f}"
-    if pd.notna(run.epoch_s):
-        text += f", {_duration((run.epochs - run.done) * run.epoch_s)} to go"
+    if math.isfinite(seconds := (run.epochs - run.done) * run.epoch_s):
+        text += f", {_duration(seconds)} to go"
     return f"{text}, {state.where}"
 
 
