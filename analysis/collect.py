@@ -20,10 +20,10 @@ from analysis.probe_files import probe_frame
 from analysis.results_folder import CachedRuns, ResultsFolder
 from analysis.run_files import file_signature, read_run
 from analysis.source import Source
-from analysis.where import describe_values, row_mask
 from dst.errors import UserError
 from dst.run.outcome import DONE
 from dst.run.plan import PlannedRun
+from dst.run.where import describe_values, row_mask
 
 
 @dataclass

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.choices import config_key
 from analysis.models.groups import seed_groups
 from dst.errors import UserError, unknown
+from dst.run.choices import config_key
 from dst.run.layout import CHECKPOINT, CONFIG, snapshot_name
 
 POINTS = ("last", "best", "0")
