@@ -37,6 +37,8 @@ _ITERATIVE = ("imp", "wr", "lrr", "sculpt")
 _KEY_DEFAULTS: dict[str, dict[str, Any]] = {
     "recipe": {"decay_biases": True, "label_smoothing": 0.0},
     "growth": {"sample": None},
+    "sparsity": {"update_batch_size": None},
+    "model=large_mlp_dropout": {"input_dropout": 0.0},
     "procedure=cyclic": {"strategy": "constant"},
 }
 """Keys that came later to groups or options that were there: at its default, such a key enters no identity."""
