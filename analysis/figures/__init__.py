@@ -6,7 +6,7 @@ To add one, write a function ``FigureData -> list[Drawing]`` in a file of this f
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING
@@ -15,10 +15,13 @@ import matplotlib
 
 from analysis.compare import select_comparable
 from analysis.figures.accuracy import figure_1, figure_10, figure_22
+from analysis.figures.appendix import figure_7, figure_8, figure_12, figure_13, figure_14, figure_15, figure_16
 from analysis.figures.canvas import STYLE, Drawing, FigureData
 from analysis.figures.critical_distance import figure_3
-from analysis.figures.curves import LEARNING_CURVES, all_learning_curves, figure_2, figure_4, learning_curves
+from analysis.figures.curves import LEARNING_CURVES, all_learning_curves, figure_2, learning_curves
+from analysis.figures.loss_gap import figure_4
 from analysis.figures.periods import figure_5, figure_11
+from analysis.figures.settings import at_main_settings
 from analysis.frames import runs_with_results
 from dst.errors import UserError, unknown
 from dst.files.atomic import atomic_file
@@ -37,12 +40,15 @@ class PaperFigure:
         about: its content, for ``fig=help``.
         needs: the runs it needs, for the message if there are none.
         draw: draws it; returns an empty list without such runs.
+        varied: what it shows several values of, see :func:`analysis.figures.settings.at_main_settings`; None: it shows
+            runs of all settings.
     """
 
     name: str
     about: str
     needs: str
     draw: Callable[[FigureData], list[Drawing]]
+    varied: tuple[str, ...] | None = ()
 
 
 _ALL = (
@@ -52,15 +58,50 @@ _ALL = (
     PaperFigure("4", "loss gap over time, and accuracy", "dynamic runs with learning curves", figure_4),
     PaperFigure("5", "update period versus validation accuracy", "runs with two update periods or more", figure_5),
     PaperFigure(
+        *("7", "accuracy versus density for values of MEST's λ", "MEST runs with two values of criterion.lam or more"),
+        *(figure_7, ("criterion_lam",)),
+    ),
+    PaperFigure(
+        *("8", "sensitivity and its reciprocal", "runs of sensitivity and rsensitivity"),
+        *(figure_8, ("criterion",)),
+    ),
+    PaperFigure(
         "10", "accuracy versus density, further setups", "runs of small_cnn/cifar10, resnet56/cifar100", figure_10
     ),
     PaperFigure("11", "update period versus ITOP ratio", "runs with two update periods or more", figure_11),
+    PaperFigure(
+        *("12", "accuracy versus density for batch sizes", "runs with two values of recipe.batch_size or more"),
+        *(figure_12, ("recipe_batch_size",)),
+    ),
+    PaperFigure(
+        *(
+            "13",
+            "accuracy versus density for batch sizes of updates",
+            "runs with sparsity.update_batch_size and without",
+        ),
+        *(figure_13, ("sparsity_update_batch_size",)),
+    ),
+    PaperFigure(
+        *("14", "from scratch and fine-tuned", "runs with model.weights=imagenet and without"),
+        *(figure_14, ("model_weights",)),
+    ),
+    PaperFigure(
+        *("15", "global versus local pruning", "runs with sparsity.scope=global and local"),
+        *(figure_15, ("sparsity_scope",)),
+    ),
+    PaperFigure(
+        "16",
+        "update period for schedules of ρ and batch sizes",
+        "runs with two update periods or more, and two of prune_fraction or recipe.batch_size",
+        figure_16,
+        ("prune_fraction", "recipe_batch_size"),
+    ),
     PaperFigure("22", "accuracy versus density, all setups", "finished runs", figure_22),
     *(
         PaperFigure(number, f"learning curves of {setup}", f"runs of {setup}", learning_curves(setup))
         for number, setup in LEARNING_CURVES.items()
     ),
-    PaperFigure("curves", "learning curves of every setup there is", "finished runs", all_learning_curves),
+    PaperFigure("curves", "learning curves of every setup there is", "finished runs", all_learning_curves, None),
 )
 FIGURES = {figure.name: figure for figure in _ALL}
 """Every figure by the value of ``fig=…``."""
@@ -92,13 +133,19 @@ def draw(figure: PaperFigure, collection: Collection, metric: str) -> DrawnFigur
         collection: the runs; if the figure needs others, the printed line says which.
         metric: one of :data:`analysis.table.METRICS`.
     """
-    data = FigureData(collection.runs, collection.missing, lambda: collection.epochs, metric)
+    everything = FigureData(collection.runs, collection.missing, lambda: collection.epochs, metric)
+    data, varied = everything, figure.varied
+    if varied is not None:
+        data = everything.select(lambda runs: at_main_settings(runs, varied))
+    other = len(runs_with_results(everything.runs)) - len(runs_with_results(data.runs))
+    note = [f"{other} runs of the paper's other experiments are not shown."] if other else []
     lines: list[str] = []
     paths: list[Path] = []
     with matplotlib.rc_context(STYLE):
         drawings = figure.draw(data)
         for drawing in drawings:
             name = f"figure_{figure.name}{drawing.suffix}"
+            drawing = replace(drawing, caption=[*drawing.caption, *note])
             written = save(drawing, name, collection.results)
             lines.append(f"figure {figure.name}: {', '.join(map(str, written))}")
             paths += written

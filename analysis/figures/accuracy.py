@@ -17,10 +17,11 @@ from analysis.figures.canvas import (
     gaps_note,
     line_style,
     missing_note,
+    panel_title,
     seeds_note,
     set_log_ticks,
 )
-from analysis.style import colors, growth_order, growth_title, natural_sort_key, setup_title
+from analysis.style import colors, growth_order, growth_title, natural_sort_key
 from analysis.table import METRIC_NAMES
 
 MAIN = (
@@ -80,7 +81,7 @@ def accuracy_versus_density(data: FigureData, setups: Sequence[str] | None, *, b
             limits = _y_limits(summary[summary["setup"] == setup], data.metric)
             if limits:
                 below |= _crop_below(axes, here, data.metric, limits)
-            axes.set_title(f"{setup_title(setup)}\n{growth_title(growth)}" if growth else setup_title(setup))
+            axes.set_title(f"{panel_title(setup)}\n{growth_title(growth)}" if growth else panel_title(setup))
             if (column if by_rows else row) == 0:
                 axes.set_ylabel(f"{METRIC_NAMES[data.metric]} (%)")
             if (row == len(order) - 1) if by_rows else (column == len(growths) - 1):

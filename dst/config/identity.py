@@ -34,6 +34,9 @@ DEFAULTS: dict[str, Any] = {
 _ITERATIVE = ("imp", "wr", "lrr", "sculpt")
 """The procedures that prune between phases."""
 
+GRADIENT_FREE = ("magnitude", "set", "random")
+"""Criteria that score without the gradient."""
+
 _KEY_DEFAULTS: dict[str, dict[str, Any]] = {
     "recipe": {"decay_biases": True, "label_smoothing": 0.0},
     "growth": {"sample": None},
@@ -143,6 +146,10 @@ def ineffective_keys(resolved: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "distribution", "name"
     if method_of(resolved) == "gradual" and resolved["sparsity"]["scope"] == "global":
         yield "distribution", "name"
+    growth = resolved.get("growth") or {}
+    grown_by_batch = growth.get("name") != "random" and not growth.get("sample")
+    if not grown_by_batch and (resolved.get("criterion") or {}).get("name") in GRADIENT_FREE:
+        yield "sparsity", "update_batch_size"
     weights = (resolved.get("weight_init") or DEFAULTS["weight_init"])["name"]
     if weights != "parent":
         yield "weight_init", "step"

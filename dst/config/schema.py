@@ -187,10 +187,17 @@ class DatasetConfig:
 
 @dataclass
 class SparsityConfig:
-    """How topology updates compete and what becomes of the optimizer state of inactive weights."""
+    """How topology updates compete and what becomes of the optimizer state of inactive weights.
+
+    Attributes:
+        update_batch_size: training samples whose gradient updates prune and grow by; None: the step's batch.
+    """
 
     scope: str = field(default=MISSING, metadata=one_of("local", "global"))
     momentum: str = field(default=MISSING, metadata=one_of("masked", "dense"))
+    update_batch_size: int | None = field(
+        default=None, metadata=limited(lambda value: value >= 1, "must be 1 sample or more, or null for the batch's")
+    )
 
 
 @dataclass

@@ -25,6 +25,7 @@ from dst.sparsity.topology import grow_highest, prune_lowest
 log = logging.getLogger("dst")
 
 _Counts = dict[str, dict[str, Any]]
+_GradientAt = Callable[[int], Mapping[str, Tensor]]
 """Per layer: the number of active, pruned and grown weights; a tensor if only the device knows it."""
 
 
@@ -55,6 +56,7 @@ class DynamicSparsity(MaskedModel):
         growth: scores the weights to grow; an object or its name in the config group ``growth``.
         growth_gradient: given the step of an update, returns the gradient to grow by in place of the batch's, by
             parameter name; it must leave the model and each ``grad`` as they are.
+        update_gradient: likewise, to prune and grow by; called at updates that use a gradient.
         update_period: Δt in optimizer steps; None never changes the masks (static sparse training).
         prune_fraction: ρ_t: a schedule, its name, or the initial ρ of a cosine schedule. ``"lr"`` reads the learning
             rate of the optimizer's first parameter group at each update, whoever sets it. Its initial one is that
@@ -82,7 +84,8 @@ class DynamicSparsity(MaskedModel):
         distribution: str = "erk",
         criterion: Criterion | str = "magnitude",
         growth: Growth | str = "random",
-        growth_gradient: Callable[[int], Mapping[str, Tensor]] | None = None,
+        growth_gradient: _GradientAt | None = None,
+        update_gradient: _GradientAt | None = None,
         update_period: int | None = 100,
         prune_fraction: Schedule | str | float = "cosine",
         total_steps: int | None = None,
@@ -94,8 +97,9 @@ class DynamicSparsity(MaskedModel):
     ) -> None:
         self.criterion = resolve("criterion", Criterion, criterion)
         self.growth = resolve("growth", Growth, growth)
-        self._growth_gradient = growth_gradient
-        self._held_gradient: Mapping[str, Tensor] = {}
+        self._growth_gradient, self._update_gradient = growth_gradient, update_gradient
+        self._prunes_by: Mapping[str, Tensor] = {}
+        self._grows_by: Mapping[str, Tensor] = {}
         if isinstance(prune_fraction, (int, float)):
             prune_fraction = Cosine(float(prune_fraction))
         schedule = resolve("prune_fraction", Schedule, prune_fraction)
@@ -152,11 +156,13 @@ class DynamicSparsity(MaskedModel):
         layers = [layer for layer in self.layers if layer.parameter.grad is not None]
         if not layers:
             raise ValueError(f"{self.layers[0].name} has no gradient: call step() after backward()")
+        if self._update_gradient and (self.criterion.uses_gradient or self._grows_by_batch):
+            self._prunes_by = self._grows_by = self._update_gradient(self.steps)
         if self._growth_gradient:
-            self._held_gradient = self._growth_gradient(self.steps)
+            self._grows_by = self._growth_gradient(self.steps)
         update = self._update_global if self.scope == "global" else self._update_local
         counts = update(layers, fraction) | self._counts_without_gradient()
-        self._held_gradient = {}
+        self._prunes_by = self._grows_by = {}
         counts = {layer.name: counts[layer.name] for layer in self.layers}
         self.updates.append({"step": self.steps, "prune_fraction": fraction, "layers": counts})
 
@@ -177,8 +183,12 @@ class DynamicSparsity(MaskedModel):
     @property
     def dense_gradients(self) -> str:
         """When batches need gradients of inactive weights: ``never``, at ``updates`` or at ``every`` step."""
-        at_updates = self.growth.signal == "gradient" and not self._growth_gradient
+        at_updates = self._grows_by_batch and not self._update_gradient
         return "updates" if at_updates and super().dense_gradients == "never" else super().dense_gradients
+
+    @property
+    def _grows_by_batch(self) -> bool:
+        return self.growth.signal == "gradient" and not self._growth_gradient
 
     def _match_model(self) -> None:
         super()._match_model()
@@ -230,7 +240,7 @@ class DynamicSparsity(MaskedModel):
         return counts
 
     def _criterion_scores(self, layers: list[SparseLayer]) -> Iterator[Tensor]:
-        return (self.criterion(layer.weight, layer.gradient, self._generator) for layer in layers)
+        return (self.criterion(layer.weight, _gradient(layer, self._prunes_by), self._generator) for layer in layers)
 
     def _growth_scores(self, layers: list[SparseLayer]) -> Iterator[Tensor]:
         return (self.growth(layer.weight, self._growth_signal(layer), self._generator) for layer in layers)
@@ -241,9 +251,7 @@ class DynamicSparsity(MaskedModel):
             for key in ("momentum_buffer", "exp_avg"):
                 if state.get(key) is not None:
                     return layer.slice_of(state[key])
-        if self._held_gradient:
-            return layer.slice_of(self._held_gradient[layer.parameter_name])
-        return layer.gradient
+        return _gradient(layer, self._grows_by)
 
     def pop_updates(self) -> list[dict[str, Any]]:
         """Returns and clears the records of topology updates; synchronizes with the device.
@@ -255,6 +263,10 @@ class DynamicSparsity(MaskedModel):
             for counts in update["layers"].values():
                 counts.update({key: int(count) for key, count in counts.items()})
         return updates
+
+
+def _gradient(layer: SparseLayer, given: Mapping[str, Tensor]) -> Tensor:
+    return layer.slice_of(given[layer.parameter_name]) if given else layer.gradient
 
 
 def _initial_lr(optimizer: torch.optim.Optimizer) -> float:
