@@ -125,15 +125,16 @@ def select_figures(text: str) -> list[PaperFigure]:
     return [FIGURES[name] for name in text.split(",")]
 
 
-def draw(figure: PaperFigure, collection: Collection, metric: str) -> DrawnFigure:
+def draw(figure: PaperFigure, collection: Collection, metric: str, *, reference: bool = False) -> DrawnFigure:
     """Draws a figure into ``<results>/figures`` as PDF and PNG.
 
     Args:
         figure: one of :data:`FIGURES`.
         collection: the runs; if the figure needs others, the printed line says which.
         metric: one of :data:`analysis.table.METRICS`.
+        reference: whether to draw the paper's own numbers too, where it prints them.
     """
-    everything = FigureData(collection.runs, collection.missing, lambda: collection.epochs, metric)
+    everything = FigureData(collection.runs, collection.missing, lambda: collection.epochs, metric, reference)
     data, varied = everything, figure.varied
     if varied is not None:
         data = everything.select(lambda runs: at_main_settings(runs, varied))

@@ -41,12 +41,14 @@ class FigureData:
         missing: one row per planned run without results.
         epochs: returns one row per run and epoch.
         metric: the accuracy to draw, one of :data:`analysis.table.METRICS`.
+        reference: whether to draw the paper's own numbers too, where it prints them.
     """
 
     runs: pd.DataFrame
     missing: pd.DataFrame
     epochs: Callable[[], pd.DataFrame]
     metric: str = "test_acc"
+    reference: bool = False
 
     def select(self, keep: Callable[[pd.DataFrame], pd.Series]) -> FigureData:
         """Returns the data of the runs and missing runs for which ``keep``, given their frame, is true."""

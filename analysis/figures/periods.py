@@ -20,6 +20,7 @@ from analysis.figures.canvas import (
     seeds_note,
     set_log_ticks,
 )
+from analysis.published import published
 from analysis.style import colors, growth_order, growth_title
 
 _SETUPS = ("large_mlp/cifar10", "small_cnn/cifar10", "resnet56/cifar10")
@@ -74,16 +75,21 @@ def figure_11(data: FigureData) -> list[Drawing]:
     varied = varied[varied["density"] == density]
     setups, growths = sorted(varied["setup"].unique()), growth_order(varied["growth"])
     grid = Grid.create(len(setups), len(growths), panel=(3.0, 2.3), sharey=True)
+    shown = False
     for row, setup in enumerate(setups):
         for column, growth in enumerate(growths):
             axes = grid.axes[row, column]
             here = varied[(varied["growth"] == growth) & (varied["setup"] == setup)]
             grid.add_to_legend(draw_lines(axes, here, "update_period", "itop_ratio", scale=1))
+            points = published("itop_ratio", setup, density, str(growth)) if data.reference else {}
+            axes.plot([*points], [*points.values()], linestyle="", marker="+", markersize=9, color="black")
+            shown |= bool(points)
             set_log_ticks(axes, here["update_period"], at_most=4)
             axes.set_title(f"{panel_title(setup)}\n{growth_title(growth)}, density {density:g}")
             axes.set_xlabel("Δt (steps, log scale)")
         grid.axes[row, 0].set_ylabel("ITOP ratio")
-    return [grid.finish(_caption(varied, "itop_ratio", chosen, data))]
+    reference = ["+ is what the paper's text says."] if shown else []
+    return [grid.finish([*_caption(varied, "itop_ratio", chosen, data), *reference])]
 
 
 def cells_with_several_periods(chosen: ComparableRuns) -> pd.DataFrame:
