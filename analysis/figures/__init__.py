@@ -135,9 +135,7 @@ def draw(figure: PaperFigure, collection: Collection, metric: str, *, reference:
         reference: whether to draw the paper's own numbers too, where it prints them.
     """
     everything = FigureData(collection.runs, collection.missing, lambda: collection.epochs, metric, reference)
-    data, varied = everything, figure.varied
-    if varied is not None:
-        data = everything.select(lambda runs: at_main_settings(runs, varied))
+    data = everything if figure.varied is None else at_main_settings(everything, figure.varied)
     other = len(runs_with_results(everything.runs)) - len(runs_with_results(data.runs))
     note = [f"{other} runs of the paper's other experiments are not shown."] if other else []
     lines: list[str] = []

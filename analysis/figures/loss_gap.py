@@ -50,13 +50,14 @@ def _loss_gap(data: FigureData, chosen: ComparableRuns, suffix: str) -> list[Dra
     runs = runs[(runs["density"] == density) | (runs["method"] == "dense")]
     chosen = ComparableRuns(runs, chosen.notes)
     curves = mean_curves(chosen, data, ["gap"])
+    lines = legend_order(runs["line"])
     growths = growth_order(runs["growth"].dropna())
     grid = Grid.create(len(growths), 2, panel=(3.2, 2.4), sharex="col")
     for row, growth in enumerate(growths):
         left, right = grid.axes[row]
         grid.add_to_legend(draw_curves(left, curves[curves["growth"].isna() | (curves["growth"] == growth)], "gap"))
         left.set(ylabel="validation − training loss", title=growth_title(growth))
-        _accuracy_bars(right, runs[runs["growth"].isna() | (runs["growth"] == growth)], data.metric)
+        _accuracy_bars(right, runs[runs["growth"].isna() | (runs["growth"] == growth)], lines, data.metric)
     grid.axes[-1, 0].set_xlabel("epoch")
     return [
         grid.finish(
@@ -65,14 +66,17 @@ def _loss_gap(data: FigureData, chosen: ComparableRuns, suffix: str) -> list[Dra
     ]
 
 
-def _accuracy_bars(axes: Axes, runs: pd.DataFrame, metric: str) -> None:
+def _accuracy_bars(axes: Axes, runs: pd.DataFrame, lines: list[str], metric: str) -> None:
     """Draws a bar for each line, cut off below the lowest so that their differences show."""
-    summary = aggregate_seeds(runs, [metric]).set_index("line")
-    lines = [line for line in legend_order(summary.index) if pd.notna(summary.at[line, metric])]
-    means = 100 * summary.loc[lines, metric].to_numpy(float)
-    deviations = 100 * summary.loc[lines, f"{metric}_std"].fillna(0).to_numpy(float)
-    axes.bar(range(len(lines)), means, yerr=deviations, color=[colors(lines)[line] for line in lines], capsize=2)
+    summary = aggregate_seeds(runs, [metric]).set_index("line").reindex(lines)
+    means, deviations = 100 * summary[metric], 100 * summary[f"{metric}_std"].fillna(0)
+    palette = colors(lines)
+    axes.bar(
+        range(len(lines)), means, yerr=deviations, color=[palette[line] for line in lines], ecolor="0.5", capsize=2
+    )
+    axes.set_axisbelow(True)
     low, high = (means - deviations).min(), (means + deviations).max()
-    axes.set_ylim(max(0.0, low - 0.5 * max(high - low, 1)), high + 0.1 * max(high - low, 1))
+    if pd.notna(high):
+        axes.set_ylim(max(0.0, low - 0.5 * max(high - low, 1)), high + 0.1 * max(high - low, 1))
     axes.set_xticks(range(len(lines)), [label(line) for line in lines], rotation=35, ha="right")
     axes.set_ylabel(f"{METRIC_NAMES[metric]} (%)")

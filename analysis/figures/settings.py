@@ -6,6 +6,8 @@ from collections.abc import Collection
 
 import pandas as pd
 
+from analysis.figures.canvas import FigureData
+
 _PANELS = {
     "sparsity_scope": "local",
     "sparsity_update_batch_size": None,
@@ -22,28 +24,28 @@ _OTHER_CRITERIA = ("sensitivity", "random")
 """Criteria of the appendix alone."""
 
 
-def at_main_settings(runs: pd.DataFrame, varied: Collection[str] = ()) -> pd.Series:
-    """Returns which runs have the settings of the paper's main experiments, but for what a figure varies.
+def at_main_settings(data: FigureData, varied: Collection[str] = ()) -> FigureData:
+    """Returns the runs at the settings of the paper's main experiments, but for what a figure varies.
 
-    Asked for only where nothing could be compared otherwise: all runs of a setup are kept unless two or more of
-    :data:`MAIN_SETTINGS` vary there, λ not counted. A setup without a run at a main setting keeps its others.
+    Runs are left out only where they could not be compared otherwise: all of a setup are kept unless two or more of
+    :data:`MAIN_SETTINGS` vary there, λ not counted. A choice without runs at its main setting keeps the others.
 
     Args:
-        runs: one row per run.
+        data: finished and missing runs.
         varied: columns, ``criterion`` among them, whose values are all kept.
     """
-    kept = pd.Series(True, index=runs.index)
-    for _, here in runs.groupby("setup"):
-        choices = {name: main for name, main in MAIN_SETTINGS.items() if name in here and name not in varied}
-        if (
-            sum(here[name].nunique(dropna=main is not None) > 1 for name, main in choices.items() if name in _PANELS)
-            < 2
-        ):
+    kept: set[str] = set()
+    for _, here in pd.concat([data.runs, data.missing], ignore_index=True).groupby("setup"):
+        several = sum(
+            name in here and here[name].nunique(dropna=main is not None) > 1 for name, main in _PANELS.items()
+        )
+        if several < 2:
+            kept.update(here["run_id"])
             continue
-        for name, main in choices.items():
-            fits = here[name].isna() | (here[name] == main).eq(True)
-            if fits.any():
-                kept[here.index] &= fits
-        if "criterion" not in varied:
-            kept[here.index] &= ~here["criterion"].isin(_OTHER_CRITERIA)
-    return kept
+        fits = pd.Series("criterion" in varied, index=here.index) | ~here["criterion"].isin(_OTHER_CRITERIA)
+        for name, main in MAIN_SETTINGS.items():
+            if name in here and name not in varied:
+                at_main = here[name].isna() | (here[name] == main).eq(True)
+                fits &= at_main | (not at_main.any())
+        kept.update(here.loc[fits, "run_id"])
+    return data.select(lambda runs: runs["run_id"].isin(kept))
