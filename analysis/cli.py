@@ -147,11 +147,14 @@ def _figures(source: Source, own: dict[str, str]) -> None:
         return
     figures, metric, reference = select_figures(own.get("fig", "all")), _metric(own), _reference(own)
     from analysis.collect import collect
+    from analysis.status import missing_lines
 
     collection = collect(source)
     for figure in figures:
         outcome = draw(figure, collection, metric, reference=reference)
         print("\n".join(outcome.lines))
+    if len(collection.missing):
+        print("\n".join(missing_lines(collection, source)))
 
 
 def _gradient_flow_figures(source: Source, own: dict[str, str]) -> None:

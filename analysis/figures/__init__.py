@@ -12,6 +12,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING
 
 import matplotlib
+import pandas as pd
 
 from analysis.compare import select_comparable
 from analysis.figures.accuracy import figure_1, figure_10, figure_22
@@ -48,15 +49,15 @@ class PaperFigure:
     about: str
     needs: str
     draw: Callable[[FigureData], list[Drawing]]
-    varied: tuple[str, ...] | None = ()
+    varied: tuple[str, ...] | None = None
 
 
 _ALL = (
-    PaperFigure("1", "accuracy versus density, setups side by side", "finished runs", figure_1),
-    PaperFigure("2", "ImageNet: validation accuracy and training loss over time", "runs on imagenet", figure_2),
-    PaperFigure("3", "critical-distance diagrams of the criteria", "two criteria in two blocks of runs", figure_3),
-    PaperFigure("4", "loss gap over time, and accuracy", "dynamic runs with learning curves", figure_4),
-    PaperFigure("5", "update period versus validation accuracy", "runs with two update periods or more", figure_5),
+    PaperFigure("1", "accuracy versus density, setups side by side", "finished runs", figure_1, ()),
+    PaperFigure("2", "ImageNet: validation accuracy and training loss over time", "runs on imagenet", figure_2, ()),
+    PaperFigure("3", "critical-distance diagrams of the criteria", "two criteria in two blocks of runs", figure_3, ()),
+    PaperFigure("4", "loss gap over time, and accuracy", "dynamic runs with learning curves", figure_4, ()),
+    PaperFigure("5", "update period versus validation accuracy", "runs with two update periods or more", figure_5, ()),
     PaperFigure(
         *("7", "accuracy versus density for values of MEST's λ", "MEST runs with two values of criterion.lam or more"),
         *(figure_7, ("criterion_lam",)),
@@ -66,9 +67,9 @@ _ALL = (
         *(figure_8, ("criterion",)),
     ),
     PaperFigure(
-        "10", "accuracy versus density, further setups", "runs of small_cnn/cifar10, resnet56/cifar100", figure_10
+        "10", "accuracy versus density, further setups", "runs of small_cnn/cifar10, resnet56/cifar100", figure_10, ()
     ),
-    PaperFigure("11", "update period versus ITOP ratio", "runs with two update periods or more", figure_11),
+    PaperFigure("11", "update period versus ITOP ratio", "runs with two update periods or more", figure_11, ()),
     PaperFigure(
         *("12", "accuracy versus density for batch sizes", "runs with two values of recipe.batch_size or more"),
         *(figure_12, ("recipe_batch_size",)),
@@ -96,12 +97,12 @@ _ALL = (
         figure_16,
         ("prune_fraction", "recipe_batch_size"),
     ),
-    PaperFigure("22", "accuracy versus density, all setups", "finished runs", figure_22),
+    PaperFigure("22", "accuracy versus density, all setups", "finished runs", figure_22, ()),
     *(
-        PaperFigure(number, f"learning curves of {setup}", f"runs of {setup}", learning_curves(setup))
+        PaperFigure(number, f"learning curves of {setup}", f"runs of {setup}", learning_curves(setup), ())
         for number, setup in LEARNING_CURVES.items()
     ),
-    PaperFigure("curves", "learning curves of every setup there is", "finished runs", all_learning_curves, None),
+    PaperFigure("curves", "learning curves of every setup there is", "finished runs", all_learning_curves, ()),
 )
 FIGURES = {figure.name: figure for figure in _ALL}
 """Every figure by the value of ``fig=…``."""
@@ -149,12 +150,12 @@ def draw(figure: PaperFigure, collection: Collection, metric: str, *, reference:
             lines.append(f"figure {figure.name}: {', '.join(map(str, written))}")
             paths += written
     return DrawnFigure(
-        lines or [f"figure {figure.name}: nothing to draw, it needs {figure.needs}{_left_out(collection)}"], paths
+        lines or [f"figure {figure.name}: nothing to draw, it needs {figure.needs}{_left_out(data.runs)}"], paths
     )
 
 
-def _left_out(collection: Collection) -> str:
-    left_out = len(runs_with_results(collection.runs)) - select_comparable(collection.runs).runs["run_id"].nunique()
+def _left_out(runs: pd.DataFrame) -> str:
+    left_out = len(runs_with_results(runs)) - select_comparable(runs).runs["run_id"].nunique()
     return f" ({left_out} runs are left out; python -m analysis table says why)" if left_out else ""
 
 

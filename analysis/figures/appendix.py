@@ -38,16 +38,16 @@ _SCHEDULES = ("linear", "constant", "cosine")
 def figure_7(data: FigureData) -> list[Drawing]:
     """Accuracy versus density, a line for each λ of MEST."""
     data = data.of_setups([_MLP]).select(lambda runs: (runs["method"] == "dst") & (runs["criterion"] == "mest"))
-    if "criterion_lam" not in data.runs or runs_with_results(data.runs)["criterion_lam"].nunique() < 2:
-        return []
+    data = _where_several(data, "criterion_lam")
     return accuracy_versus_density(data, None, by_rows=False)
 
 
 def figure_8(data: FigureData) -> list[Drawing]:
     """Accuracy versus density, and validation accuracy over the epochs at one density, a row per setup and growth."""
     data = data.of_setups([_MLP]).select(lambda runs: (runs["method"] == "dst") & runs["criterion"].isin(_PAIR))
+    data = _where_several(data, "criterion")
     chosen = select_update_period(select_comparable(data.runs))
-    if chosen.runs["criterion"].nunique() < len(_PAIR):
+    if chosen.runs.empty:
         return []
     cells, curves = aggregate_seeds(chosen.runs, [data.metric]), mean_curves(chosen, data, ["val_acc"])
     rows = [
@@ -162,6 +162,16 @@ def figure_16(data: FigureData) -> list[Drawing]:
     names = ["prune_fraction", "recipe_batch_size"]
     data = _as_columns(replace(data, runs=data.runs.loc[order]), names, lambda name, size: f"{name}, batch {size:g}")
     return accuracy_versus_period(data, [_MLP])
+
+
+def _where_several(data: FigureData, name: str) -> FigureData:
+    """Returns the runs of those setups and growths that have finished runs with several values of a choice."""
+    found = runs_with_results(data.runs).reindex(columns=["setup", "growth", name])
+    values = found.groupby(["setup", "growth"])[name].nunique()
+    several = values.index[values > 1]
+    return data.select(
+        lambda runs: pd.Series(pd.MultiIndex.from_frame(runs[["setup", "growth"]]).isin(several), runs.index)
+    )
 
 
 def _as_columns(
