@@ -7,8 +7,9 @@ import re
 import pytest
 from omegaconf import OmegaConf
 
-from dst.config import checked, compose, run_id
+from dst.config import compose, run_id
 from dst.config.tree import CONF_DIR, options
+from launch.composition import compose_all
 from launch.sweep import expand
 
 RUNS = {
@@ -31,14 +32,17 @@ def test_a_figures_sweep_has_its_runs_each_once(name: str, runs: int) -> None:
     assert len(points) == len(set(points)) == runs
 
 
-@pytest.mark.parametrize("name", RUNS)
-def test_a_run_of_each_block_composes(name: str) -> None:
-    blocks = {point.origin: point for point in expand(name)}
+def test_a_run_of_each_block_composes() -> None:
+    blocks = {point.origin: point for name in RUNS for point in expand(name)}
     if "weights" not in compose(["model=efficientnet_b0"]).model:
         blocks = {origin: point for origin, point in blocks.items() if "fine-tuned" not in origin}
-    assert blocks
-    for point in blocks.values():
-        checked(compose(point.overrides))
+    assert len(compose_all([point.overrides for point in blocks.values()])) == len(blocks) > 20
+
+
+def test_updates_that_use_no_gradient_are_the_same_runs_whatever_their_batch_size() -> None:
+    configs = compose_all([point.overrides for point in expand("fig13") if point.overrides[-1] == "seed=1"])
+    assert len(configs) == 2320 / 5
+    assert len(set(map(run_id, configs))) == 2100 / 5
 
 
 def test_the_appendix_shares_its_main_runs_with_figures_1_and_5() -> None:
