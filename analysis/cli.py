@@ -22,8 +22,9 @@ HELP = """usage: python -m analysis COMMAND [key=value ...]
   table                       mean ± std (n), criteria × densities: text, Markdown, LaTeX, CSV
   table    layout=latex       print that one (text, markdown, latex, csv); all four are written
   figures  fig=1              draw a figure of the paper as PDF and PNG (fig=all, fig=1,3; fig=help lists them)
+  table, figures reference=true   with the paper's own numbers, where it prints them
   table, figures paper=gradient_flow   the tables (table=methods, similarity) and figures (fig=help) of that paper;
-                              figures: reference=true shows its curves too; device=auto, data_dir=… for its networks
+                              device=auto, data_dir=… for its networks
   jaccard                     how similar the weights are that criteria remove or end with (probes=jaccard); CSV too
   report                      one report.html to open in a browser, without any network
   overview                    collect, table, accuracy figure and report in one go
@@ -124,12 +125,15 @@ def _table(source: Source, own: dict[str, str]) -> None:
         from analysis.gradient_flow.commands import table_lines
         from analysis.gradient_flow.tables import TABLES
 
+        if "reference" in own:
+            raise UserError("reference: tables of paper=gradient_flow always show the paper's numbers; leave it out")
         table = _choice(own, "table", ("all", *TABLES))
         print("\n".join(table_lines(collect(source), table, layout, metric, own)))
         return
+    reference = _reference(own)
     collection = collect(source)
-    paths = _write_tables(collection, metric)
-    print(format_table(collection.runs, layout, metric))
+    paths = _write_tables(collection, metric, reference=reference)
+    print(format_table(collection.runs, layout, metric, reference=reference))
     print(f"written to {', '.join(map(str, paths))}", file=sys.stderr)
 
 
@@ -142,13 +146,16 @@ def _figures(source: Source, own: dict[str, str]) -> None:
     if own.get("fig") == "help":
         print("\n".join(f"fig={name:<4} {figure.about}" for name, figure in FIGURES.items()))
         return
-    figures, metric = select_figures(own.get("fig", "all")), _metric(own)
+    figures, metric, reference = select_figures(own.get("fig", "all")), _metric(own), _reference(own)
     from analysis.collect import collect
+    from analysis.status import missing_lines
 
     collection = collect(source)
     for figure in figures:
-        outcome = draw(figure, collection, metric)
+        outcome = draw(figure, collection, metric, reference=reference)
         print("\n".join(outcome.lines))
+    if len(collection.missing):
+        print("\n".join(missing_lines(collection, source)))
 
 
 def _gradient_flow_figures(source: Source, own: dict[str, str]) -> None:
@@ -160,7 +167,7 @@ def _gradient_flow_figures(source: Source, own: dict[str, str]) -> None:
         return
     if "metric" in own:
         raise UserError("metric: the figures of paper=gradient_flow show no accuracy; leave it out")
-    _choice(own, "reference", ("false", "true"))
+    _reference(own)
     figures = select_figures(own.get("fig", "all"))
     from analysis.collect import collect
 
@@ -232,12 +239,12 @@ def _jaccard(source: Source, own: dict[str, str]) -> None:
 
 _NETWORK_KEYS = ("runs", "at", "device", "data_dir", "name")
 _TABLE_KEYS = ("table", "device", "data_dir")
-_FIGURE_KEYS = ("reference", "device", "data_dir")
+_FIGURE_KEYS = ("device", "data_dir")
 
 COMMANDS: dict[str, tuple[Callable[[Source, dict[str, str]], None], tuple[str, ...]]] = {
     "collect": (_collect, ()),
-    "table": (_table, ("layout", "metric", "paper", *_TABLE_KEYS)),
-    "figures": (_figures, ("fig", "metric", "paper", *_FIGURE_KEYS)),
+    "table": (_table, ("layout", "metric", "paper", "reference", *_TABLE_KEYS)),
+    "figures": (_figures, ("fig", "metric", "paper", "reference", *_FIGURE_KEYS)),
     "report": (_report, ()),
     "overview": (_overview, ("metric",)),
     "dashboard": (_dashboard, ("dry_run",)),
@@ -251,12 +258,13 @@ COMMANDS: dict[str, tuple[Callable[[Source, dict[str, str]], None], tuple[str, .
 """Each command's function and its keys, in addition to those of :class:`analysis.source.Source`."""
 
 
-def _write_tables(collection: Collection, metric: str) -> list[Path]:
+def _write_tables(collection: Collection, metric: str, *, reference: bool = False) -> list[Path]:
     from analysis.table import LAYOUTS, SUFFIXES, format_table
 
     return [
         collection.results.write_text(
-            f"table.{SUFFIXES[layout]}", format_table(collection.runs, layout, metric).rstrip() + "\n"
+            f"table.{SUFFIXES[layout]}",
+            format_table(collection.runs, layout, metric, reference=reference).rstrip() + "\n",
         )
         for layout in LAYOUTS
     ]
@@ -268,6 +276,10 @@ def _paper(own: dict[str, str], keys: Sequence[str]) -> str:
     if paper != "gradient_flow" and (wrong := [key for key in keys if key in own]):
         raise UserError(f"{wrong[0]}={own[wrong[0]]}: only with paper=gradient_flow")
     return paper
+
+
+def _reference(own: dict[str, str]) -> bool:
+    return _choice(own, "reference", ("false", "true")) == "true"
 
 
 def _metric(own: dict[str, str]) -> str:

@@ -15,6 +15,7 @@ from dst.sparsity import dense_weights, sparsifiable_weights
 from dst.training.device import device_name, peak_memory_mb
 from dst.training.flops import count_forward, density_history, training_flops
 from dst.training.loop import Training
+from dst.training.update_gradient import samples_beside
 
 
 def facts(config: Config, training: Training, updates: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -75,6 +76,6 @@ def _flops(config: Config, training: Training, updates: Sequence[dict[str, Any]]
             training.step,
             history,
             dense_gradients=sparsity.dense_gradients,
-            growth_sample=(config.growth.get("sample") or 0) if config.method == "dst" else 0,
+            beside=samples_beside(config, sparsity),
         ),
     }

@@ -37,11 +37,15 @@ PARENT_WEIGHTS = ("parent", "parent_signs", "parent_magnitudes")
 _ITERATIVE = ("imp", "wr", "lrr", "sculpt")
 """The procedures that prune between phases."""
 
+GRADIENT_FREE = ("magnitude", "set", "random")
+"""Criteria that score without the gradient."""
+
 _KEY_DEFAULTS: dict[str, dict[str, Any]] = {
     "recipe": {"decay_biases": True, "label_smoothing": 0.0},
     "growth": {"sample": None},
-    "sparsity": {"normalise": "none", "update_order": "before"},
+    "sparsity": {"normalise": "none", "update_order": "before", "update_batch_size": None},
     "dataset": {"label_noise": 0.0},
+    "model=large_mlp_dropout": {"input_dropout": 0.0},
     "procedure=cyclic": {"strategy": "constant", "max_cycles": 20},
     "procedure=sculpt": {"max_cycles": 20},
 }
@@ -160,6 +164,10 @@ def ineffective_keys(resolved: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     sparsity = resolved.get("sparsity") or {}
     if sparsity.get("normalise") == "layer" and sparsity["scope"] == "local":
         yield "sparsity", "normalise"
+    growth = resolved.get("growth") or {}
+    grown_by_batch = growth.get("name") != "random" and not growth.get("sample")
+    if not grown_by_batch and (resolved.get("criterion") or {}).get("name") in GRADIENT_FREE:
+        yield "sparsity", "update_batch_size"
     weights = (resolved.get("weight_init") or DEFAULTS["weight_init"])["name"]
     if weights not in PARENT_WEIGHTS:
         yield "weight_init", "step"

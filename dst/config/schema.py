@@ -196,12 +196,16 @@ class SparsityConfig:
     Attributes:
         normalise: what the criterion's scores are divided by, see :class:`dst.sparsity.DynamicSparsity`.
         update_order: whether topology updates come ``before`` or ``after`` the optimizer step, likewise.
+        update_batch_size: training samples whose gradient updates prune and grow by; None: the step's batch.
     """
 
     scope: str = field(default=MISSING, metadata=one_of("local", "global"))
     normalise: str = field(default="none", metadata=one_of("none", "layer", "input", "output"))
     update_order: str = field(default="before", metadata=one_of("before", "after"))
     momentum: str = field(default=MISSING, metadata=one_of("masked", "dense"))
+    update_batch_size: int | None = field(
+        default=None, metadata=limited(lambda value: value >= 1, "must be 1 sample or more, or null for the batch's")
+    )
 
 
 @dataclass

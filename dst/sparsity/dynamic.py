@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import math
@@ -31,6 +32,9 @@ _Counts = dict[str, Any]
 _Changes = Iterator[tuple[SparseLayer, Tensor, Tensor, _Counts]]
 """Per layer: the mask between pruning and growing, the mask after both, the counts."""
 
+_GradientAt = Callable[[int], Mapping[str, Tensor]]
+"""Returns the gradient by parameter name at a step."""
+
 
 class DynamicSparsity(MaskedModel):
     """Trains a model sparsely: draws its masks, applies them after every step and updates the topology periodically.
@@ -59,6 +63,7 @@ class DynamicSparsity(MaskedModel):
         growth: scores the weights to grow; an object or its name in the config group ``growth``.
         growth_gradient: given the step of an update, returns the gradient to grow by in place of the batch's, by
             parameter name; it must leave the model and each ``grad`` as they are.
+        update_gradient: likewise, to prune and grow by; called at updates that use a gradient.
         update_period: Δt in optimizer steps; None never changes the masks (static sparse training).
         prune_fraction: ρ_t: a schedule, its name, or the initial ρ of a cosine schedule. ``"lr"`` reads the learning
             rate of the optimizer's first parameter group at each update, whoever sets it. Its initial one is that
@@ -92,7 +97,8 @@ class DynamicSparsity(MaskedModel):
         distribution: str = "erk",
         criterion: Criterion | str = "magnitude",
         growth: Growth | str = "random",
-        growth_gradient: Callable[[int], Mapping[str, Tensor]] | None = None,
+        growth_gradient: _GradientAt | None = None,
+        update_gradient: _GradientAt | None = None,
         update_period: int | None = 100,
         prune_fraction: Schedule | str | float = "cosine",
         total_steps: int | None = None,
@@ -106,8 +112,9 @@ class DynamicSparsity(MaskedModel):
     ) -> None:
         self.criterion: Criterion = resolve("criterion", Criterion, criterion)
         self.growth = resolve("growth", Growth, growth)
-        self._growth_gradient = growth_gradient
-        self._held_gradient: Mapping[str, Tensor] = {}
+        self._growth_gradient, self._update_gradient = growth_gradient, update_gradient
+        self._prunes_by: Mapping[str, Tensor] = {}
+        self._grows_by: Mapping[str, Tensor] = {}
         if isinstance(prune_fraction, (int, float)):
             prune_fraction = Cosine(float(prune_fraction))
         schedule = resolve("prune_fraction", Schedule, prune_fraction)
@@ -164,13 +171,11 @@ class DynamicSparsity(MaskedModel):
         self._match_model()
         fraction = self._fraction(self.steps - self.first_step, self.stop_step or math.inf)
         self._generator.manual_seed(stream_seed(self.seed, "growth", self.steps))
-        if self._growth_gradient:
-            self._held_gradient = self._growth_gradient(self.steps)
         counts = self._counts_without_gradient()
-        for layer, _, mask, changed in self._changes(self.criterion, fraction):
-            self._set_mask(layer, mask.view(layer.mask.shape))
-            counts[layer.name] = changed
-        self._held_gradient = {}
+        with self._other_gradients(self.criterion, self.steps):
+            for layer, _, mask, changed in self._changes(self.criterion, fraction):
+                self._set_mask(layer, mask.view(layer.mask.shape))
+                counts[layer.name] = changed
         counts = {layer.name: counts[layer.name] for layer in self.layers}
         self.updates.append({"step": self.steps, "prune_fraction": fraction, "layers": counts})
 
@@ -188,8 +193,20 @@ class DynamicSparsity(MaskedModel):
         step = self.steps + 1
         self._generator.manual_seed(stream_seed(self.seed, "would prune" if criterion else "growth", step))
         fraction = self._fraction(step - self.first_step, self.stop_step or math.inf)
-        kept = {layer.name: mask for layer, mask, *_ in self._changes(criterion or self.criterion, fraction)}
+        chosen = criterion or self.criterion
+        with self._other_gradients(chosen, step):
+            kept = {layer.name: mask for layer, mask, *_ in self._changes(chosen, fraction)}
         return self._by_parameter(lambda layer: layer.mask & ~kept.get(layer.name, layer.mask).view(layer.mask.shape))
+
+    @contextlib.contextmanager
+    def _other_gradients(self, criterion: Criterion, step: int) -> Iterator[None]:
+        """Scores by other gradients than the batch's within the block, where there are any."""
+        if self._update_gradient and (criterion.uses_gradient or self._grows_by_batch):
+            self._prunes_by = self._grows_by = self._update_gradient(step)
+        if self._growth_gradient:
+            self._grows_by = self._growth_gradient(step)
+        yield
+        self._prunes_by = self._grows_by = {}
 
     @property
     def prune_fraction(self) -> float | None:  # type: ignore[override]
@@ -208,8 +225,12 @@ class DynamicSparsity(MaskedModel):
     @property
     def dense_gradients(self) -> str:
         """When batches need gradients of inactive weights: ``never``, at ``updates`` or at ``every`` step."""
-        at_updates = self.growth.signal == "gradient" and not self._growth_gradient
+        at_updates = self._grows_by_batch and not self._update_gradient
         return "updates" if at_updates and super().dense_gradients == "never" else super().dense_gradients
+
+    @property
+    def _grows_by_batch(self) -> bool:
+        return self.growth.signal == "gradient" and not self._growth_gradient
 
     def _match_model(self) -> None:
         super()._match_model()
@@ -261,7 +282,10 @@ class DynamicSparsity(MaskedModel):
             yield layer, between, after, {name: changed.sum() for name, changed in counts.items()}
 
     def _criterion_scores(self, criterion: Criterion, layers: list[SparseLayer]) -> Iterator[Tensor]:
-        return (layer_scores(criterion, layer, layer.gradient, self._generator, self.normalise) for layer in layers)
+        return (
+            layer_scores(criterion, layer, _gradient(layer, self._prunes_by), self._generator, self.normalise)
+            for layer in layers
+        )
 
     def _growth_scores(self, layers: list[SparseLayer]) -> Iterator[Tensor]:
         return (self.growth(layer.weight, self._growth_signal(layer), self._generator) for layer in layers)
@@ -272,9 +296,7 @@ class DynamicSparsity(MaskedModel):
             for key in ("momentum_buffer", "exp_avg"):
                 if state.get(key) is not None:
                     return layer.slice_of(state[key])
-        if self._held_gradient:
-            return layer.slice_of(self._held_gradient[layer.parameter_name])
-        return layer.gradient
+        return _gradient(layer, self._grows_by)
 
     def pop_updates(self) -> list[dict[str, Any]]:
         """Returns and clears the records of topology updates; synchronizes with the device.
@@ -286,6 +308,10 @@ class DynamicSparsity(MaskedModel):
             for counts in update["layers"].values():
                 counts.update({key: int(count) for key, count in counts.items()})
         return updates
+
+
+def _gradient(layer: SparseLayer, given: Mapping[str, Tensor]) -> Tensor:
+    return layer.slice_of(given[layer.parameter_name]) if given else layer.gradient
 
 
 def _initial_lr(optimizer: torch.optim.Optimizer) -> float:

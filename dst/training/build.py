@@ -22,13 +22,14 @@ from dst.seeds import stream_seed
 from dst.sparsity import DynamicSparsity, disconnected_layers
 from dst.training.beginning import NOTHING, Inherited, Tensors, first_masks, initialise_weights
 from dst.training.device import make_scaler, place, prepare_device
-from dst.training.growth_gradient import check_growth_sample, make_growth_gradient
+from dst.training.growth_gradient import check_growth_sample
 from dst.training.loop import Sparsity, Training
 from dst.training.optimizer import make_optimizer
 from dst.training.phase import Phase
 from dst.training.recorded_step import RecordedStep
 from dst.training.sparsify import build_sparsity, check_density
 from dst.training.step_graph import CudaRecorder
+from dst.training.update_gradient import check_update_batch, update_gradients
 
 log = logging.getLogger("dst")
 
@@ -49,6 +50,7 @@ def training_factory(config: Config) -> Callable[[Inherited | None], Training]:
     data = load_data(config, device)
     _check_steps(config, len(data.train), data.train.sizes[0])
     check_growth_sample(config, data.train.sizes[0])
+    check_update_batch(config, data.train.sizes[0])
 
     def make(inherited: Inherited | None) -> Training:
         return build_training(config, model_of(config, data.shape, data.num_classes), data, device, inherited)
@@ -149,10 +151,10 @@ def build_training(
         masks = masks or masks_at_first
         optimizer = make_optimizer(model, config.recipe, device)
         steps = phases[number].epochs * len(data.train)
-        growth = make_growth_gradient(config, model, optimizer, data.train)
+        gradients = update_gradients(config, model, optimizer, data.train)
         phase = phases[number]
         return optimizer, build_sparsity(
-            config, phase, model, optimizer, total_steps=steps, masks=masks, growth_gradient=growth
+            config, phase, model, optimizer, total_steps=steps, masks=masks, gradients=gradients
         )
 
     training = Training(
