@@ -52,7 +52,7 @@ hessian: dtype=float32 (float64); interpolate: split=both (train, test);
 disagreement, distances: group=criterion,density (default: all but seeds).
 """
 
-PAPERS = ("fantastic_weights", "gradient_flow")
+PAPERS = ("fantastic_weights", "gradient_flow", "cyclic")
 """The papers whose tables and figures there are, the first by default."""
 
 _SOURCE_KEYS = tuple(Source.__dataclass_fields__)
@@ -133,8 +133,8 @@ def _table(source: Source, own: dict[str, str]) -> None:
 
 
 def _figures(source: Source, own: dict[str, str]) -> None:
-    if _paper(own, _FIGURE_KEYS) == "gradient_flow":
-        _gradient_flow_figures(source, own)
+    if draw_paper := _FIGURES_OF.get(_paper(own, _FIGURE_KEYS)):
+        draw_paper(source, own)
         return
     from analysis.figures import FIGURES, draw, select_figures
 
@@ -164,6 +164,25 @@ def _gradient_flow_figures(source: Source, own: dict[str, str]) -> None:
     from analysis.collect import collect
 
     print("\n".join(figure_lines(collect(source), figures, own)))
+
+
+def _cyclic_figures(source: Source, own: dict[str, str]) -> None:
+    from analysis.cyclic.commands import figure_lines
+    from analysis.cyclic.figures import FIGURES, select_figures
+    from analysis.cyclic.study import METRICS
+
+    if own.get("fig") == "help":
+        print("\n".join(f"fig={name:<5} {figure.about}" for name, figure in FIGURES.items()))
+        return
+    if "reference" in own:
+        raise UserError(f"reference={own['reference']}: only with paper=gradient_flow")
+    figures, metric = select_figures(own.get("fig", "all")), _choice(own, "metric", METRICS)
+    from analysis.collect import collect
+
+    print("\n".join(figure_lines(collect(source), figures, metric, own)))
+
+
+_FIGURES_OF = {"gradient_flow": _gradient_flow_figures, "cyclic": _cyclic_figures}
 
 
 def _report(source: Source, own: dict[str, str]) -> None:
@@ -254,10 +273,10 @@ def _write_tables(collection: Collection, metric: str) -> list[Path]:
 
 
 def _paper(own: dict[str, str], keys: Sequence[str]) -> str:
-    """Returns the paper whose tables or figures are wanted; ``keys`` are those that only ``gradient_flow`` takes."""
+    """Returns the paper whose tables or figures are wanted; ``keys`` are those that the first paper does not take."""
     paper = _choice(own, "paper", PAPERS)
-    if paper != "gradient_flow" and (wrong := [key for key in keys if key in own]):
-        raise UserError(f"{wrong[0]}={own[wrong[0]]}: only with paper=gradient_flow")
+    if paper == PAPERS[0] and (wrong := [key for key in keys if key in own]):
+        raise UserError(f"{wrong[0]}={own[wrong[0]]}: only with paper=gradient_flow or paper=cyclic")
     return paper
 
 

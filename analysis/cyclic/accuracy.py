@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
-from matplotlib.axes import Axes
 
-from analysis.cyclic.panels import Styles, add_legend, crop_outliers, line_styles, set_sparsity_axis
+from analysis.cyclic.panels import add_legend, crop_outliers, draw_means, line_styles, set_sparsity_axis
 from analysis.cyclic.study import METRICS, Study, over_seeds
 from analysis.figures.canvas import Drawing, Grid, as_sentences, seeds_note
 from analysis.style import setup_title
@@ -66,21 +65,19 @@ def draw_accuracy(study: Study, selection: Selection) -> Drawing | None:
     for row in level.itertuples():
         styles[row.line] = {"color": "black", "marker": "", "linestyle": ":" if row.family == "dense" else "-."}
     panels = _panels(means.drop(level.index), selection.x)
-    grid = Grid.create(1, len(panels), panel=(4.8, 3.0) if len(panels) == 1 else (2.9, 2.4), sharey="row")
+    grid = Grid.create(1, len(panels), panel=(6.4, 3.2) if len(panels) == 1 else (2.9, 2.4), sharey="row")
     for axes, (title, here) in zip(grid.axes[0], panels.items(), strict=True):
-        _draw_means(axes, here, selection.x, styles)
+        draw_means(axes, here, selection.x, styles)
         for row in level.itertuples():
             axes.axhline(100 * row.accuracy, **styles[row.line])
         if selection.x == "density":
             set_sparsity_axis(axes, here["density"])
         else:
             axes.set_xlabel(AXES[selection.x])
-        axes.set_title(title or setup_title(study.setup))
-    below = crop_outliers(grid.axes[0], list(panels.values()), selection.x, styles)
-    if len(panels) > 1:
-        grid.figure.suptitle(setup_title(study.setup), fontsize=9)
+        axes.set_title(title)
+    below = crop_outliers(grid.axes[0], list(panels.values()), [selection.x] * len(panels), styles)
     grid.axes[0, 0].set_ylabel(f"{METRICS[study.metric]} (%)")
-    add_legend(grid.figure, styles, pd.concat([*panels.values(), level])["line"])
+    add_legend(grid.figure, styles, pd.concat([*panels.values(), level])["line"], setup_title(study.setup))
     caption = [seeds_note(means["count"]), *_about(points, selection), *below, *as_sentences(study.notes)]
     return Drawing(grid.figure, caption)
 
@@ -97,13 +94,6 @@ def _panels(means: pd.DataFrame, x: str) -> dict[str, pd.DataFrame]:
     counts = means.groupby("density")["line"].nunique()
     densities = sorted(counts[counts >= min(2, counts.max())].index, reverse=True)[:4]
     return {f"{100 * (1 - value):.3g} % sparse": means[means["density"] == value] for value in densities}
-
-
-def _draw_means(axes: Axes, means: pd.DataFrame, x: str, styles: Styles) -> None:
-    for line, here in means.groupby("line", sort=False):
-        here = here.sort_values(x)
-        spread = 100 * here["std"].fillna(0)
-        axes.errorbar(here[x], 100 * here["accuracy"], yerr=spread, elinewidth=0.7, capsize=1.5, **styles[str(line)])
 
 
 def _about(points: pd.DataFrame, selection: Selection) -> Sequence[str]:

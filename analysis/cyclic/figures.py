@@ -9,6 +9,7 @@ from functools import partial
 import matplotlib
 
 from analysis.cyclic.accuracy import Selection, draw_accuracy
+from analysis.cyclic.cost import draw_cost
 from analysis.cyclic.study import Study
 from analysis.figures import save
 from analysis.figures.canvas import STYLE, Drawing
@@ -36,7 +37,7 @@ _DENSE, _ITERATIVE = "dense", "(LRR|WR)(?!.* mask, )"
 _RANDOM = "(static|cyclic) (balanced|erk?|uniform)"
 _AT_INIT = "(cyclic )?(SNIP|SynFlow|GraSP|magnitude one-shot)(?!.* mask, )"
 _PARENT = "(cyclic )?.* mask, "
-_SCULPT = ("SCULPT (?!.*pruned by)", "LRR(?!.* mask, )", "cyclic (?!.* mask, )")
+_SCULPT = ("SCULPT (?!.*pruned by)", "LRR(?!.* mask, )", "cyclic (?!.* mask, )", _DENSE)
 
 
 def _accuracy(name: str, about: str, families: tuple[str, ...], needs: str, **more: object) -> CyclicFigure:
@@ -46,11 +47,10 @@ def _accuracy(name: str, about: str, families: tuple[str, ...], needs: str, **mo
 
 _CYCLES, _SETTINGS = "procedure=cyclic", "procedure=sculpt"
 _ALL = (
+    CyclicFigure("cost", "all families: accuracy versus training FLOPs and time", "two families", draw_cost),
     _accuracy("2a", "accuracy versus sparsity: dense in cycles, LRR, WR", (_DENSE, _ITERATIVE), "procedure=lrr or wr"),
     _accuracy("2b", "accuracy versus level or cycle: the same", ("dense cyclic", _ITERATIVE), _CYCLES, x="phase"),
-    _accuracy(
-        "2c", "accuracy versus epochs: random masks in cycles or one long training", (_RANDOM,), _CYCLES, x="epoch"
-    ),
+    _accuracy("2c", "accuracy versus epochs: random masks in cycles, or once", (_RANDOM,), _CYCLES, x="epoch"),
     _accuracy("2d", "accuracy versus sparsity at equal epochs: the same", (_RANDOM,), _CYCLES, equal_epochs=True),
     _accuracy(
         "4",
@@ -64,7 +64,7 @@ _ALL = (
         (_PARENT, _RANDOM, _ITERATIVE),
         "initial_mask=parent",
     ),
-    _accuracy("7", "accuracy versus sparsity: SCULPT-ing, cycles, LRR", (*_SCULPT, _DENSE), _SETTINGS),
+    _accuracy("7", "accuracy versus sparsity: SCULPT-ing, cycles, LRR", _SCULPT, _SETTINGS),
     _accuracy(
         "8a",
         "accuracy versus sparsity: masks of a parent with its signs",
@@ -74,7 +74,7 @@ _ALL = (
     _accuracy(
         "8b", "as 7, ResNet-50 on CIFAR-100", (*_SCULPT, _DENSE), "resnet50/cifar100", setups="resnet50/cifar100"
     ),
-    _accuracy("8c", "as 7, ResNet-50 on ImageNet", (*_SCULPT, _DENSE), "resnet50/imagenet", setups="resnet50/imagenet"),
+    _accuracy("8c", "as 7, ResNet-50 on ImageNet", _SCULPT, "resnet50/imagenet", setups="resnet50/imagenet"),
     _accuracy(
         "9a",
         "accuracy versus sparsity: SCULPT-ing that prunes by other criteria",

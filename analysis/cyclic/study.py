@@ -33,11 +33,11 @@ class Study:
     Attributes:
         setup: ``model/dataset``.
         points: a row for each phase of a run that ended with a result of its method: ``run_id path family line seed
-            phase density epoch step accuracy cost seconds final``. ``epoch``, ``step``, ``cost`` and ``seconds`` are those of
-            the run up to its end. ``cost`` is in training FLOPs of a dense training, or in FLOPs (:attr:`unit`).
-            ``line`` is the family and, where runs of it differ in length, how long they train. ``final`` is false for
-            a cycle that others of the run follow.
-        unit: of ``cost``.
+            phase density epoch step accuracy cost seconds final``. ``epoch`` and ``step`` are those of the run up to its
+            end; so are ``cost`` (in :attr:`unit`) and ``seconds``, with all of its parents' added. ``line`` is the
+            family and, where its runs differ in length, how long they train. ``final`` is false for a cycle that others
+            of the run follow.
+        dense_epochs: of the dense training that costs 1, the shortest there is; None: there is none.
         metric: of ``accuracy``, of :data:`METRICS`.
         results: the folder of tables and figures, and the cache of what was computed of networks.
         given: ``device`` and ``data_dir`` to evaluate networks, each if given.
@@ -46,11 +46,16 @@ class Study:
 
     setup: str
     points: pd.DataFrame
-    unit: str
+    dense_epochs: int | None
     metric: str
     results: ResultsFolder
     given: Mapping[str, str]
     notes: list[str]
+
+    @property
+    def unit(self) -> str:
+        """The unit of ``cost``."""
+        return "dense trainings" if self.dense_epochs else "FLOPs"
 
     @property
     def file(self) -> str:
@@ -72,18 +77,18 @@ def studies(collection: Collection, given: Mapping[str, str], metric: str = "tes
     runs = runs_with_results(collection.runs)
     if (finished := runs[runs["status"] == "finished"]).empty:
         raise UserError(f"none of {len(collection.runs)} runs has finished")
-    finished = finished.assign(family=families(finished.assign(parent=finished.get("parent"))))
-    points = phase_results(finished, collection.epochs, metric)
+    finished = finished.assign(family=families(finished))
+    points = with_parents(phase_results(finished, collection.epochs, metric), finished)
     found = []
     for setup, here in finished.groupby("setup"):
         family = name_what_varies(here, "family", [*_LENGTH, "parent"])
         named = points.merge(here[["run_id", "seed", *_lengths(here)]].assign(family=family), on="run_id")
         diverged = int((runs["setup"] == setup).sum()) - len(here)
         notes = [f"{diverged} runs diverged and are left out"] if diverged else []
-        named, unit = _in_dense_trainings(named)
+        named, dense_epochs = _in_dense_trainings(named)
         named = named.assign(line=_with_length(named)).drop(columns=_lengths(here))
         distinct = named.drop_duplicates(["family", "line", "seed", "density", "epoch"])
-        found.append(Study(str(setup), distinct, unit, metric, collection.results, given, notes))
+        found.append(Study(str(setup), distinct, dense_epochs, metric, collection.results, given, notes))
     return found
 
 
@@ -123,6 +128,27 @@ def phase_results(runs: pd.DataFrame, epochs: pd.DataFrame, metric: str) -> pd.D
     ]
 
 
+def with_parents(points: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Returns the points with ``flops`` and ``seconds`` of all their run's ancestors added, NaN if one is not there.
+
+    Args:
+        points: from :func:`phase_results`.
+        runs: with the id of their ``parent``.
+    """
+    parents = dict(zip(runs["run_id"], runs.get("parent", pd.Series(None, index=runs.index)), strict=True))
+    own = points.sort_values("phase").groupby("run_id")[["flops", "seconds"]].last()
+
+    def inherited(run_id: str) -> pd.Series:
+        parent = parents[run_id]
+        if pd.isna(parent):
+            return pd.Series(0.0, index=own.columns)
+        return own.loc[parent] + inherited(parent) if parent in own.index else pd.Series(float("nan"), own.columns)
+
+    before = pd.DataFrame({run_id: inherited(run_id) for run_id in points["run_id"].unique()}).T
+    added = before.reindex(points["run_id"]).set_index(points.index)
+    return points.assign(**{name: points[name] + added[name] for name in own.columns})
+
+
 def over_seeds(points: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """Returns mean, sample standard deviation and number of the accuracies, and mean costs, over seeds.
 
@@ -139,14 +165,13 @@ def _lengths(runs: pd.DataFrame) -> list[str]:
     return [name for name in _LENGTH if name in runs]
 
 
-def _in_dense_trainings(points: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """Returns the points with their cost in trainings of the shortest dense run, if there is one, and the unit."""
-    dense = points[points["family"] == "dense"]
-    unit = dense["flops"].min()
-    if pd.isna(unit):
-        return points.assign(cost=points["flops"]).drop(columns="flops"), "FLOPs"
-    epochs = int(dense.loc[dense["flops"].idxmin(), "epoch"])
-    return points.assign(cost=points["flops"] / unit).drop(columns="flops"), f"dense trainings of {epochs} epochs"
+def _in_dense_trainings(points: pd.DataFrame) -> tuple[pd.DataFrame, int | None]:
+    """Returns the points with their cost in trainings of the shortest dense run, if there is one, and its epochs."""
+    dense = points[points["family"] == "dense"].dropna(subset=["flops"])
+    if dense.empty:
+        return points.rename(columns={"flops": "cost"}), None
+    shortest = dense.loc[dense["flops"].idxmin()]
+    return points.assign(cost=points["flops"] / shortest["flops"]).drop(columns="flops"), int(shortest["epoch"])
 
 
 def _with_length(points: pd.DataFrame) -> pd.Series:
