@@ -31,6 +31,7 @@ HELP = """usage: python -m analysis COMMAND [key=value ...]
 Trained networks, for runs with a checkpoint; RUN is the beginning of a run id, RUN@best or RUN@STEP (0 or a snapshot):
   interpolate  RUN_A RUN_B    loss and accuracy on the line from RUN_A to RUN_B, and the barrier between them
   interpolate  to=RUN         … from each selected run; mask=none (start, end, both), batch_norm=keep (reestimate)
+  interpolate  phases=true    … from the end of each phase of the runs to that of the next (checkpoint.phases=true)
   disagreement                share of test examples on which two networks differ; accuracy of ensembles
   distances                   L2 and cosine distances between weights, and their plane; distance=l2 (cosine)
   hessian      RUN RUN@STEP   eigenvalues of the Hessian; sample=1000, method=auto (exact, lanczos), max_size=5000
@@ -48,7 +49,7 @@ Which runs, for every other command:
 
 Further keys: table, figures, overview: metric=test_acc (or test_acc_best_val, val_acc, best_val_acc);
 trained networks: RUN … (or runs=RUN,RUN), at=last (best, 0), device=auto, data_dir=…, name=… of the files;
-hessian: dtype=float32 (float64); interpolate: split=both (train, test);
+hessian: dtype=float32 (float64), mode=train (eval); interpolate: split=both (train, test);
 disagreement, distances: group=criterion,density (default: all but seeds).
 """
 
@@ -252,10 +253,10 @@ COMMANDS: dict[str, tuple[Callable[[Source, dict[str, str]], None], tuple[str, .
     "report": (_report, ()),
     "overview": (_overview, ("metric",)),
     "dashboard": (_dashboard, ("dry_run",)),
-    "interpolate": (_networks("interpolate_networks"), (*_NETWORK_KEYS, "to", "mask", "batch_norm", "split")),
+    "interpolate": (_networks("interpolate_networks"), (*_NETWORK_KEYS, "to", "phases", "mask", "batch_norm", "split")),
     "disagreement": (_networks("compare_predictions"), (*_NETWORK_KEYS, "group")),
     "distances": (_networks("compare_weights"), (*_NETWORK_KEYS, "group", "distance")),
-    "hessian": (_networks("compute_spectra"), (*_NETWORK_KEYS, "sample", "method", "max_size", "dtype")),
+    "hessian": (_networks("compute_spectra"), (*_NETWORK_KEYS, "sample", "method", "max_size", "dtype", "mode")),
     "signal": (_signal, ("model", "shape", "base", "batch", "repeats", "name")),
 }
 """Each command's function and its keys, in addition to those of :class:`analysis.source.Source`."""

@@ -9,6 +9,7 @@ from functools import partial
 import matplotlib
 
 from analysis.cyclic.accuracy import Selection, draw_accuracy
+from analysis.cyclic.connectivity import draw_connectivity
 from analysis.cyclic.cost import draw_cost
 from analysis.cyclic.study import Study
 from analysis.figures import save
@@ -52,6 +53,12 @@ _ALL = (
     _accuracy("2b", "accuracy versus level or cycle: the same", ("dense cyclic", _ITERATIVE), _CYCLES, x="phase"),
     _accuracy("2c", "accuracy versus epochs: random masks in cycles, or once", (_RANDOM,), _CYCLES, x="epoch"),
     _accuracy("2d", "accuracy versus sparsity at equal epochs: the same", (_RANDOM,), _CYCLES, equal_epochs=True),
+    CyclicFigure(
+        "3",
+        "barriers between consecutive cycles, largest eigenvalue of the Hessian: random masks in cycles, or once",
+        _CYCLES,
+        partial(draw_connectivity, selection=Selection((_RANDOM, "dense"), x="epoch"), curvature=True),
+    ),
     _accuracy(
         "4",
         "accuracy versus sparsity: masks at initialization, with and without cycles, and LRR",
@@ -63,6 +70,12 @@ _ALL = (
         "accuracy versus sparsity: masks of a parent with weights of other origin",
         (_PARENT, _RANDOM, _ITERATIVE),
         "initial_mask=parent",
+    ),
+    CyclicFigure(
+        "6",
+        "barriers between consecutive cycles: masks of a parent in cycles, with weights of other origin",
+        "initial_mask=parent procedure=cyclic",
+        partial(draw_connectivity, selection=Selection(("cyclic .* mask, ",), x="epoch"), curvature=False),
     ),
     _accuracy("7", "accuracy versus sparsity: SCULPT-ing, cycles, LRR", _SCULPT, _SETTINGS),
     _accuracy(

@@ -26,7 +26,7 @@ def findings(study: Study) -> list[str]:
             steps = ", ".join(
                 f"{row.family} {100 * row.accuracy:.2f} at {_number(row.cost)}" for row in front.itertuples()
             )
-            lines.append(f"{study.setup}, {_sparse(float(density))}: Pareto front in {study.unit}: {steps}")  # type: ignore[arg-type]
+            lines.append(f"{study.setup}, {_sparse(float(density))}: Pareto front in {study.unit}: {steps}")
     return lines or [f"{study.setup}: no two families have results at one density for the same cost"]
 
 

@@ -33,10 +33,10 @@ class Study:
     Attributes:
         setup: ``model/dataset``.
         points: a row for each phase of a run that ended with a result of its method: ``run_id path family line seed
-            phase density epoch step accuracy cost seconds final``. ``epoch`` and ``step`` are those of the run up to its
-            end; so are ``cost`` (in :attr:`unit`) and ``seconds``, with all of its parents' added. ``line`` is the
-            family and, where its runs differ in length, how long they train. ``final`` is false for a cycle that others
-            of the run follow.
+            phase density epoch step accuracy cost seconds final``. ``epoch`` and ``step`` are those of the run up to
+            its end; so are ``cost`` (in :attr:`unit`) and ``seconds``, with all of its parents' added. ``line`` is the
+            family and, where its runs differ in length, how long they train. ``final`` is false for a cycle that
+            others of the run follow.
         dense_epochs: of the dense training that costs 1, the shortest there is; None: there is none.
         metric: of ``accuracy``, of :data:`METRICS`.
         results: the folder of tables and figures, and the cache of what was computed of networks.
