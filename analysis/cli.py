@@ -24,6 +24,7 @@ HELP = """usage: python -m analysis COMMAND [key=value ...]
   figures  fig=1              draw a figure of the paper as PDF and PNG (fig=all, fig=1,3; fig=help lists them)
   table, figures paper=gradient_flow   the tables (table=methods, similarity) and figures (fig=help) of that paper;
                               figures: reference=true shows its curves too; device=auto, data_dir=… for its networks
+  figures  paper=cyclic       those of the paper on cyclic training; fig=cost: all families of methods at equal cost
   report                      one report.html to open in a browser, without any network
   overview                    collect, table, accuracy figure and report in one go
   dashboard entity=… project=…  a W&B report that compares the criteria (dry_run=true: write its spec to a file)
@@ -120,7 +121,12 @@ def _table(source: Source, own: dict[str, str]) -> None:
     from analysis.table import LAYOUTS, format_table
 
     layout, metric = _choice(own, "layout", LAYOUTS), _metric(own)
-    if _paper(own, _TABLE_KEYS) == "gradient_flow":
+    paper = _paper(own, _TABLE_KEYS)
+    if paper == "cyclic":
+        raise UserError(
+            "paper=cyclic: has no tables; python -m analysis figures paper=cyclic fig=cost writes its numbers"
+        )
+    if paper == "gradient_flow":
         from analysis.gradient_flow.commands import table_lines
         from analysis.gradient_flow.tables import TABLES
 

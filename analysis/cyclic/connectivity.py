@@ -17,7 +17,7 @@ from analysis.style import setup_title
 from dst.errors import UserError
 
 _OPTIONS = {"mask": "none", "batch_norm": "keep", "split": "train"}
-_HESSIAN = Settings(method="lanczos", mode="eval")
+_HESSIAN = Settings(sample=256, method="lanczos", mode="eval")
 _MOST_PANELS = 3
 
 
