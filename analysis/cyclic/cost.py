@@ -28,13 +28,9 @@ def cost_means(study: Study) -> pd.DataFrame:
     """
     points = study.points.dropna(subset=["cost", "accuracy"])
     means = over_seeds(points[points["density"] < 1], ["family", "line", "density", "phase"])
-    return means.assign(pareto=means.groupby("density", group_keys=False)[["cost", "accuracy"]].apply(_on_front))
-
-
-def _on_front(means: pd.DataFrame) -> pd.Series:
-    ordered = means.sort_values(["cost", "accuracy"], ascending=[True, False])
-    before = ordered["accuracy"].cummax().shift(fill_value=-1.0)
-    return ordered["accuracy"] > before
+    ordered = means.sort_values(["density", "cost", "accuracy"], ascending=[True, True, False])
+    best = ordered.groupby("density")["accuracy"].cummax()
+    return means.assign(pareto=ordered["accuracy"] > best.groupby(ordered["density"]).shift(fill_value=-1.0))
 
 
 def panel_densities(means: pd.DataFrame) -> list[float]:

@@ -64,11 +64,11 @@ def _method(run: Mapping[str, Any], procedure: str, parent: str) -> str:
         return "gradual" if run["criterion"] == "magnitude" else f"gradual {run['criterion']}"
     if method == "dense":
         return "dense"
-    mask = _mask(run, parent)
+    drawn = run.get("initial_mask", "random") == "random"
     if method == "dst":
         pair = run["criterion"], run["growth"]
-        return _DYNAMIC.get(pair, " / ".join(pair)) + (f" from {mask}" if run["initial_mask"] != "random" else "")
-    return f"static {mask}" if run["initial_mask"] == "random" else mask
+        return _DYNAMIC.get(pair, " / ".join(pair)) + ("" if drawn else f" from {_mask(run, parent)}")
+    return ("static " if drawn else "") + _mask(run, parent)
 
 
 def _mask(run: Mapping[str, Any], parent: str) -> str:
