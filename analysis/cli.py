@@ -25,6 +25,7 @@ HELP = """usage: python -m analysis COMMAND [key=value ...]
   table, figures reference=true   with the paper's own numbers, where it prints them
   table, figures paper=gradient_flow   the tables (table=methods, similarity) and figures (fig=help) of that paper;
                               device=auto, data_dir=… for its networks
+  figures  paper=cyclic       those of the paper on cyclic training; fig=cost: all families of methods at equal cost
   jaccard                     how similar the weights are that criteria remove or end with (probes=jaccard); CSV too
   report                      one report.html to open in a browser, without any network
   overview                    collect, table, accuracy figure and report in one go
@@ -33,6 +34,7 @@ HELP = """usage: python -m analysis COMMAND [key=value ...]
 Trained networks, for runs with a checkpoint; RUN is the beginning of a run id, RUN@best or RUN@STEP (0 or a snapshot):
   interpolate  RUN_A RUN_B    loss and accuracy on the line from RUN_A to RUN_B, and the barrier between them
   interpolate  to=RUN         … from each selected run; mask=none (start, end, both), batch_norm=keep (reestimate)
+  interpolate  phases=true    … from the end of each phase of the runs to that of the next (checkpoint.phases=true)
   disagreement                share of test examples on which two networks differ; accuracy of ensembles
   distances                   L2 and cosine distances between weights, and their plane; distance=l2 (cosine)
   hessian      RUN RUN@STEP   eigenvalues of the Hessian; sample=1000, method=auto (exact, lanczos), max_size=5000
@@ -50,11 +52,11 @@ Which runs, for every other command:
 
 Further keys: table, figures, overview: metric=test_acc (or test_acc_best_val, val_acc, best_val_acc);
 trained networks: RUN … (or runs=RUN,RUN), at=last (best, 0), device=auto, data_dir=…, name=… of the files;
-hessian: dtype=float32 (float64); interpolate: split=both (train, test);
+hessian: dtype=float32 (float64), mode=train (eval); interpolate: split=both (train, test);
 disagreement, distances: group=criterion,density (default: all but seeds).
 """
 
-PAPERS = ("fantastic_weights", "gradient_flow")
+PAPERS = ("fantastic_weights", "gradient_flow", "cyclic")
 """The papers whose tables and figures there are, the first by default."""
 
 _SOURCE_KEYS = tuple(Source.__dataclass_fields__)
@@ -121,7 +123,12 @@ def _table(source: Source, own: dict[str, str]) -> None:
     from analysis.table import LAYOUTS, format_table
 
     layout, metric = _choice(own, "layout", LAYOUTS), _metric(own)
-    if _paper(own, _TABLE_KEYS) == "gradient_flow":
+    paper = _paper(own, _TABLE_KEYS)
+    if paper == "cyclic":
+        raise UserError(
+            "paper=cyclic: has no tables; python -m analysis figures paper=cyclic fig=cost writes its numbers"
+        )
+    if paper == "gradient_flow":
         from analysis.gradient_flow.commands import table_lines
         from analysis.gradient_flow.tables import TABLES
 
@@ -138,8 +145,8 @@ def _table(source: Source, own: dict[str, str]) -> None:
 
 
 def _figures(source: Source, own: dict[str, str]) -> None:
-    if _paper(own, _FIGURE_KEYS) == "gradient_flow":
-        _gradient_flow_figures(source, own)
+    if draw_paper := _FIGURES_OF.get(_paper(own, _FIGURE_KEYS)):
+        draw_paper(source, own)
         return
     from analysis.figures import FIGURES, draw, select_figures
 
@@ -172,6 +179,25 @@ def _gradient_flow_figures(source: Source, own: dict[str, str]) -> None:
     from analysis.collect import collect
 
     print("\n".join(figure_lines(collect(source), figures, own)))
+
+
+def _cyclic_figures(source: Source, own: dict[str, str]) -> None:
+    from analysis.cyclic.commands import figure_lines
+    from analysis.cyclic.figures import FIGURES, select_figures
+    from analysis.cyclic.study import METRICS
+
+    if own.get("fig") == "help":
+        print("\n".join(f"fig={name:<5} {figure.about}" for name, figure in FIGURES.items()))
+        return
+    if "reference" in own:
+        raise UserError(f"reference={own['reference']}: only with paper=gradient_flow")
+    figures, metric = select_figures(own.get("fig", "all")), _choice(own, "metric", METRICS)
+    from analysis.collect import collect
+
+    print("\n".join(figure_lines(collect(source), figures, metric, own)))
+
+
+_FIGURES_OF = {"gradient_flow": _gradient_flow_figures, "cyclic": _cyclic_figures}
 
 
 def _report(source: Source, own: dict[str, str]) -> None:
@@ -248,10 +274,10 @@ COMMANDS: dict[str, tuple[Callable[[Source, dict[str, str]], None], tuple[str, .
     "report": (_report, ()),
     "overview": (_overview, ("metric",)),
     "dashboard": (_dashboard, ("dry_run",)),
-    "interpolate": (_networks("interpolate_networks"), (*_NETWORK_KEYS, "to", "mask", "batch_norm", "split")),
+    "interpolate": (_networks("interpolate_networks"), (*_NETWORK_KEYS, "to", "phases", "mask", "batch_norm", "split")),
     "disagreement": (_networks("compare_predictions"), (*_NETWORK_KEYS, "group")),
     "distances": (_networks("compare_weights"), (*_NETWORK_KEYS, "group", "distance")),
-    "hessian": (_networks("compute_spectra"), (*_NETWORK_KEYS, "sample", "method", "max_size", "dtype")),
+    "hessian": (_networks("compute_spectra"), (*_NETWORK_KEYS, "sample", "method", "max_size", "dtype", "mode")),
     "jaccard": (_jaccard, ()),
     "signal": (_signal, ("model", "shape", "base", "batch", "repeats", "name")),
 }
@@ -271,10 +297,10 @@ def _write_tables(collection: Collection, metric: str, *, reference: bool = Fals
 
 
 def _paper(own: dict[str, str], keys: Sequence[str]) -> str:
-    """Returns the paper whose tables or figures are wanted; ``keys`` are those that only ``gradient_flow`` takes."""
+    """Returns the paper whose tables or figures are wanted; ``keys`` are those that the first paper does not take."""
     paper = _choice(own, "paper", PAPERS)
-    if paper != "gradient_flow" and (wrong := [key for key in keys if key in own]):
-        raise UserError(f"{wrong[0]}={own[wrong[0]]}: only with paper=gradient_flow")
+    if paper == PAPERS[0] and (wrong := [key for key in keys if key in own]):
+        raise UserError(f"{wrong[0]}={own[wrong[0]]}: only with paper=gradient_flow or paper=cyclic")
     return paper
 
 

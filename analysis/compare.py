@@ -135,6 +135,24 @@ def varying_choices(runs: pd.DataFrame) -> list[str]:
     return [name for name in runs.columns if name in found]
 
 
+def name_what_varies(runs: pd.DataFrame, column: str, ignored: Sequence[str]) -> pd.Series:
+    """Returns the names in a column, with the choices appended that vary among the runs of one name.
+
+    Args:
+        runs: of one setup.
+        column: that holds the names.
+        ignored: columns of choices that are not told apart, besides density and seed.
+    """
+    choices = ["criterion", "growth", "update_period", *_other_choices(runs)]
+    found = runs[column].copy()
+    for _, here in runs.groupby(column):
+        for name in _varying(here, [name for name in choices if name not in ignored]):
+            values = _values(here, name)
+            if values.groupby(found[here.index]).nunique().gt(1).any():  # else another choice says it already
+                found[here.index] += values.map(f", {config_key(name)}={{}}".format).where(values != _NO_EFFECT, "")
+    return found
+
+
 def _other_choices(runs: pd.DataFrame) -> list[str]:
     return [name for name in runs.columns if name not in AXES and config_key(name)]
 

@@ -25,7 +25,7 @@ from dst.run.layout import METRICS, PHASES, TOPOLOGY, probe_log
 from dst.run.tracker import Tracker, report_logs
 from dst.run.trackers import make_tracker
 from dst.sparsity import DynamicSparsity
-from dst.summary import facts
+from dst.summary import facts, flops
 from dst.training.checkpoint import load_training_state, training_state
 from dst.training.evaluation import evaluate, run_epoch
 from dst.training.loop import Training
@@ -161,9 +161,12 @@ class Attempt:
             raise Stopped(f"run {self.directory.run_id} in epoch {self.training.epoch + 1}, step {self.training.step}")
 
     def _keep_snapshot(self) -> None:
+        if self.training.step in self.config.checkpoint.snapshots:
+            self._write_snapshot()
+
+    def _write_snapshot(self) -> None:
         training = self.training
-        if training.step in self.config.checkpoint.snapshots:
-            self.directory.write_snapshot(training.step, training.model.state_dict(), training.sparsity.masks)
+        self.directory.write_snapshot(training.step, training.model.state_dict(), training.sparsity.masks)
 
     def _log(self, metrics: dict[str, Any]) -> None:
         self._log_changes()
@@ -211,12 +214,15 @@ class Attempt:
 
     def _log_phase(self, results: dict[str, Any]) -> None:
         """Logs the end of the phase under way, unless an earlier attempt did."""
-        training = self.training
-        if self.directory.logs.count(PHASES) > training.phase:
+        training, logs = self.training, self.directory.logs
+        if logs.count(PHASES) > training.phase:
             return
+        if self.config.checkpoint.phases:
+            self._write_snapshot()
         phase = training.phases[training.phase]
         about = {"phase": training.phase + 1, "name": phase.name, "epochs": phase.epochs, "epoch": training.epoch}
-        self.directory.logs.append(PHASES, {**about, "density": training.sparsity.density, **results})
+        cost = {"step": training.step, "flops_training": flops(self.config, training, logs.read(TOPOLOGY))[1]}
+        logs.append(PHASES, {**about, "density": training.sparsity.density, **results, **cost})
 
     def _log_changes(self) -> None:
         """Logs topology updates and what probes measured."""

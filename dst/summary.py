@@ -28,6 +28,7 @@ def facts(config: Config, training: Training, updates: Sequence[dict[str, Any]])
     """
     sparsifiable = sum(weight.numel() for weight in sparsifiable_weights(training.model).values())
     density, effective = training.sparsity.density, groups_of(config.method)
+    flops_inference, flops_training = flops(config, training, updates)
     return {
         "model": config.model["name"],
         "dataset": config.dataset.name,
@@ -43,7 +44,8 @@ def facts(config: Config, training: Training, updates: Sequence[dict[str, Any]])
         "parameters_active": round(density * sparsifiable),
         "dense_parameters": sum(weight.numel() for weight in dense_weights(training.model).values()),
         "density_actual": density,
-        **_flops(config, training, updates),
+        "flops_inference": flops_inference,
+        "flops_training": flops_training,
         "itop_ratio": training.sparsity.itop_ratio(),
         "device": device_name(training.device),
         "versions": {
@@ -63,19 +65,23 @@ def facts(config: Config, training: Training, updates: Sequence[dict[str, Any]])
     }
 
 
-def _flops(config: Config, training: Training, updates: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Returns the operations of inference, for one sample at the final masks, and of the training."""
+def flops(config: Config, training: Training, updates: Sequence[dict[str, Any]]) -> tuple[float, float]:
+    """Returns the operations of inference, for one sample at the masks of now, and of the training so far.
+
+    Args:
+        config: of the run.
+        training: at any step.
+        updates: the lines of ``topology.jsonl`` so far.
+    """
     data, sparsity = training.data, training.sparsity
     forward = count_forward(training.model, data.shape)
     history = density_history(sparsity, updates)
-    return {
-        "flops_inference": forward.at(history[-1][1]),
-        "flops_training": training_flops(
-            forward,
-            data.train.samples_seen,
-            training.step,
-            history,
-            dense_gradients=sparsity.dense_gradients,
-            beside=samples_beside(config, sparsity),
-        ),
-    }
+    trained = training_flops(
+        forward,
+        data.train.samples_seen,
+        training.step,
+        history,
+        dense_gradients=sparsity.dense_gradients,
+        beside=samples_beside(config, sparsity),
+    )
+    return forward.at(history[-1][1]), trained

@@ -199,14 +199,17 @@ def _mean_densities(phase: Phase, network: _Network, distribution: str) -> dict[
 
 def _of_inactive_weights(config: Mapping[str, Any], phase: Phase, dense: float, sparse: float, samples: int) -> float:
     """Returns the operations of gradients that a phase with topology updates takes beyond a static network's."""
+    batch, held = config["recipe"]["batch_size"], config["growth"].get("sample") or 0
+    drawn = config["sparsity"]["update_batch_size"] or 0
     if config["sparsity"]["momentum"] == "dense":
         return (dense - sparse) * samples * phase.epochs
-    if getattr(resolve("growth", config["growth"]), "signal", None) != "gradient":
-        return 0.0
-    batch, sample = config["recipe"]["batch_size"], config["growth"].get("sample")
+    by_batch = getattr(resolve("growth", config["growth"]), "signal", None) == "gradient" and not held
+    scored = getattr(resolve("criterion", config["criterion"]), "uses_gradient", True)
     stop_step = config["prune_fraction"]["stop_at"] * math.ceil(samples / batch) * phase.epochs
     updates = max(0, math.ceil(round(stop_step / config["update_period"]["steps"], 6)) - 1)
-    return updates * ((2 * sparse + dense) * sample if sample else (dense - sparse) * batch)
+    if by_batch:
+        return updates * ((2 * sparse + dense) * drawn if drawn else (dense - sparse) * batch)
+    return updates * ((2 * sparse + dense) * held + (3 * sparse * drawn if scored else 0))
 
 
 def _value(overrides: Overrides, key: str) -> str | None:

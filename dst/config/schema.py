@@ -216,6 +216,7 @@ class CheckpointConfig:
         minutes: the shortest time between two checkpoints.
         keep: of a finished run's last checkpoint.
         snapshots: optimizer steps after which the weights and masks are kept for good; 0: before the first.
+        phases: whether those of each phase's end are kept for good too.
     """
 
     minutes: float = field(default=MISSING, metadata=limited(lambda value: value >= 0, "must be 0 or more"))
@@ -224,6 +225,7 @@ class CheckpointConfig:
         default_factory=list,
         metadata=limited(lambda value: all(step >= 0 for step in value), "must be steps, 0 or more"),
     )
+    phases: bool = False
 
 
 @dataclass
