@@ -180,7 +180,7 @@ class Attempt:
             return
         accuracies: list[list[float]] = [[] for _ in range(training.phase + 1)]
         for line in self.directory.logs.read(METRICS):
-            accuracies[line["phase"] - 1].append(line["val_acc"])
+            accuracies[line.get("phase", 1) - 1].append(line["val_acc"])
         if count := ranks.from_first(lambda: self.procedure.left_out(accuracies)):
             training.leave_out(training.phase + 1, count)
 

@@ -29,6 +29,7 @@ def facts(config: Config, training: Training, updates: Sequence[dict[str, Any]])
     sparsifiable = sum(weight.numel() for weight in sparsifiable_weights(training.model).values())
     density, effective = training.sparsity.density, groups_of(config.method)
     flops_inference, flops_training = flops(config, training, updates)
+    begun = training.phases[: training.phase + 1]  # more are planned where the run diverged
     return {
         "model": config.model["name"],
         "dataset": config.dataset.name,
@@ -38,7 +39,8 @@ def facts(config: Config, training: Training, updates: Sequence[dict[str, Any]])
         "update_period": config.update_period.steps if "update_period" in effective else None,
         "seed": config.seed,
         "epochs": training.epoch,
-        "phases": len(training.phases),
+        "phases": len(begun),
+        "cycles": len([phase for phase in begun if phase.epochs and phase.name.startswith("cycle ")]) or None,
         "parameters_total": sum(parameter.numel() for parameter in training.model.parameters()),
         "parameters_sparsifiable": sparsifiable,
         "parameters_active": round(density * sparsifiable),

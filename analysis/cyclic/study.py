@@ -19,7 +19,7 @@ from dst.errors import UserError
 METRICS = {"test_acc": "test accuracy", "val_acc": "validation accuracy"}
 """The accuracies that phases have."""
 
-_LENGTH = ["recipe_epochs", "procedure_budget", "procedure_cycles"]
+_LENGTH = ["recipe_epochs", "procedure_budget", "procedure_cycles", "procedure_max_cycles"]
 """Choices that decide how long a run trains: they tell its cost, not its family."""
 
 _RESULT_AT_EACH_PHASE = ("lrr", "wr", "imp")

@@ -150,7 +150,7 @@ def ineffective_keys(resolved: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     procedure = resolved.get("procedure") or {}
     if procedure.get("budget") is not None:
         yield "recipe", "epochs"
-    if procedure.get("cycles") != "auto":
+    if procedure.get("name") in ("cyclic", "sculpt") and procedure.get("cycles") != "auto":
         yield "procedure", "max_cycles"
     if not (resolved.get("recipe") or {}).get("weight_decay", True):
         yield "recipe", "decay_biases"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dst.data.split import Indices
+from dst.errors import UserError
 from dst.seeds import stream_seed
 
 
@@ -16,9 +17,14 @@ def noisy_labels(labels: Indices, share: float, num_classes: int, seed: int) -> 
     Args:
         labels: int64 ``(N,)``, from 0; not changed.
         share: in [0, 1).
-        num_classes: 2 or more.
+        num_classes: 2 or more where there is noise.
         seed: of the choice and the classes.
+
+    Raises:
+        UserError: for noise where there is one class.
     """
+    if share and num_classes < 2:
+        raise UserError(f"dataset.label_noise={share:g}: the data have one class; leave it at 0")
     random = np.random.RandomState(stream_seed(seed, "label noise") % 2**32)
     wrong = random.permutation(len(labels))[: round(share * len(labels))]
     noisy = labels.copy()

@@ -91,6 +91,8 @@ def _compare(left: Any, op: ast.cmpop, right: Any) -> pd.Series:
         if not isinstance(left, pd.Series) or not isinstance(right, list):
             raise UserError(f"in needs a name on its left and a list on its right, as in {_EXAMPLE}")
         found = [json.dumps(value) if isinstance(value, list) else value for value in right if value is not None]
+        if _holds_words(left):
+            left, found = left.map(str, na_action="ignore"), [*map(str, found)]
         return left.isin(found) | (left.isna() if None in right else False)
     if not isinstance(left, pd.Series):
         left, right, op = right, left, _mirrored(op)
@@ -100,10 +102,17 @@ def _compare(left: Any, op: ast.cmpop, right: Any) -> pd.Series:
         return left.isna()
     right = json.dumps(right) if isinstance(right, list) else right
     compare = _ORDERS.get(type(op), operator.eq)
+    if compare is operator.eq and isinstance(right, (int, float)) and _holds_words(left):
+        left, right = left.map(str, na_action="ignore"), str(right)
     known = left.notna() if not isinstance(right, pd.Series) else left.notna() & right.notna()
     held = pd.Series(False, index=left.index)
     held[known] = compare(left[known], right[known] if isinstance(right, pd.Series) else right).astype(bool)
     return held
+
+
+def _holds_words(column: pd.Series) -> bool:
+    """Whether numbers of the column may stand in it as text, beside words: ``procedure.cycles`` 5 and auto."""
+    return any(isinstance(value, str) for value in column)
 
 
 def _mirrored(op: ast.cmpop) -> ast.cmpop:

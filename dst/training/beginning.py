@@ -80,7 +80,7 @@ def first_masks(config: Config, phase: Phase, model: nn.Module, data: Data, inhe
     if inherited.weights is not None:
         try:
             model.load_state_dict(_first_weights(config.weight_init.name, model, inherited.weights))
-        except (RuntimeError, KeyError) as error:
+        except RuntimeError as error:
             raise _other_shapes(config, str(error).splitlines()[-1]) from error
     if phase.starts_dense:
         return None
@@ -97,6 +97,10 @@ def _first_weights(chosen: str, model: nn.Module, parent: Tensors) -> dict[str, 
     if chosen == "parent":
         return dict(parent)
     own = model.state_dict()
+    if different := {(name, weight.shape) for name, weight in own.items()} ^ {
+        (name, weight.shape) for name, weight in parent.items()
+    }:
+        raise RuntimeError(f"{min(name for name, _ in different)} does not match")
     for name in sparsifiable_weights(model):
         theirs = parent[name].to(own[name].device)
         magnitudes, signs = (own[name], theirs) if chosen == "parent_signs" else (theirs, own[name])

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -14,6 +15,7 @@ from analysis.collect import Collection
 from dst.config import compose, run_id
 from dst.errors import UserError
 from dst.files.lock import locked
+from dst.run.where import row_mask
 
 Collect = Callable[..., Collection]
 
@@ -249,6 +251,14 @@ def test_where_keeps_the_runs_for_which_the_expression_is_true(trained: Path, co
 )
 def test_where_accepts_config_keys(expression: str, kept: int, trained: Path, collected: Collect) -> None:
     assert len(collected(trained, where=expression).runs) == kept
+
+
+@pytest.mark.parametrize("cycles", [[5, "auto", None], ["5", "auto", None]])
+def test_where_finds_numbers_beside_words(cycles: list[Any]) -> None:
+    frame = pd.DataFrame({"procedure_cycles": pd.Series(cycles, dtype=object)})
+    for expression, expected in (("== 5", [1, 0, 0]), ("== 'auto'", [0, 1, 0]), ("in [4, 5]", [1, 0, 0])):
+        assert row_mask(frame, f"procedure.cycles {expression}").tolist() == list(map(bool, expected))
+    assert row_mask(frame, "procedure.cycles != 5").tolist() == [False, True, True]
 
 
 @pytest.mark.parametrize(

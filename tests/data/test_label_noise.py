@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from dst.config import checked, compose, run_id
 from dst.data import load
 from dst.data.label_noise import noisy_labels
+from dst.errors import UserError
 
 
 @given(st.integers(0, 500), st.floats(0, 1, exclude_max=True), st.integers(2, 20), st.integers(0, 2**32 - 1))
@@ -45,6 +46,13 @@ def test_only_training_labels_are_wrong_and_seeds_share_them(
     assert torch.equal(noisy[1], clean[1])
     assert torch.equal(noisy[2], clean[2])
     assert all(torch.equal(one, two) for one, two in zip(noisy, other, strict=True))
+
+
+def test_one_class_leaves_no_other_to_choose() -> None:
+    labels = np.zeros(20, dtype=np.int64)
+    assert noisy_labels(labels, 0, 1, 0).tolist() == labels.tolist()
+    with pytest.raises(UserError, match=r"^dataset\.label_noise=0\.1: the data have one class; leave it at 0$"):
+        noisy_labels(labels, 0.1, 1, 0)
 
 
 def test_it_is_part_of_the_run_id_where_there_is_any(overrides: Callable[..., list[str]]) -> None:

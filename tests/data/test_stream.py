@@ -105,6 +105,13 @@ def test_part_of_the_training_images_can_be_held_out_for_validation(data_dir: Pa
     assert torch.bincount(concatenate(data.val)[1], minlength=10).tolist() == [1] * 10
 
 
+def test_labels_are_wrong_in_the_training_split_alone(data_dir: Path) -> None:
+    clean, noisy = (data_of(data_dir, val_size=10, label_noise=share) for share in (0, 0.2))
+    first, second = ([concatenate(part)[1] for part in (of.train.epoch(0), of.val, of.test)] for of in (clean, noisy))
+    assert int((first[0] != second[0]).sum()) == round(0.2 * 51)
+    assert all(torch.equal(one, two) for one, two in zip(first[1:], second[1:], strict=True))
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_damaged_image_is_named_in_one_line(workers: int, tmp_path: Path) -> None:
     root = write_tree(tmp_path / "imagenet", {"train": 20, "val": 10}, size=48, suffix="JPEG")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dst.procedures import Cyclic, Sculpt
+from dst.config import compose, run_id
+from dst.procedures import Cyclic, Procedure, Sculpt
 from dst.procedures.enough import enough_cycles
+from dst.training.phase import Phase
 from tests.run.test_resume import kill_again_and_again
 
 AUTO = ("procedure.cycles=auto", "recipe.epochs=3", "recipe.lr=0.1", "lr_schedule=triangular")
@@ -62,9 +65,37 @@ def test_a_run_ends_by_the_rule_and_says_so(
     by_cycle = [[line["val_acc"] for line in epochs if line["phase"] == phase["phase"]] for phase in cycles]
     assert enough_cycles(by_cycle) != (len(cycles) == 20)
     assert not any(enough_cycles(by_cycle[:number]) for number in range(1, len(by_cycle)))
+    assert summary["cycles"] == len(cycles)
     assert summary["phases"] == len(phases) == len(cycles) + (procedure == "sculpt")
     assert summary["epochs"] == 3 * len(phases) == len(epochs)
     assert summary["density_actual"] == pytest.approx(0.2, abs=1e-4)
+
+
+def test_a_run_that_diverges_counts_the_phases_that_it_began(train: Callable[..., dict[str, Any]]) -> None:
+    summary = train("procedure=cyclic", *AUTO, "recipe.lr=1e20")
+    assert (summary["status"], summary["phases"], summary["cycles"]) == ("diverged", 1, 1)
+
+
+def test_the_most_cycles_are_part_of_the_run_id_where_they_have_an_effect() -> None:
+    def id_of(*more: str) -> str:
+        return run_id(compose(["dataset=digits", "model=small_mlp", *more]))
+
+    for procedure in ("procedure=cyclic", "procedure=sculpt"):
+        assert id_of(procedure, "procedure.max_cycles=7") == id_of(procedure)
+        auto = [procedure, "procedure.cycles=auto"]
+        assert len({id_of(procedure), id_of(*auto), id_of(*auto, "procedure.max_cycles=7")}) == 3
+    own = [f"procedure._target_={__name__}.OfOnesOwn", "procedure.name=own"]
+    assert id_of(*own, "+procedure.max_cycles=1") != id_of(*own, "+procedure.max_cycles=2")
+
+
+@dataclass(frozen=True)
+class OfOnesOwn(Procedure):
+    """Has a key of the same name, and of another meaning."""
+
+    max_cycles: int = 1
+
+    def phases(self, epochs: int, density: float | None) -> list[Phase]:
+        return [Phase("train", epochs, density)] * self.max_cycles
 
 
 def test_kills_do_not_change_when_it_is_enough(overrides: Callable[..., list[str]], tmp_path: Path) -> None:

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from dst.attempt import Stopped
 from dst.config import checked, compose, parent_of, run_id
+from dst.errors import UserError
+from dst.models import model_of
 from dst.train import run
-from dst.training.beginning import NOTHING
+from dst.training.beginning import NOTHING, Inherited
 from dst.training.build import training_factory
 from tests.run.outcomes import run_outcome
 
@@ -78,6 +80,15 @@ def test_signs_and_magnitudes_come_from_different_weights(
         assert torch.equal(active.abs(), sources[magnitudes][name][masks[name]].abs())
         assert torch.equal(active < 0, sources[signs][name][masks[name]] < 0)
         assert not weight[~masks[name]].any()
+
+
+@pytest.mark.parametrize("chosen", ["parent", "parent_signs", "parent_magnitudes"])
+def test_weights_of_another_shape_are_refused_not_repeated(chosen: str, overrides: Overrides) -> None:
+    more = ["density=dense", f"weight_init={chosen}", "parent=[seed=5]"]
+    config = checked(compose(overrides(*more)))
+    weights = model_of(config, (1, 8, 8), 2).state_dict()  # of one logit
+    with pytest.raises(UserError, match=r"^parent=\[seed=5\]: its small_mlp has weights of other shapes \("):
+        training_factory(config)(Inherited(weights=weights))
 
 
 def test_a_snapshot_holds_the_weights_after_its_step(overrides: Overrides, train: Train, tmp_path: Path) -> None:
