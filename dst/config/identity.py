@@ -14,13 +14,16 @@ _ALWAYS = (
 _MASKS = (*_ALWAYS, "density", "distribution")
 _GROUPS = {
     "dense": _ALWAYS,
-    "static": (*_MASKS, "initial_mask"),
+    "static": (*_MASKS, "initial_mask", "sparsity"),
     "dst": (*_MASKS, "initial_mask", "criterion", "growth", "prune_fraction", "update_period", "sparsity"),
     "gradual": (*_MASKS, "criterion", "update_period", "sparsity"),
-    "iterative": (*_ALWAYS, "density", "criterion"),
-    "sculpt": (*_MASKS, "initial_mask", "criterion"),
+    "iterative": (*_ALWAYS, "density", "criterion", "sparsity"),
+    "sculpt": (*_MASKS, "initial_mask", "criterion", "sparsity"),
 }
 """The groups and keys that decide the result of a run of each method."""
+
+UPDATING = ("dst", "gradual")
+"""The methods with topology updates."""
 
 DEFAULTS: dict[str, Any] = {
     "procedure": {"_target_": "dst.procedures.SinglePhase", "name": "dst"},
@@ -37,7 +40,7 @@ _ITERATIVE = ("imp", "wr", "lrr", "sculpt")
 _KEY_DEFAULTS: dict[str, dict[str, Any]] = {
     "recipe": {"decay_biases": True, "label_smoothing": 0.0},
     "growth": {"sample": None},
-    "sparsity": {"normalise": "none", "update_order": "before"},
+    "sparsity": {"include": None, "exclude": None, "normalise": "none", "update_order": "before"},
     "procedure=cyclic": {"strategy": "constant"},
 }
 """Keys that came later to groups or options that were there: at its default, such a key enters no identity."""
@@ -143,6 +146,8 @@ def ineffective_keys(resolved: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if method_of(resolved) == "gradual" and resolved["sparsity"]["scope"] == "global":
         yield "distribution", "name"
     sparsity = resolved.get("sparsity") or {}
+    if method_of(resolved) not in UPDATING:
+        yield from (("sparsity", key) for key in sparsity if key not in ("include", "exclude"))
     if sparsity.get("normalise") == "layer" and sparsity["scope"] == "local":
         yield "sparsity", "normalise"
     weights = (resolved.get("weight_init") or DEFAULTS["weight_init"])["name"]

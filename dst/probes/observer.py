@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from dst.probes.base import Batch, Probe, View
-from dst.sparsity import sparsifiable_weights
 from dst.undisturbed import undisturbed
 
 if TYPE_CHECKING:
@@ -101,7 +100,7 @@ class Observer:
             step=training.step + 1,
             epoch=training.epoch + 1,
             model=training.model,
-            weights=sparsifiable_weights(training.model),
+            weights=training.weights,
             masks=training.sparsity.masks,
             criterion=getattr(training.sparsity, "criterion", None),
             loss=loss,

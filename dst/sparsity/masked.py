@@ -17,7 +17,7 @@ from dst.sparsity.distribution import kept_count
 from dst.sparsity.layer import SparseLayer, make_sparse_layers
 from dst.sparsity.one_shot import kept_masks
 from dst.sparsity.registry import resolve
-from dst.sparsity.weights import dense_weights, describe_dense, linear_weights
+from dst.sparsity.weights import Patterns, dense_weights, describe_dense, linear_weights
 
 log = logging.getLogger("dst")
 
@@ -37,6 +37,8 @@ class MaskedModel:
         distribution: how D is spread over the layers, see :func:`~dst.sparsity.layer_densities`.
         momentum: ``masked``: optimizer state of inactive weights is 0; ``dense``: it is updated for all weights.
         seed: of the masks.
+        include: glob patterns of the parameters that become sparse, see :func:`~dst.sparsity.sparsifiable_weights`.
+        exclude: glob patterns of those that stay dense.
         tied_embeddings: whether weights that a linear layer shares with an embedding become sparse.
 
     Raises:
@@ -58,22 +60,26 @@ class MaskedModel:
         distribution: str = "erk",
         momentum: str = "masked",
         seed: int = 0,
+        include: Patterns = None,
+        exclude: Patterns = None,
         tied_embeddings: bool = False,
     ) -> None:
         check_choice("momentum", momentum, ("masked", "dense"))
         check_integer("seed", seed, 0, "0 or more")
         self.momentum, self.seed = momentum, seed
-        weights = list(linear_weights(model, tied_embeddings=tied_embeddings))
+        chosen: dict[str, Any] = {"include": include, "exclude": exclude, "tied_embeddings": tied_embeddings}
+        weights = list(linear_weights(model, **chosen))
         if not weights:
+            given = "" if include is exclude is None else f" with include={include}, exclude={exclude}"
             raise ValueError(
                 f"{type(model).__name__} has no Linear or Conv layer, nor one register_linear was told of, whose "
-                "weights could be sparse and are not frozen"
+                f"weights could be sparse and are not frozen{given}"
             )
         check_optimizer(optimizer, [weight for _, weight, _ in weights])
         self.optimizer = optimizer
         self._elementwise = inspect.unwrap(type(optimizer).step) in _ELEMENTWISE
         self.layers = make_sparse_layers(weights, density, distribution, generator(seed, "masks"))
-        dense = dense_weights(model, tied_embeddings=tied_embeddings)
+        dense = dense_weights(model, **chosen)
         self.dense_parameters = sum(weight.numel() for weight in dense.values())
         if dense:
             log.warning(describe_dense(model, dense))

@@ -85,7 +85,7 @@ def first_masks(config: Config, phase: Phase, model: nn.Module, data: Data, inhe
         return None
     if inherited.masks is None:
         return _scored_masks(config, phase, model, data)
-    ours = {name: weight.shape for name, weight in sparsifiable_weights(model).items()}
+    ours = {name: weight.shape for name, weight in sparsifiable_weights(model, **config.chosen_weights).items()}
     if different := ours.items() ^ {name: mask.shape for name, mask in inherited.masks.items()}.items():
         raise _other_shapes(config, f"{min(name for name, _ in different)} does not match")
     return inherited.masks
@@ -113,6 +113,7 @@ def initialise_weights(config: Config, model: nn.Module, masks: Tensors) -> None
             mode=chosen.mode,
             distribution=chosen.distribution,
             generator=generator(config.seed, "weights", "sparsity_aware"),
+            **config.chosen_weights,
         )
     elif chosen.name == "layer_scaled":
         layer_scaled_init(model, masks)
@@ -124,4 +125,5 @@ def _scored_masks(config: Config, phase: Phase, model: nn.Module, data: Data) ->
     if chosen.name not in INITIAL_MASKS or phase.density is None:
         return None
     batches = itertools.islice(data.train.epoch(SCORED_EPOCH), chosen.batches)
-    return initial_masks(chosen.name, model, batches, phase.density, training_loss(config.recipe))
+    loss = training_loss(config.recipe)
+    return initial_masks(chosen.name, model, batches, phase.density, loss, **config.chosen_weights)
