@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dst.sparsity.checks import check_choice, check_fraction
 from dst.sparsity.distribution import kept_count
@@ -102,6 +103,7 @@ def _snip(model: nn.Module, weights: Weights, batches: Batches, loss: Loss) -> S
     }
 
 
+@sdpa_kernel(SDPBackend.MATH)  # fused attention has no second derivative
 def _grasp(model: nn.Module, weights: Weights, batches: Batches, loss: Loss) -> Scores:
     parameters = list(weights.values())
 
