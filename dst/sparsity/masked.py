@@ -6,6 +6,7 @@ import inspect
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,10 @@ log = logging.getLogger("dst")
 
 _ELEMENTWISE = [inspect.unwrap(kind.step) for kind in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)]
 """Steps that keep a weight of 0 at 0 if its gradient and state are 0; Muon's does not: it mixes the gradients."""
+
+
+_logged: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
+"""The line about each model's dense weights, which later phases of a training do not repeat."""
 
 
 class MaskedModel:
@@ -81,8 +86,9 @@ class MaskedModel:
         self.layers = make_sparse_layers(weights, density, distribution, generator(seed, "masks"))
         dense = dense_weights(model, **chosen)
         self.dense_parameters = sum(weight.numel() for weight in dense.values())
-        if dense:
-            log.warning(describe_dense(model, dense))
+        if dense and _logged.get(model) != (line := describe_dense(model, dense)):
+            _logged[model] = line
+            log.warning(line)
         if isinstance(self.criterion, RunningCriterion):
             for layer in self.layers:
                 layer.start_average()
