@@ -89,9 +89,9 @@ def parent_of(config: Config | Mapping[str, Any]) -> Config | None:
         return None
     takes_masks = resolved["initial_mask"]["name"] == "parent"
     if resolved["parent"] is None:
+        taken = "initial_mask=parent" if takes_masks else f"weight_init={resolved['weight_init']['name']}"
         raise UserError(
-            f"{'initial_mask' if takes_masks else 'weight_init'}=parent: of which run? give the overrides that lead to "
-            "it, such as parent='[procedure=gradual]'"
+            f"{taken}: of which run? give the overrides that lead to it, such as parent='[procedure=gradual]'"
         )
     given = f"parent=[{','.join(resolved['parent'])}]"
     try:
@@ -141,8 +141,8 @@ def _check_probes(config: Config) -> None:
         if not (isinstance(node, dict) and str(name).isidentifier() and node.get("name") == name):
             raise UserError(f"probes.{name}: is no probe; choose some with probes=[{','.join(options('probes'))}]")
         _check_component(f"probes.{name}", node, "dst.probes:Probe", ())
-        at_updates = getattr(resolve(f"probes.{name}", node), "at_updates", False)
-        if at_updates and config.sparsity.update_order == "after" and config.method in UPDATING:
+        after_updates = getattr(resolve(f"probes.{name}", node), "after_updates", False)
+        if after_updates and config.sparsity.update_order == "after" and config.method in UPDATING:
             raise UserError(
                 f"probes.{name}: measures topology updates before the optimizer step, sparsity.update_order=after has "
                 "none there; leave one of the two out"
