@@ -113,7 +113,7 @@ def check_density(name: str, model: nn.Module, density: float, distribution: str
     try:
         shapes = [weight.shape for weight in sparsifiable_weights(model, **chosen).values()]
     except ValueError as error:
-        raise UserError(f"model={name}: sparsity.{error}") from error
+        raise UserError(f"model={name}, sparsity: {error}") from error
     if not shapes and (given := ", ".join(f"sparsity.{key}={value}" for key, value in chosen.items() if value)):
         raise UserError(f"model={name}: {given} leaves no weight to be sparse; density=dense trains without masks")
     weights = sum(map(math.prod, shapes))

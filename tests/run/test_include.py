@@ -82,7 +82,8 @@ def test_a_plan_refuses_patterns_that_no_parameter_matches(tmp_path: Path) -> No
     wrong = (*good[:2], "sparsity.exclude=[classifier.*]")
     points = [Point(overrides, ()) for overrides in (good, wrong)]
     with pytest.raises(
-        UserError, match=r"sparsity\.exclude=classifier\.\*: matches no parameter .* layers\.\d\.weight"
+        UserError,
+        match=r"model=small_mlp, sparsity: exclude=classifier\.\*: matches no parameter .* layers\.\d\.weight",
     ):
         Plan.make("mine", tmp_path, points)
     nothing = Point((*good[:2], "sparsity.exclude=[layers.*]"), ())
