@@ -132,7 +132,7 @@ def describe_dense(model: nn.Module, dense: Mapping[str, nn.Parameter]) -> str:
     total = sum(weight.numel() for weight in model.parameters() if weight.dim() >= 2)
     names = [name + _reason(weight, embeddings) for name, weight in dense.items()]
     rest = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
-    share = f"{count:,} of {total:,} weights ({count / total:.0%}) stay dense"
+    share = f"{count:,} of {total:,} weights ({count / total:.1%}) stay dense"
     return f"{share}, the density does not apply to them: {', '.join(names[:_MAX_NAMES])}{rest}"
 
 

@@ -45,7 +45,7 @@ def test_masks_by_score_and_weights_by_mask_leave_an_excluded_layer_dense(
     with caplog.at_level(logging.INFO, "dst"):
         summary = train(*chosen)
     (line,) = [line for line in caplog.messages if "stay dense" in line]
-    assert line.startswith("2,560 of 84,480 weights (3%) stay dense")
+    assert line.startswith("2,560 of 84,480 weights (3.0%) stay dense")
     assert line.endswith(f": {HEAD}")
     assert_head_is_dense(summary, tmp_path, SPARSE - int(0.9 * SPARSE))
     plain = train("density=dense", "recipe.epochs=0", "checkpoint.snapshots=[0]")

@@ -103,7 +103,7 @@ def test_an_included_embedding_trains_with_exact_zeros_and_the_rest_is_named(cap
     dense = model.wpe.weight.numel() + model.c_proj.weight.numel()
     total = dense + model.wte.weight.numel() + model.c_attn.weight.numel()
     (line,) = caplog.messages
-    assert line.startswith(f"{dense} of {total} weights ({dense / total:.0%}) stay dense")
+    assert line.startswith(f"{dense} of {total} weights ({dense / total:.1%}) stay dense")
     assert line.endswith("wpe.weight (embedding), c_proj.weight")
     assert set(dense_weights(model, **chosen)) == {"wpe.weight", "c_proj.weight"}
     tokens = torch.randint(20, (4, 6), generator=torch.Generator().manual_seed(0))

@@ -169,7 +169,7 @@ def test_dense_matrices_are_logged_in_one_line_with_their_share(caplog: pytest.L
     dense = 10 * 4 + 20 * 4 + 20 * 5 + 4 * 2 * 3
     (line,) = [record.getMessage() for record in caplog.records]
     names = "tokens.weight (embedding), lstm.weight_ih_l0, lstm.weight_hh_l0, pair.weight"
-    assert line == f"{dense} of {dense + 50} weights (83%) stay dense, the density does not apply to them: {names}"
+    assert line == f"{dense} of {dense + 50} weights (83.0%) stay dense, the density does not apply to them: {names}"
     assert sparsity.dense_parameters == dense
     assert sparsity.density == 0.5
     assert sparsity.model_density == (25 + dense) / (50 + dense)
