@@ -38,6 +38,7 @@ Trained networks, for runs with a checkpoint; RUN is the beginning of a run id, 
   disagreement                share of test examples on which two networks differ; accuracy of ensembles
   distances                   L2 and cosine distances between weights, and their plane; distance=l2 (cosine)
   hessian      RUN RUN@STEP   eigenvalues of the Hessian; sample=1000, method=auto (exact, lanczos), max_size=5000
+  export       run=RUN        safetensors files of its last weights and masks, with a model card
 
 Without runs:
   signal                      std of a sparse network's logits at initialisation, by weight_init and sparsity;
@@ -62,7 +63,7 @@ PAPERS = ("fantastic_weights", "gradient_flow", "cyclic")
 _SOURCE_KEYS = tuple(Source.__dataclass_fields__)
 _PATHS = ("output_dir", "dir", "results_dir")
 _INSTALL = {"wandb_workspaces": "dashboard", "wandb": "dashboard"}
-_LIBRARIES = ("pyarrow", "scipy", "scikit_posthocs", "matplotlib", "plotly", *_INSTALL)
+_LIBRARIES = ("pyarrow", "scipy", "scikit_posthocs", "matplotlib", "plotly", "safetensors", *_INSTALL)
 
 
 def main() -> None:
@@ -242,6 +243,15 @@ def _networks(work: str) -> Callable[[Source, dict[str, str]], None]:
     return start
 
 
+def _export(source: Source, own: dict[str, str]) -> None:
+    from analysis.collect import collect
+    from analysis.models.export import export
+
+    if "run" not in own:
+        raise UserError("export: say which run with run=RUN_ID; runs.csv lists them")
+    print(f"written to {', '.join(map(str, export(collect(source), own['run'])))}")
+
+
 def _signal(source: Source, own: dict[str, str]) -> None:
     from analysis.results_folder import ResultsFolder
     from analysis.signal_propagation import BASES, Setting, parse_shape, report_signal
@@ -279,6 +289,7 @@ COMMANDS: dict[str, tuple[Callable[[Source, dict[str, str]], None], tuple[str, .
     "distances": (_networks("compare_weights"), (*_NETWORK_KEYS, "group", "distance")),
     "hessian": (_networks("compute_spectra"), (*_NETWORK_KEYS, "sample", "method", "max_size", "dtype", "mode")),
     "jaccard": (_jaccard, ()),
+    "export": (_export, ("run",)),
     "signal": (_signal, ("model", "shape", "base", "batch", "repeats", "name")),
 }
 """Each command's function and its keys, in addition to those of :class:`analysis.source.Source`."""

@@ -11,7 +11,6 @@ import torch
 from dst import __version__, ranks
 from dst.config import Config
 from dst.config.identity import groups_of
-from dst.sparsity import dense_weights, sparsifiable_weights
 from dst.training.device import device_name, peak_memory_mb
 from dst.training.flops import count_forward, density_history, training_flops
 from dst.training.loop import Training
@@ -26,7 +25,8 @@ def facts(config: Config, training: Training, updates: Sequence[dict[str, Any]])
         training: at its end.
         updates: the lines of ``topology.jsonl``.
     """
-    sparsifiable = sum(weight.numel() for weight in sparsifiable_weights(training.model).values())
+    parameters, sparse = list(training.model.parameters()), set(training.weights.values())
+    sparsifiable = sum(weight.numel() for weight in sparse)
     density, effective = training.sparsity.density, groups_of(config.method)
     flops_inference, flops_training = flops(config, training, updates)
     begun = training.phases[: training.phase + 1]  # more are planned where the run diverged
@@ -41,10 +41,10 @@ def facts(config: Config, training: Training, updates: Sequence[dict[str, Any]])
         "epochs": training.epoch,
         "phases": len(begun),
         "cycles": len([phase for phase in begun if phase.epochs and phase.name.startswith("cycle ")]) or None,
-        "parameters_total": sum(parameter.numel() for parameter in training.model.parameters()),
+        "parameters_total": sum(parameter.numel() for parameter in parameters),
         "parameters_sparsifiable": sparsifiable,
         "parameters_active": round(density * sparsifiable),
-        "dense_parameters": sum(weight.numel() for weight in dense_weights(training.model).values()),
+        "dense_parameters": sum(weight.numel() for weight in parameters if weight.dim() >= 2 and weight not in sparse),
         "density_actual": density,
         "flops_inference": flops_inference,
         "flops_training": flops_training,

@@ -164,10 +164,11 @@ def _check_models(points: Sequence[Point], configs: Sequence[dict[str, Any]]) ->
     from dst.models import build_model
     from dst.training.sparsify import check_density
 
-    distinct: dict[str, dict[tuple[float | None, str], int]] = defaultdict(dict)
+    distinct: dict[str, dict[str, int]] = defaultdict(dict)
     for number, config in enumerate(configs):
-        density = (config["density"]["value"], config["distribution"]["name"])
-        distinct[json.dumps([config["model"], config["dataset"]])].setdefault(density, number)
+        chosen = {key: config["sparsity"][key] for key in ("include", "exclude")}
+        sparse = json.dumps([config["density"]["value"], config["distribution"]["name"], chosen])
+        distinct[json.dumps([config["model"], config["dataset"]])].setdefault(sparse, number)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # faster for a batch of one sample
     for densities in distinct.values():
@@ -180,9 +181,10 @@ def _check_models(points: Sequence[Point], configs: Sequence[dict[str, Any]]) ->
             model = build_model(
                 node, input_shape=tuple(shape), num_classes=num_classes, seed=0, dataset=dataset["name"]
             )
-            for (density_value, distribution), number in densities.items():  # noqa: B007 - used in the error below
-                if density_value:
-                    check_density(node["name"], model, density_value, distribution)
+            for sparse, number in densities.items():  # noqa: B007 - used in the error below
+                density, distribution, chosen = json.loads(sparse)
+                if density:
+                    check_density(node["name"], model, density, distribution, chosen)
         except UserError as error:
             raise points[number].with_origin(error) from error
     torch.set_num_threads(threads)

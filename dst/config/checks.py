@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dst.config.components import build, parameters, resolve, told_by
-from dst.config.identity import groups_of, hashed, method_of, uses_parent
+from dst.config.identity import UPDATING, hashed, method_of, uses_parent
 from dst.config.limits import check_limits
 from dst.config.mistakes import explain
 from dst.config.parent import parent_node
@@ -65,6 +65,9 @@ def checked_alone(cfg: DictConfig | Config) -> Config:
             f"sparsity.momentum={config.sparsity.momentum}: growth={config.growth['name']} needs the momentum of "
             "inactive weights; set dense"
         )
+    for key in ("include", "exclude"):  # in any order, they are one config
+        if patterns := getattr(config.sparsity, key):
+            setattr(config.sparsity, key, sorted(set(patterns)))
     config.parent_id = None
     return config
 
@@ -138,8 +141,8 @@ def _check_probes(config: Config) -> None:
         if not (isinstance(node, dict) and str(name).isidentifier() and node.get("name") == name):
             raise UserError(f"probes.{name}: is no probe; choose some with probes=[{','.join(options('probes'))}]")
         _check_component(f"probes.{name}", node, "dst.probes:Probe", ())
-        at_updates = getattr(resolve(f"probes.{name}", node), "at_updates", False)
-        if at_updates and config.sparsity.update_order == "after" and "sparsity" in groups_of(config.method):
+        after_updates = getattr(resolve(f"probes.{name}", node), "after_updates", False)
+        if after_updates and config.sparsity.update_order == "after" and config.method in UPDATING:
             raise UserError(
                 f"probes.{name}: measures topology updates before the optimizer step, sparsity.update_order=after has "
                 "none there; leave one of the two out"

@@ -14,13 +14,16 @@ _ALWAYS = (
 _MASKS = (*_ALWAYS, "density", "distribution")
 _GROUPS = {
     "dense": _ALWAYS,
-    "static": (*_MASKS, "initial_mask"),
+    "static": (*_MASKS, "initial_mask", "sparsity"),
     "dst": (*_MASKS, "initial_mask", "criterion", "growth", "prune_fraction", "update_period", "sparsity"),
     "gradual": (*_MASKS, "criterion", "update_period", "sparsity"),
-    "iterative": (*_ALWAYS, "density", "criterion"),
-    "sculpt": (*_MASKS, "initial_mask", "criterion"),
+    "iterative": (*_ALWAYS, "density", "criterion", "sparsity"),
+    "sculpt": (*_MASKS, "initial_mask", "criterion", "sparsity"),
 }
 """The groups and keys that decide the result of a run of each method."""
+
+UPDATING = ("dst", "gradual")
+"""The methods with topology updates."""
 
 DEFAULTS: dict[str, Any] = {
     "procedure": {"_target_": "dst.procedures.SinglePhase", "name": "dst"},
@@ -43,7 +46,10 @@ GRADIENT_FREE = ("magnitude", "set", "random")
 _KEY_DEFAULTS: dict[str, dict[str, Any]] = {
     "recipe": {"decay_biases": True, "label_smoothing": 0.0},
     "growth": {"sample": None},
-    "sparsity": {"normalise": "none", "update_order": "before", "update_batch_size": None},
+    "sparsity": {
+        **{"include": None, "exclude": None},
+        **{"normalise": "none", "update_order": "before", "update_batch_size": None},
+    },
     "dataset": {"label_noise": 0.0},
     "model=large_mlp_dropout": {"input_dropout": 0.0},
     "procedure=cyclic": {"strategy": "constant", "max_cycles": 20},
@@ -162,6 +168,8 @@ def ineffective_keys(resolved: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if method_of(resolved) == "gradual" and resolved["sparsity"]["scope"] == "global":
         yield "distribution", "name"
     sparsity = resolved.get("sparsity") or {}
+    if method_of(resolved) not in UPDATING:
+        yield from (("sparsity", key) for key in sparsity if key not in ("include", "exclude"))
     if sparsity.get("normalise") == "layer" and sparsity["scope"] == "local":
         yield "sparsity", "normalise"
     growth = resolved.get("growth") or {}

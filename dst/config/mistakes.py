@@ -49,6 +49,8 @@ def _explanation(error: BaseException) -> str:
             if str(cause.full_key).rpartition(".")[0] == "probes":
                 return f"{cause.full_key}: the run has no such probe; choose it with probes=[{cause.key}]"
             return f"{cause.full_key}: {unknown(str(cause.key), _keys(cause.parent_node))}"
+        if "is not a ListConfig" in str(cause):
+            return f"{cause.full_key}: must be a list; write {cause.full_key}=[…]"
         return f"{cause.full_key}: {str(cause).splitlines()[0]}"
     return " ".join(str(error).split())
 

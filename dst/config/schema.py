@@ -189,16 +189,23 @@ class DatasetConfig:
     workers: int = field(default=0, metadata=limited(lambda value: 0 <= value <= 1024, "must be 0 to 1024"))
 
 
+_PATTERNS = limited(bool, "must be null or one glob pattern of parameter names or more, such as [classifier.*]")
+
+
 @dataclass
 class SparsityConfig:
-    """How topology updates compete and what becomes of the optimizer state of inactive weights.
+    """What is sparse, how topology updates compete and what becomes of the optimizer state of inactive weights.
 
     Attributes:
+        include: glob patterns of the parameters that become sparse, see :func:`dst.sparsity.sparsifiable_weights`.
+        exclude: glob patterns of those that stay dense.
         normalise: what the criterion's scores are divided by, see :class:`dst.sparsity.DynamicSparsity`.
         update_order: whether topology updates come ``before`` or ``after`` the optimizer step, likewise.
         update_batch_size: training samples whose gradient updates prune and grow by; None: the step's batch.
     """
 
+    include: list[str] | None = field(default=None, metadata=_PATTERNS)
+    exclude: list[str] | None = field(default=None, metadata=_PATTERNS)
     scope: str = field(default=MISSING, metadata=one_of("local", "global"))
     normalise: str = field(default="none", metadata=one_of("none", "layer", "input", "output"))
     update_order: str = field(default="before", metadata=one_of("before", "after"))
@@ -270,6 +277,13 @@ class Config:
     data_dir: str = MISSING
     output_dir: str = MISSING
     rerun: Boolean = field(default=False, metadata=BOOLEAN)
+
+    @property
+    def chosen_weights(self) -> dict[str, Any]:
+        """The arguments ``include`` and ``exclude`` of :mod:`dst.sparsity`; none for a dense run: it has no masks."""
+        if self.density.value is None:
+            return {}
+        return {"include": self.sparsity.include, "exclude": self.sparsity.exclude}
 
     @property
     def method(self) -> str:

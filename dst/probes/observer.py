@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dst.probes.base import Batch, Probe, View
 from dst.probes.bits import to_text
-from dst.sparsity import DynamicSparsity, sparsifiable_weights
+from dst.sparsity import DynamicSparsity
 from dst.undisturbed import undisturbed
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Observer:
             step=training.step + 1,
             epoch=training.epoch + 1,
             model=training.model,
-            weights=sparsifiable_weights(training.model),
+            weights=training.weights,
             masks=sparsity.masks,
             criterion=getattr(sparsity, "criterion", None),
             would_prune=sparsity.would_prune if isinstance(sparsity, DynamicSparsity) and sparsity.update_due else None,

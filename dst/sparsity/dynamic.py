@@ -23,6 +23,7 @@ from dst.sparsity.schedule import Cosine, Schedule
 from dst.sparsity.scores import effective_normalisation, layer_scores
 from dst.sparsity.stacking import concatenate, group_by_size, stack_rows
 from dst.sparsity.topology import grow_highest, prune_scored
+from dst.sparsity.weights import Patterns
 
 log = logging.getLogger("dst")
 
@@ -80,6 +81,9 @@ class DynamicSparsity(MaskedModel):
             the paper for magnitude, SET and random; by default both are of one point.
         momentum: ``masked``: optimizer state of inactive weights is 0; ``dense``: it is updated for all weights.
         seed: of the masks and the random growth.
+        include: glob patterns of the parameters that become sparse, such as ``encoder.*`` or ``*.embeddings.weight``,
+            see :func:`~dst.sparsity.sparsifiable_weights`.
+        exclude: glob patterns of those that stay dense, such as ``classifier.*``.
         tied_embeddings: whether weights that a linear layer shares with an embedding become sparse.
 
     Raises:
@@ -108,6 +112,8 @@ class DynamicSparsity(MaskedModel):
         update_order: str = "before",
         momentum: str = "masked",
         seed: int = 0,
+        include: Patterns = None,
+        exclude: Patterns = None,
         tied_embeddings: bool = False,
     ) -> None:
         self.criterion: Criterion = resolve("criterion", Criterion, criterion)
@@ -134,6 +140,8 @@ class DynamicSparsity(MaskedModel):
             distribution=distribution,
             momentum=momentum,
             seed=seed,
+            include=include,
+            exclude=exclude,
             tied_embeddings=tied_embeddings,
         )
         self._initial_lr = _initial_lr(optimizer) if schedule.follows_lr else None

@@ -16,6 +16,7 @@ from dst.sparsity.masked import MaskedModel
 from dst.sparsity.one_shot import kept_masks
 from dst.sparsity.registry import resolve
 from dst.sparsity.scores import effective_normalisation, layer_scores
+from dst.sparsity.weights import Patterns
 
 
 class GradualPruning(MaskedModel):
@@ -42,6 +43,8 @@ class GradualPruning(MaskedModel):
         update_order: likewise.
         momentum: see :class:`~dst.sparsity.DynamicSparsity`.
         seed: of the criterion ``random``.
+        include: glob patterns of the parameters that become sparse, see :func:`~dst.sparsity.sparsifiable_weights`.
+        exclude: glob patterns of those that stay dense.
 
     Raises:
         ValueError: for values outside these, and as :class:`~dst.sparsity.MaskedModel`.
@@ -65,6 +68,8 @@ class GradualPruning(MaskedModel):
         update_order: str = "before",
         momentum: str = "masked",
         seed: int = 0,
+        include: Patterns = None,
+        exclude: Patterns = None,
     ) -> None:
         self.criterion: Criterion = resolve("criterion", Criterion, criterion)
         check_choice("scope", scope, ("local", "global"))
@@ -76,7 +81,8 @@ class GradualPruning(MaskedModel):
         check_integer("update_period", update_period, 1, "1 step or more")
         if not start < stop:
             raise ValueError(f"start={start!r}: must be below stop={stop!r}")
-        super().__init__(model, optimizer, density=1.0, distribution="uniform", momentum=momentum, seed=seed)
+        shared: dict[str, Any] = {"momentum": momentum, "seed": seed, "include": include, "exclude": exclude}
+        super().__init__(model, optimizer, density=1.0, distribution="uniform", **shared)
         self.update_period, self.scope, self.update_order = update_period, scope, update_order
         self.normalise = effective_normalisation(normalise, scope)
         self.start_step, self.stop_step = round(start * total_steps, 6), round(stop * total_steps, 6)

@@ -10,13 +10,15 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dst.sparsity.checks import check_choice, check_fraction
 from dst.sparsity.distribution import kept_count
-from dst.sparsity.weights import sparsifiable_weights
+from dst.sparsity.weights import Patterns, sparsifiable_weights
 
 Batches = Sequence[tuple[Tensor, Tensor]]
 Loss = Callable[[Tensor, Tensor], Tensor]
+Weights = Mapping[str, nn.Parameter]
 Scores = dict[str, Tensor]
 Masks = dict[str, Tensor]
 
@@ -30,6 +32,9 @@ def initial_masks(
     batches: Iterable[tuple[Tensor, Tensor]],
     density: float,
     loss: Loss = F.cross_entropy,
+    *,
+    include: Patterns = None,
+    exclude: Patterns = None,
 ) -> Masks:
     """Returns the mask of each sparsifiable weight, by parameter name: the highest scores of all layers together.
 
@@ -45,6 +50,8 @@ def initial_masks(
         batches: of ``(x, y)`` on the model's device; ``magnitude`` needs none and ``synflow`` only their shape.
         density: overall density D in (0, 1].
         loss: of logits and labels, a mean over the batch.
+        include: glob patterns of the weights to score, see :func:`~dst.sparsity.sparsifiable_weights`.
+        exclude: glob patterns of those without a mask.
 
     Raises:
         ValueError: for another method or density, no batches where some are needed, or a model without such weights.
@@ -54,12 +61,12 @@ def initial_masks(
     given = list(batches)
     if not given and method != "magnitude":
         raise ValueError(f"method={method!r}: needs a batch or more to score the weights with")
-    found = sparsifiable_weights(model)
+    found = sparsifiable_weights(model, include=include, exclude=exclude)
     if not found:
         raise ValueError(f"{type(model).__name__} has no weights that could be sparse")
     scored = copy.deepcopy(model).eval()
     if method != "synflow":
-        return _highest(_SCORES[method](scored, given, loss), density)
+        return _highest(_SCORES[method](scored, _named(scored, found), given, loss), density)
     _make_absolute(scored)
     masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in found.items()}
     for number in range(1, _SYNFLOW_ROUNDS + 1):
@@ -80,12 +87,15 @@ def disconnected_layers(model: nn.Module, masks: Mapping[str, Tensor], input_sha
     return [name for name, scores in _flow(copied, input_shape, masks).items() if not bool(scores.any())]
 
 
-def _magnitude(model: nn.Module, batches: Batches, loss: Loss) -> Scores:
-    return {name: weight.detach().abs() for name, weight in sparsifiable_weights(model).items()}
+def _named(model: nn.Module, names: Iterable[str]) -> Weights:
+    return {name: model.get_parameter(name) for name in names}
 
 
-def _snip(model: nn.Module, batches: Batches, loss: Loss) -> Scores:
-    weights = sparsifiable_weights(model)
+def _magnitude(model: nn.Module, weights: Weights, batches: Batches, loss: Loss) -> Scores:
+    return {name: weight.detach().abs() for name, weight in weights.items()}
+
+
+def _snip(model: nn.Module, weights: Weights, batches: Batches, loss: Loss) -> Scores:
     gradients = _gradients(model, list(weights.values()), batches, loss)
     return {
         name: (weight.detach() * gradient).abs()
@@ -93,8 +103,8 @@ def _snip(model: nn.Module, batches: Batches, loss: Loss) -> Scores:
     }
 
 
-def _grasp(model: nn.Module, batches: Batches, loss: Loss) -> Scores:
-    weights = sparsifiable_weights(model)
+@sdpa_kernel(SDPBackend.MATH)  # fused attention has no second derivative
+def _grasp(model: nn.Module, weights: Weights, batches: Batches, loss: Loss) -> Scores:
     parameters = list(weights.values())
 
     def warm_loss(logits: Tensor, y: Tensor) -> Tensor:
@@ -113,7 +123,7 @@ def _grasp(model: nn.Module, batches: Batches, loss: Loss) -> Scores:
     return {name: weight.detach() * product for (name, weight), product in zip(weights.items(), products, strict=True)}
 
 
-_SCORES: dict[str, Callable[[nn.Module, Batches, Loss], Scores]] = {
+_SCORES: dict[str, Callable[[nn.Module, Weights, Batches, Loss], Scores]] = {
     "magnitude": _magnitude,
     "snip": _snip,
     "grasp": _grasp,
@@ -149,7 +159,7 @@ def _make_absolute(model: nn.Module) -> None:
 
 def _flow(model: nn.Module, input_shape: Sequence[int], masks: Mapping[str, Tensor]) -> Scores:
     """Returns θ·∂R/∂θ of each masked weight of a model whose parameters are all positive."""
-    weights = sparsifiable_weights(model)
+    weights = _named(model, masks)
     parameters = list(weights.values())
     ones = torch.ones(1, *input_shape, dtype=torch.float64, device=parameters[0].device)
     with _masked(weights, masks):

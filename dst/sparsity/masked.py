@@ -6,6 +6,7 @@ import inspect
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -17,12 +18,16 @@ from dst.sparsity.distribution import kept_count
 from dst.sparsity.layer import SparseLayer, make_sparse_layers
 from dst.sparsity.one_shot import kept_masks
 from dst.sparsity.registry import resolve
-from dst.sparsity.weights import dense_weights, describe_dense, linear_weights
+from dst.sparsity.weights import Patterns, dense_weights, describe_dense, linear_weights
 
 log = logging.getLogger("dst")
 
 _ELEMENTWISE = [inspect.unwrap(kind.step) for kind in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)]
 """Steps that keep a weight of 0 at 0 if its gradient and state are 0; Muon's does not: it mixes the gradients."""
+
+
+_logged: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
+"""The line about each model's dense weights, which later phases of a training do not repeat."""
 
 
 class MaskedModel:
@@ -37,6 +42,8 @@ class MaskedModel:
         distribution: how D is spread over the layers, see :func:`~dst.sparsity.layer_densities`.
         momentum: ``masked``: optimizer state of inactive weights is 0; ``dense``: it is updated for all weights.
         seed: of the masks.
+        include: glob patterns of the parameters that become sparse, see :func:`~dst.sparsity.sparsifiable_weights`.
+        exclude: glob patterns of those that stay dense.
         tied_embeddings: whether weights that a linear layer shares with an embedding become sparse.
 
     Raises:
@@ -58,25 +65,30 @@ class MaskedModel:
         distribution: str = "erk",
         momentum: str = "masked",
         seed: int = 0,
+        include: Patterns = None,
+        exclude: Patterns = None,
         tied_embeddings: bool = False,
     ) -> None:
         check_choice("momentum", momentum, ("masked", "dense"))
         check_integer("seed", seed, 0, "0 or more")
         self.momentum, self.seed = momentum, seed
-        weights = list(linear_weights(model, tied_embeddings=tied_embeddings))
+        chosen: dict[str, Any] = {"include": include, "exclude": exclude, "tied_embeddings": tied_embeddings}
+        weights = list(linear_weights(model, **chosen))
         if not weights:
+            given = "" if include is exclude is None else f" with include={include}, exclude={exclude}"
             raise ValueError(
                 f"{type(model).__name__} has no Linear or Conv layer, nor one register_linear was told of, whose "
-                "weights could be sparse and are not frozen"
+                f"weights could be sparse and are not frozen{given}"
             )
         check_optimizer(optimizer, [weight for _, weight, _ in weights])
         self.optimizer = optimizer
         self._elementwise = inspect.unwrap(type(optimizer).step) in _ELEMENTWISE
         self.layers = make_sparse_layers(weights, density, distribution, generator(seed, "masks"))
-        dense = dense_weights(model, tied_embeddings=tied_embeddings)
+        dense = dense_weights(model, **chosen)
         self.dense_parameters = sum(weight.numel() for weight in dense.values())
-        if dense:
-            log.warning(describe_dense(model, dense))
+        if dense and _logged.get(model) != (line := describe_dense(model, dense)):
+            _logged[model] = line
+            log.warning(line)
         if isinstance(self.criterion, RunningCriterion):
             for layer in self.layers:
                 layer.start_average()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dst.sparsity.checks import check_choice
-from dst.sparsity.weights import sparsifiable_weights
+from dst.sparsity.weights import Patterns, sparsifiable_weights
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _MODES = ("fan_in", "fan_out", "fan_avg")
@@ -24,6 +24,8 @@ def sparsity_aware_init(
     mode: str = "fan_in",
     distribution: str = "normal",
     generator: torch.Generator | None = None,
+    include: Patterns = None,
+    exclude: Patterns = None,
 ) -> None:
     """Draws every active weight anew with variance ``scale / fan``, in place (Evci et al., 2022).
 
@@ -39,6 +41,8 @@ def sparsity_aware_init(
         mode: ``fan_in``, ``fan_out`` or ``fan_avg``.
         distribution: ``normal`` or ``uniform``.
         generator: CPU random stream; None: torch's global one.
+        include: glob patterns of the weights that are drawn.
+        exclude: glob patterns of those that stay.
 
     Raises:
         ValueError: for another mode or distribution, or a scale that is not positive.
@@ -48,7 +52,7 @@ def sparsity_aware_init(
     if not scale > 0:
         raise ValueError(f"scale={scale}: must be above 0")
     modules = _modules(model)
-    for name, weight in sparsifiable_weights(model).items():
+    for name, weight in sparsifiable_weights(model, include=include, exclude=exclude).items():
         mask = masks[name].cpu() if name in masks else torch.ones(weight.shape, dtype=torch.bool)
         deviation = (scale / _fan(modules[name], mask, mode).clamp(min=1)).sqrt()
         if distribution == "normal":
@@ -69,10 +73,10 @@ def layer_scaled_init(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
         model: with the weights of an ordinary dense initialisation.
         masks: bool, the active weights by parameter name, in the parameters' shapes; one that is missing is all active.
     """
-    for name, weight in sparsifiable_weights(model).items():
-        if name in masks:
-            mask = masks[name].to(weight.device)
-            weight.copy_(torch.where(mask, weight / mask.float().mean().sqrt(), 0.0))
+    for name, mask in masks.items():
+        weight = model.get_parameter(name)
+        active = mask.to(weight.device)
+        weight.copy_(torch.where(active, weight / active.float().mean().sqrt(), 0.0))
 
 
 def _modules(model: nn.Module) -> dict[str, nn.Module]:

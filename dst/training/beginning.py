@@ -79,31 +79,31 @@ def first_masks(config: Config, phase: Phase, model: nn.Module, data: Data, inhe
     """
     if inherited.weights is not None:
         try:
-            model.load_state_dict(_first_weights(config.weight_init.name, model, inherited.weights))
+            model.load_state_dict(_first_weights(config, model, inherited.weights))
         except RuntimeError as error:
             raise _other_shapes(config, str(error).splitlines()[-1]) from error
     if phase.starts_dense:
         return None
     if inherited.masks is None:
         return _scored_masks(config, phase, model, data)
-    ours = {name: weight.shape for name, weight in sparsifiable_weights(model).items()}
+    ours = {name: weight.shape for name, weight in sparsifiable_weights(model, **config.chosen_weights).items()}
     if different := ours.items() ^ {name: mask.shape for name, mask in inherited.masks.items()}.items():
         raise _other_shapes(config, f"{min(name for name, _ in different)} does not match")
     return inherited.masks
 
 
-def _first_weights(chosen: str, model: nn.Module, parent: Tensors) -> dict[str, Tensor]:
+def _first_weights(config: Config, model: nn.Module, parent: Tensors) -> dict[str, Tensor]:
     """Returns parameters and buffers by name: the parent's, or the model's own with its signs or magnitudes."""
-    if chosen == "parent":
+    if config.weight_init.name == "parent":
         return dict(parent)
     own = model.state_dict()
     if different := {(name, weight.shape) for name, weight in own.items()} ^ {
         (name, weight.shape) for name, weight in parent.items()
     }:
         raise RuntimeError(f"{min(name for name, _ in different)} does not match")
-    for name in sparsifiable_weights(model):
+    for name in sparsifiable_weights(model, **config.chosen_weights):
         theirs = parent[name].to(own[name].device)
-        magnitudes, signs = (own[name], theirs) if chosen == "parent_signs" else (theirs, own[name])
+        magnitudes, signs = (own[name], theirs) if config.weight_init.name == "parent_signs" else (theirs, own[name])
         own[name] = magnitudes.abs() * torch.where(signs < 0, -1.0, 1.0)
     return own
 
@@ -130,6 +130,7 @@ def initialise_weights(config: Config, model: nn.Module, masks: Tensors) -> None
             mode=chosen.mode,
             distribution=chosen.distribution,
             generator=generator(config.seed, "weights", "sparsity_aware"),
+            **config.chosen_weights,
         )
     elif chosen.name == "layer_scaled":
         layer_scaled_init(model, masks)
@@ -141,4 +142,5 @@ def _scored_masks(config: Config, phase: Phase, model: nn.Module, data: Data) ->
     if chosen.name not in INITIAL_MASKS or phase.density is None:
         return None
     batches = itertools.islice(data.train.epoch(SCORED_EPOCH), chosen.batches)
-    return initial_masks(chosen.name, model, batches, phase.density, training_loss(config.recipe))
+    loss = training_loss(config.recipe)
+    return initial_masks(chosen.name, model, batches, phase.density, loss, **config.chosen_weights)

@@ -143,8 +143,8 @@ def build_training(
     """
     model = place(model, device, config.precision)
     phases = _phases(config)
-    if later := [phase.density for phase in phases[1:] if phase.density]:
-        check_density(config.model["name"], model, min(later), "uniform")  # now, not when the phase begins
+    if densities := [phase.density for phase in phases if phase.density]:  # now, not when the phase begins
+        check_density(config.model["name"], model, min(densities), "uniform", config.chosen_weights)
     masks_at_first = None if inherited is None else first_masks(config, phases[0], model, data, inherited)
 
     def make_parts(number: int, masks: Tensors | None) -> tuple[torch.optim.Optimizer, Sparsity]:

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from dst.sparsity import sparsifiable_weights
-
 if TYPE_CHECKING:
     from dst.training.loop import Training
 
@@ -22,7 +20,7 @@ def scoring_gradients(training: Training) -> dict[str, Tensor]:
     It depends on nothing but the weights and the seed, and changes nothing: no statistics, no random stream.
     """
     model = training.model.eval()
-    weights = sparsifiable_weights(model)
+    weights = training.weights
     x, y = next(iter(training.data.train.epoch(SCORED_EPOCH)))
     found = torch.autograd.grad(training.loss_of(model(x), y), list(weights.values()), allow_unused=True)
     return {

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from dst import ranks
 from dst.config import RecipeConfig
 from dst.data import Data
-from dst.sparsity import Criterion, DenseModel, MaskedModel
+from dst.sparsity import Criterion, DenseModel, MaskedModel, sparsifiable_weights
 from dst.training.device import autocast
 from dst.training.evaluation import Best
 from dst.training.gradients import scoring_gradients
@@ -91,6 +91,12 @@ class Training:
     def lr_at(self, step: int) -> float:
         """Returns the learning rate of a step of the phase under way; ``step`` counts the steps before it."""
         return self.lr_schedule(step - self._first_step, self._span, self.recipe)
+
+    @property
+    def weights(self) -> Mapping[str, nn.Parameter]:
+        """The sparse weights by parameter name; those that could be sparse if the model is dense."""
+        sparse = {layer.parameter_name: layer.parameter for layer in self.sparsity.layers}
+        return sparse or sparsifiable_weights(self.model)
 
     @property
     def step_in_epoch(self) -> int:

@@ -53,12 +53,14 @@ def build_sparsity(
     if density is None:
         return DenseModel(optimizer)
     layerwise = not masks and not (phase.updates == "gradual" and config.sparsity.scope == "global")
-    check_density(config.model["name"], model, density, config.distribution.name if layerwise else "uniform")
+    distribution = config.distribution.name if layerwise else "uniform"
+    check_density(config.model["name"], model, density, distribution, config.chosen_weights)
     shared: dict[str, Any] = {
         "density": 1.0 if masks else density,
         "distribution": config.distribution.name,
         "momentum": config.sparsity.momentum,
         "seed": config.seed,
+        **config.chosen_weights,
     }
     try:
         sparsity = _sparsity(config, phase, model, optimizer, total_steps, shared, gradients)
@@ -95,19 +97,25 @@ def _sparsity(
     return DynamicSparsity(model, optimizer, **shared, **updates, **gradients, growth=growth, prune_fraction=schedule)
 
 
-def check_density(name: str, model: nn.Module, density: float, distribution: str) -> None:
-    """Checks that a model can have a density.
+def check_density(name: str, model: nn.Module, density: float, distribution: str, chosen: Mapping[str, Any]) -> None:
+    """Checks that a model can have a density and has the parameters that patterns name.
 
     Args:
         name: what the error calls the model.
         model: whose sparsifiable weights count.
         density: overall density D.
         distribution: see :func:`dst.sparsity.layer_densities`.
+        chosen: ``include`` and ``exclude`` of ``sparsity``.
 
     Raises:
-        UserError: if it cannot.
+        UserError: if it cannot or has not.
     """
-    shapes = [weight.shape for weight in sparsifiable_weights(model).values()]
+    try:
+        shapes = [weight.shape for weight in sparsifiable_weights(model, **chosen).values()]
+    except ValueError as error:
+        raise UserError(f"model={name}, sparsity: {error}") from error
+    if not shapes and (given := ", ".join(f"sparsity.{key}={value}" for key, value in chosen.items() if value)):
+        raise UserError(f"model={name}: {given} leaves no weight to be sparse; density=dense trains without masks")
     weights = sum(map(math.prod, shapes))
     if weights and density * weights < 1:
         raise UserError(f"density.value={density}: leaves none of the model's weights; give 1/{weights} or more")

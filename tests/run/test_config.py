@@ -56,6 +56,8 @@ def identifier(*overrides: str) -> str:
         ("prune_fraction.initial=2", ["prune_fraction.initial=2", "[0, 1]"]),
         ("+criterion.lambda=2", ["criterion.lambda=2"]),
         ("seed=-1", ["seed=-1"]),
+        ("sparsity.include=[]", ["sparsity.include=[]", "null", "[classifier.*]"]),
+        ("sparsity.exclude=classifier.*", ["sparsity.exclude", "write sparsity.exclude=[…]"]),
         ("growth=momentum sparsity.momentum=masked", ["sparsity.momentum=masked", "set dense"]),
         (
             "growth._target_=dst.sparsity.MomentumGrowth growth.name=mine",
@@ -118,7 +120,8 @@ WITHOUT_EFFECT = {
     ),
     "a dense run": (
         ("density=dense",), ["criterion=snip", "growth=gradient", "update_period=dt100", "prune_fraction=linear",
-                             "distribution=uniform", "sparsity.scope=global", "sparsity.momentum=dense"],
+                             "distribution=uniform", "sparsity.scope=global", "sparsity.momentum=dense",
+                             "sparsity.exclude=[layers.1.*]"],
     ),
     "a static run": (
         ("update_period=never",),
@@ -140,11 +143,18 @@ def test_the_run_id_depends_on_everything_that_decides_the_result() -> None:
         "growth=gradient", "density=d0.2", "density=dense", "update_period=dt100", "update_period=never",
         "prune_fraction=linear", "prune_fraction.initial=0.3", "prune_fraction.stop_at=0.8", "distribution=er",
         "sparsity.scope=global", "sparsity.momentum=dense", "sparsity.normalise=input", "sparsity.update_order=after",
+        "sparsity.include=[*]", "sparsity.exclude=[layers.1.*]",
         "seed=2", "precision=bf16", "deterministic=false",
         "recipe.epochs=99", "recipe.lr=0.02", "recipe.batch_size=64", "recipe.weight_decay=0", "recipe.lr_decay=0.2",
     ]  # fmt: skip
     ids = [identifier(), *map(identifier, changes), identifier("criterion=mest", "criterion.lam=2")]
     assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize("method", ["update_period=never", "procedure=imp", "procedure=sculpt"])
+def test_what_is_sparse_decides_the_result_without_topology_updates_too(method: str) -> None:
+    assert identifier(method, "sparsity.exclude=[layers.1.*]") != identifier(method)
+    assert identifier(method, "sparsity.momentum=dense") == identifier(method)
 
 
 @pytest.mark.parametrize(
@@ -159,6 +169,8 @@ def test_the_run_id_depends_on_everything_that_decides_the_result() -> None:
         ("seed=1", "recipe.label_smoothing=0"),
         ("seed=1", "sparsity.normalise=none"),
         ("seed=1", "sparsity.update_order=before"),
+        ("seed=1", "sparsity.exclude=null"),
+        ("sparsity.exclude=[a.*,b.*]", "sparsity.exclude=[b.*,a.*,a.*]"),
     ],
 )
 def test_two_spellings_of_one_run_have_one_id(spellings: tuple[str, str]) -> None:

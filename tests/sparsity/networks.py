@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.models import VisionTransformer
 
 from dst.sparsity import DynamicSparsity
 
@@ -51,6 +52,50 @@ class Layers(nn.ModuleList):
                 case "infinite":
                     grad.masked_fill_(some, torch.inf)
             parameter.grad = grad.to(parameter)
+
+
+class TinyViT(nn.Module):
+    """torchvision's vision transformer for the grey 8×8 digits."""
+
+    def __init__(self, input_shape: tuple[int, ...], outputs: int) -> None:
+        super().__init__()
+        sizes: dict[str, int] = {"num_layers": 2, "num_heads": 2, "hidden_dim": 16, "mlp_dim": 32}
+        self.vit = VisionTransformer(image_size=input_shape[-1], patch_size=2, num_classes=outputs, **sizes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.vit(x.expand(-1, 3, -1, -1))
+        return logits
+
+
+class Conv1D(nn.Module):
+    """A stand-in for the class of that name in transformers, which is not installed: x · W + b, W stored (in, out)."""
+
+    __module__ = "transformers.pytorch_utils"
+    __qualname__ = "Conv1D"
+
+    def __init__(self, n_out: int, n_in: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(n_in, n_out) / n_in**0.5), nn.Parameter(torch.zeros(n_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.weight + self.bias
+
+
+class TinyGPT(nn.Module):
+    """The matrices of GPT-2: Conv1D blocks, and a head tied to the token embedding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wte, self.wpe = nn.Embedding(20, 8), nn.Embedding(6, 8)
+        self.c_attn, self.c_proj = Conv1D(24, 8), Conv1D(8, 8)
+        self.lm_head = nn.Linear(8, 20, bias=False)
+        self.lm_head.weight = self.wte.weight
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.wte(tokens) + self.wpe(torch.arange(tokens.shape[1]))
+        q, k, v = self.c_attn(x).chunk(3, dim=-1)
+        logits: Tensor = self.lm_head(x + self.c_proj(nn.functional.scaled_dot_product_attention(q, k, v)))
+        return logits
 
 
 BIG: list[tuple[int, ...]] = [(20, 10), (8, 4, 3, 3), (5, 20)]

@@ -12,57 +12,12 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import OmegaConf
-from torch import Tensor, nn
-from torchvision.models import VisionTransformer
+from torch import nn
 
 from dst.config import compose
 from dst.sparsity import layer_densities, register_linear, sparsifiable_weights, weights
 from dst.train import run
-from tests.sparsity.networks import assert_inactive_is_exactly_zero, equal, sparse, states
-
-
-class TinyViT(nn.Module):
-    """torchvision's vision transformer for the grey 8×8 digits."""
-
-    def __init__(self, input_shape: tuple[int, ...], outputs: int) -> None:
-        super().__init__()
-        sizes: dict[str, int] = {"num_layers": 2, "num_heads": 2, "hidden_dim": 16, "mlp_dim": 32}
-        self.vit = VisionTransformer(image_size=input_shape[-1], patch_size=2, num_classes=outputs, **sizes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.vit(x.expand(-1, 3, -1, -1))
-        return logits
-
-
-class Conv1D(nn.Module):
-    """A stand-in for the class of that name in transformers, which is not installed: x · W + b, W stored (in, out)."""
-
-    __module__ = "transformers.pytorch_utils"
-    __qualname__ = "Conv1D"
-
-    def __init__(self, n_out: int, n_in: int) -> None:
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.randn(n_in, n_out) / n_in**0.5), nn.Parameter(torch.zeros(n_out))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x @ self.weight + self.bias
-
-
-class TinyGPT(nn.Module):
-    """The matrices of GPT-2: Conv1D blocks, and a head tied to the token embedding."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.wte, self.wpe = nn.Embedding(20, 8), nn.Embedding(6, 8)
-        self.c_attn, self.c_proj = Conv1D(24, 8), Conv1D(8, 8)
-        self.lm_head = nn.Linear(8, 20, bias=False)
-        self.lm_head.weight = self.wte.weight
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        x = self.wte(tokens) + self.wpe(torch.arange(tokens.shape[1]))
-        q, k, v = self.c_attn(x).chunk(3, dim=-1)
-        logits: Tensor = self.lm_head(x + self.c_proj(nn.functional.scaled_dot_product_attention(q, k, v)))
-        return logits
+from tests.sparsity.networks import TinyGPT, TinyViT, assert_inactive_is_exactly_zero, equal, sparse, states
 
 
 @pytest.fixture
@@ -147,7 +102,7 @@ def test_a_vision_transformer_trained_at_density_0_1_has_that_density(
     overrides: Callable[..., list[str]], tmp_path: Path
 ) -> None:
     cfg = compose(overrides("recipe.epochs=3", "growth=gradient"))
-    OmegaConf.update(cfg, "model", {"_target_": f"{__name__}.TinyViT", "name": "tiny_vit"}, merge=False)
+    OmegaConf.update(cfg, "model", {"_target_": "tests.sparsity.networks.TinyViT", "name": "tiny_vit"}, merge=False)
     summary = run(cfg)
     folder = tmp_path / "outputs" / "runs" / summary["run_id"]
     model = TinyViT((1, 8, 8), 10)
@@ -214,7 +169,7 @@ def test_dense_matrices_are_logged_in_one_line_with_their_share(caplog: pytest.L
     dense = 10 * 4 + 20 * 4 + 20 * 5 + 4 * 2 * 3
     (line,) = [record.getMessage() for record in caplog.records]
     names = "tokens.weight (embedding), lstm.weight_ih_l0, lstm.weight_hh_l0, pair.weight"
-    assert line == f"{dense} of {dense + 50} weights (83%) stay dense, the density does not apply to them: {names}"
+    assert line == f"{dense} of {dense + 50} weights (83.0%) stay dense, the density does not apply to them: {names}"
     assert sparsity.dense_parameters == dense
     assert sparsity.density == 0.5
     assert sparsity.model_density == (25 + dense) / (50 + dense)
