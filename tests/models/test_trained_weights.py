@@ -104,7 +104,6 @@ def test_weights_that_do_not_exist_are_refused(name: str, weights: str, told: st
 
 
 def test_trained_weights_are_another_run_and_none_are_the_run_of_before() -> None:
-    assert run_id(compose(["model=efficientnet_b0", "dataset=tiny_imagenet"])) == "803016386e15"
-    assert (
-        run_id(compose(["model=efficientnet_b0", "dataset=tiny_imagenet", "model.weights=imagenet"])) != "803016386e15"
-    )
+    chosen = ["model=efficientnet_b0", "dataset=tiny_imagenet"]
+    assert run_id(compose(chosen)) == run_id(compose([*chosen, "model.weights=null"])) == "803016386e15"
+    assert run_id(compose([*chosen, "model.weights=imagenet"])) != "803016386e15"
