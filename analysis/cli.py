@@ -22,8 +22,11 @@ HELP = """usage: python -m analysis COMMAND [key=value ...]
   table                       mean ± std (n), criteria × densities: text, Markdown, LaTeX, CSV
   table    layout=latex       print that one (text, markdown, latex, csv); all four are written
   figures  fig=1              draw a figure of the paper as PDF and PNG (fig=all, fig=1,3; fig=help lists them)
+  table, figures reference=true   with the paper's own numbers, where it prints them
   table, figures paper=gradient_flow   the tables (table=methods, similarity) and figures (fig=help) of that paper;
-                              figures: reference=true shows its curves too; device=auto, data_dir=… for its networks
+                              device=auto, data_dir=… for its networks
+  figures  paper=cyclic       those of the paper on cyclic training; fig=cost: all families of methods at equal cost
+  jaccard                     how similar the weights are that criteria remove or end with (probes=jaccard); CSV too
   report                      one report.html to open in a browser, without any network
   overview                    collect, table, accuracy figure and report in one go
   dashboard entity=… project=…  a W&B report that compares the criteria (dry_run=true: write its spec to a file)
@@ -31,6 +34,7 @@ HELP = """usage: python -m analysis COMMAND [key=value ...]
 Trained networks, for runs with a checkpoint; RUN is the beginning of a run id, RUN@best or RUN@STEP (0 or a snapshot):
   interpolate  RUN_A RUN_B    loss and accuracy on the line from RUN_A to RUN_B, and the barrier between them
   interpolate  to=RUN         … from each selected run; mask=none (start, end, both), batch_norm=keep (reestimate)
+  interpolate  phases=true    … from the end of each phase of the runs to that of the next (checkpoint.phases=true)
   disagreement                share of test examples on which two networks differ; accuracy of ensembles
   distances                   L2 and cosine distances between weights, and their plane; distance=l2 (cosine)
   hessian      RUN RUN@STEP   eigenvalues of the Hessian; sample=1000, method=auto (exact, lanczos), max_size=5000
@@ -48,11 +52,11 @@ Which runs, for every other command:
 
 Further keys: table, figures, overview: metric=test_acc (or test_acc_best_val, val_acc, best_val_acc);
 trained networks: RUN … (or runs=RUN,RUN), at=last (best, 0), device=auto, data_dir=…, name=… of the files;
-hessian: dtype=float32 (float64); interpolate: split=both (train, test);
+hessian: dtype=float32 (float64), mode=train (eval); interpolate: split=both (train, test);
 disagreement, distances: group=criterion,density (default: all but seeds).
 """
 
-PAPERS = ("fantastic_weights", "gradient_flow")
+PAPERS = ("fantastic_weights", "gradient_flow", "cyclic")
 """The papers whose tables and figures there are, the first by default."""
 
 _SOURCE_KEYS = tuple(Source.__dataclass_fields__)
@@ -119,35 +123,46 @@ def _table(source: Source, own: dict[str, str]) -> None:
     from analysis.table import LAYOUTS, format_table
 
     layout, metric = _choice(own, "layout", LAYOUTS), _metric(own)
-    if _paper(own, _TABLE_KEYS) == "gradient_flow":
+    paper = _paper(own, _TABLE_KEYS)
+    if paper == "cyclic":
+        raise UserError(
+            "paper=cyclic: has no tables; python -m analysis figures paper=cyclic fig=cost writes its numbers"
+        )
+    if paper == "gradient_flow":
         from analysis.gradient_flow.commands import table_lines
         from analysis.gradient_flow.tables import TABLES
 
+        if "reference" in own:
+            raise UserError("reference: tables of paper=gradient_flow always show the paper's numbers; leave it out")
         table = _choice(own, "table", ("all", *TABLES))
         print("\n".join(table_lines(collect(source), table, layout, metric, own)))
         return
+    reference = _reference(own)
     collection = collect(source)
-    paths = _write_tables(collection, metric)
-    print(format_table(collection.runs, layout, metric))
+    paths = _write_tables(collection, metric, reference=reference)
+    print(format_table(collection.runs, layout, metric, reference=reference))
     print(f"written to {', '.join(map(str, paths))}", file=sys.stderr)
 
 
 def _figures(source: Source, own: dict[str, str]) -> None:
-    if _paper(own, _FIGURE_KEYS) == "gradient_flow":
-        _gradient_flow_figures(source, own)
+    if draw_paper := _FIGURES_OF.get(_paper(own, _FIGURE_KEYS)):
+        draw_paper(source, own)
         return
     from analysis.figures import FIGURES, draw, select_figures
 
     if own.get("fig") == "help":
         print("\n".join(f"fig={name:<4} {figure.about}" for name, figure in FIGURES.items()))
         return
-    figures, metric = select_figures(own.get("fig", "all")), _metric(own)
+    figures, metric, reference = select_figures(own.get("fig", "all")), _metric(own), _reference(own)
     from analysis.collect import collect
+    from analysis.status import missing_lines
 
     collection = collect(source)
     for figure in figures:
-        outcome = draw(figure, collection, metric)
+        outcome = draw(figure, collection, metric, reference=reference)
         print("\n".join(outcome.lines))
+    if len(collection.missing):
+        print("\n".join(missing_lines(collection, source)))
 
 
 def _gradient_flow_figures(source: Source, own: dict[str, str]) -> None:
@@ -159,11 +174,30 @@ def _gradient_flow_figures(source: Source, own: dict[str, str]) -> None:
         return
     if "metric" in own:
         raise UserError("metric: the figures of paper=gradient_flow show no accuracy; leave it out")
-    _choice(own, "reference", ("false", "true"))
+    _reference(own)
     figures = select_figures(own.get("fig", "all"))
     from analysis.collect import collect
 
     print("\n".join(figure_lines(collect(source), figures, own)))
+
+
+def _cyclic_figures(source: Source, own: dict[str, str]) -> None:
+    from analysis.cyclic.commands import figure_lines
+    from analysis.cyclic.figures import FIGURES, select_figures
+    from analysis.cyclic.study import METRICS
+
+    if own.get("fig") == "help":
+        print("\n".join(f"fig={name:<5} {figure.about}" for name, figure in FIGURES.items()))
+        return
+    if "reference" in own:
+        raise UserError(f"reference={own['reference']}: only with paper=gradient_flow")
+    figures, metric = select_figures(own.get("fig", "all")), _choice(own, "metric", METRICS)
+    from analysis.collect import collect
+
+    print("\n".join(figure_lines(collect(source), figures, metric, own)))
+
+
+_FIGURES_OF = {"gradient_flow": _gradient_flow_figures, "cyclic": _cyclic_figures}
 
 
 def _report(source: Source, own: dict[str, str]) -> None:
@@ -222,43 +256,56 @@ def _signal(source: Source, own: dict[str, str]) -> None:
     print(report_signal(setting, file_name(own, "signal"), ResultsFolder(source.results)))
 
 
+def _jaccard(source: Source, own: dict[str, str]) -> None:
+    from analysis.collect import collect
+    from analysis.similarity.report import report_jaccard
+
+    print(report_jaccard(collect(source)))
+
+
 _NETWORK_KEYS = ("runs", "at", "device", "data_dir", "name")
 _TABLE_KEYS = ("table", "device", "data_dir")
-_FIGURE_KEYS = ("reference", "device", "data_dir")
+_FIGURE_KEYS = ("device", "data_dir")
 
 COMMANDS: dict[str, tuple[Callable[[Source, dict[str, str]], None], tuple[str, ...]]] = {
     "collect": (_collect, ()),
-    "table": (_table, ("layout", "metric", "paper", *_TABLE_KEYS)),
-    "figures": (_figures, ("fig", "metric", "paper", *_FIGURE_KEYS)),
+    "table": (_table, ("layout", "metric", "paper", "reference", *_TABLE_KEYS)),
+    "figures": (_figures, ("fig", "metric", "paper", "reference", *_FIGURE_KEYS)),
     "report": (_report, ()),
     "overview": (_overview, ("metric",)),
     "dashboard": (_dashboard, ("dry_run",)),
-    "interpolate": (_networks("interpolate_networks"), (*_NETWORK_KEYS, "to", "mask", "batch_norm", "split")),
+    "interpolate": (_networks("interpolate_networks"), (*_NETWORK_KEYS, "to", "phases", "mask", "batch_norm", "split")),
     "disagreement": (_networks("compare_predictions"), (*_NETWORK_KEYS, "group")),
     "distances": (_networks("compare_weights"), (*_NETWORK_KEYS, "group", "distance")),
-    "hessian": (_networks("compute_spectra"), (*_NETWORK_KEYS, "sample", "method", "max_size", "dtype")),
+    "hessian": (_networks("compute_spectra"), (*_NETWORK_KEYS, "sample", "method", "max_size", "dtype", "mode")),
+    "jaccard": (_jaccard, ()),
     "signal": (_signal, ("model", "shape", "base", "batch", "repeats", "name")),
 }
 """Each command's function and its keys, in addition to those of :class:`analysis.source.Source`."""
 
 
-def _write_tables(collection: Collection, metric: str) -> list[Path]:
+def _write_tables(collection: Collection, metric: str, *, reference: bool = False) -> list[Path]:
     from analysis.table import LAYOUTS, SUFFIXES, format_table
 
     return [
         collection.results.write_text(
-            f"table.{SUFFIXES[layout]}", format_table(collection.runs, layout, metric).rstrip() + "\n"
+            f"table.{SUFFIXES[layout]}",
+            format_table(collection.runs, layout, metric, reference=reference).rstrip() + "\n",
         )
         for layout in LAYOUTS
     ]
 
 
 def _paper(own: dict[str, str], keys: Sequence[str]) -> str:
-    """Returns the paper whose tables or figures are wanted; ``keys`` are those that only ``gradient_flow`` takes."""
+    """Returns the paper whose tables or figures are wanted; ``keys`` are those that the first paper does not take."""
     paper = _choice(own, "paper", PAPERS)
-    if paper != "gradient_flow" and (wrong := [key for key in keys if key in own]):
-        raise UserError(f"{wrong[0]}={own[wrong[0]]}: only with paper=gradient_flow")
+    if paper == PAPERS[0] and (wrong := [key for key in keys if key in own]):
+        raise UserError(f"{wrong[0]}={own[wrong[0]]}: only with paper=gradient_flow or paper=cyclic")
     return paper
+
+
+def _reference(own: dict[str, str]) -> bool:
+    return _choice(own, "reference", ("false", "true")) == "true"
 
 
 def _metric(own: dict[str, str]) -> str:

@@ -20,10 +20,10 @@ from analysis.probe_files import probe_frame
 from analysis.results_folder import CachedRuns, ResultsFolder
 from analysis.run_files import file_signature, read_run
 from analysis.source import Source
-from analysis.where import describe_values, row_mask
 from dst.errors import UserError
 from dst.run.outcome import DONE
 from dst.run.plan import PlannedRun
+from dst.run.where import describe_values, row_mask
 
 
 @dataclass
@@ -104,7 +104,8 @@ def load_phases(output_dir: str | Path = "outputs", sweep: str | None = None) ->
     """Returns what the phases of the runs of ``<output_dir>/runs`` led to, for merging with :func:`load_runs`.
 
     One row per run and finished phase, such as a cycle or a level: ``run_id phase name epochs epoch density test_acc
-    val_acc``. ``phase`` counts from 1, ``epochs`` are those of the phase, ``epoch`` those of the run at its end.
+    val_acc step flops_training``. ``phase`` counts from 1, ``epochs`` are those of the phase; ``epoch``, ``step`` and
+    ``flops_training`` those of the run up to its end.
 
     Args:
         output_dir: the ``output_dir`` of the runs.

@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.choices import config_key
 from analysis.code import component_version_notes
 from analysis.frames import runs_with_results
 from analysis.style import natural_sort_key
+from dst.run.choices import config_key
 
 AXES = ("setup", "model", "dataset", "method", "criterion", "growth", "density", "update_period", "seed")
 """The axes of every figure and table. Any other choice that varies within a setup becomes a further axis."""
@@ -133,6 +133,24 @@ def varying_choices(runs: pd.DataFrame) -> list[str]:
     """Returns the choices, other than :data:`AXES`, that vary within some setup."""
     found = {name for _, here in runs.groupby("setup") for name in _varying(here, _other_choices(runs))}
     return [name for name in runs.columns if name in found]
+
+
+def name_what_varies(runs: pd.DataFrame, column: str, ignored: Sequence[str]) -> pd.Series:
+    """Returns the names in a column, with the choices appended that vary among the runs of one name.
+
+    Args:
+        runs: of one setup.
+        column: that holds the names.
+        ignored: columns of choices that are not told apart, besides density and seed.
+    """
+    choices = ["criterion", "growth", "update_period", *_other_choices(runs)]
+    found = runs[column].copy()
+    for _, here in runs.groupby(column):
+        for name in _varying(here, [name for name in choices if name not in ignored]):
+            values = _values(here, name)
+            if values.groupby(found[here.index]).nunique().gt(1).any():  # else another choice says it already
+                found[here.index] += values.map(f", {config_key(name)}={{}}".format).where(values != _NO_EFFECT, "")
+    return found
 
 
 def _other_choices(runs: pd.DataFrame) -> list[str]:

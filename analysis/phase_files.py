@@ -10,7 +10,10 @@ import pandas as pd
 from dst.files.records import INTEGER, read_lines
 from dst.run.layout import PHASES
 
-_COLUMNS = ("run_id", "phase", "name", "epochs", "epoch", "density", "test_acc", "val_acc")
+_COLUMNS = (
+    *("run_id", "phase", "name", "epochs", "epoch", "density"),
+    *("test_acc", "val_acc", "step", "flops_training"),
+)
 
 
 def phase_frame(directories: Mapping[str, Path]) -> pd.DataFrame:

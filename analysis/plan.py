@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.choices import flatten
 from analysis.frames import runs_frame
 from dst.errors import UserError
+from dst.run.choices import flatten
 from dst.run.outcome import DONE
 from dst.run.plan import NotPlanned, PlannedRun, read_plan
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from analysis.choices import flatten, parse_config
 from analysis.code import code_columns
 from dst.files.records import MAX_BYTES, read_bytes
+from dst.run.choices import flatten, parse_config
 from dst.run.layout import CONFIG, FAILURE, METRICS, SUMMARY
 from dst.run.outcome import read_failure, read_summary
 

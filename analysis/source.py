@@ -22,7 +22,7 @@ class Source:
             the same results folder, unless ``dir`` or ``output_dir`` is given.
         entity: of the W&B project; None: the default entity of the W&B login.
         project: of W&B.
-        where: an expression that selects runs, such as ``"density <= 0.2"``; see :mod:`analysis.where`.
+        where: an expression that selects runs, such as ``"density <= 0.2"``; see :mod:`dst.run.where`.
     """
 
     sweep: str | None = None

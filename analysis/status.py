@@ -26,7 +26,7 @@ def status_text(collection: Collection, source: Source) -> str:
     lines = [f"{len(collection.runs)} runs in {collection.origin}"]
     if not collection.runs.empty:
         lines.append(status_table(collection.runs).to_string())
-    lines += _missing_lines(collection, source) + _problem_lines(collection)
+    lines += missing_lines(collection, source) + _problem_lines(collection)
     files = ("runs.parquet", "runs.csv", "epochs.parquet")
     return "\n".join([*lines, f"frames in {', '.join(str(collection.results.folder / name) for name in files)}"])
 
@@ -40,7 +40,13 @@ def status_table(runs: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _missing_lines(collection: Collection, source: Source) -> list[str]:
+def missing_lines(collection: Collection, source: Source) -> list[str]:
+    """Returns how many planned runs have no results, and the command that trains them; nothing without a plan.
+
+    Args:
+        collection: the collected runs.
+        source: as in :func:`status_text`.
+    """
     if collection.planned is None:
         return []
     missing = collection.missing

@@ -66,7 +66,7 @@ _PAPER_METHODS = {
 }
 """Color and marker of the methods of the gradient-flow paper, in the order of legends."""
 
-_EXTRA_COLORS = ("#5d3a00", "#a6761d", "#1b4d3e", "#9a031e", "#4b0082", "#556b2f")
+_EXTRA_COLORS = ("#5d3a00", "#a6761d", "#1b4d3e", "#9a031e", "#4b0082", "#556b2f", "#0b7a75", "#c71585", "#708090")
 _assigned: dict[str, str] = {}
 """Colors assigned so far to other lines (user-defined criteria, values of a choice)."""
 
@@ -101,7 +101,7 @@ def growth_order(growths: Iterable[str]) -> list[str | None]:
 def label(method: str) -> str:
     """Returns the printed name of a criterion (``label`` in its YAML), ``static`` or ``dense``."""
     name, comma, setting = method.partition(", ")
-    return (_declared(name, "label") or _NAMES.get(name, name)) + comma + setting
+    return (_declared(name, "label") or _NAMES.get(name, name)) + comma + setting.replace("criterion.lam=", "λ = ")
 
 
 def colors(methods: Iterable[str]) -> dict[str, str]:

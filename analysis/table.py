@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.compare import ComparableRuns, aggregate_seeds, select_comparable, select_update_period
+from analysis.compare import ComparableRuns, aggregate_seeds, select_comparable, select_update_period, setup_of_panel
+from analysis.published import published
 from analysis.style import growth_order, growth_title, label, legend_order, natural_sort_key, setup_title
 
 _BEST, _SECOND = "▲", "△"
@@ -84,16 +85,33 @@ def panels(chosen: ComparableRuns, metric: str = "test_acc") -> list[Panel]:
     ]
 
 
-def format_table(runs: pd.DataFrame, layout: str, metric: str = "test_acc") -> str:
+def published_panels(setups: Iterable[str]) -> list[Panel]:
+    """Returns one panel per setup and growth of which the paper prints a table."""
+    found = []
+    for setup in setups:
+        for growth, lines in published("accuracy", setup).items():
+            body = pd.DataFrame(
+                {line: {d: Cell(mean, std, 3) for d, (mean, std) in row.items()} for line, row in lines.items()}
+            )
+            found.append(
+                Panel(f"{setup}, as published", growth, None, body.T.reindex(legend_order(lines)).sort_index(axis=1))
+            )
+    return found
+
+
+def format_table(runs: pd.DataFrame, layout: str, metric: str = "test_acc", *, reference: bool = False) -> str:
     """Formats the table of all comparable runs.
 
     Args:
         runs: one row per run.
         layout: one of :data:`LAYOUTS`.
         metric: one of :data:`METRICS`.
+        reference: whether the paper's tables of these setups follow.
     """
     chosen = select_update_period(select_comparable(runs))
-    return LAYOUTS[layout](panels(chosen, metric), METRIC_NAMES[metric], chosen.all_notes)
+    ours = panels(chosen, metric)
+    theirs = published_panels(dict.fromkeys(setup_of_panel(panel.setup) for panel in ours)) if reference else []
+    return LAYOUTS[layout](ours + theirs, METRIC_NAMES[metric], chosen.all_notes)
 
 
 def _panel(setup: str, growth: str | None, summary: pd.DataFrame) -> Panel:

@@ -12,12 +12,12 @@ import pandas as pd
 import pyarrow as pa
 from tqdm import tqdm
 
-from analysis.choices import check_groups, flatten
 from analysis.frames import RESULT_COLUMNS, runs_frame
 from analysis.metrics_files import SCHEMA
 from analysis.run_files import summary_columns
 from dst.errors import UserError
 from dst.files.records import check_values
+from dst.run.choices import check_groups, flatten
 from dst.run.outcome import summary_fault
 
 _PAGE = 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import time
@@ -24,7 +25,7 @@ from dst.run.layout import METRICS, PHASES, TOPOLOGY, probe_log
 from dst.run.tracker import Tracker, report_logs
 from dst.run.trackers import make_tracker
 from dst.sparsity import DynamicSparsity
-from dst.summary import facts
+from dst.summary import facts, flops
 from dst.training.checkpoint import load_training_state, training_state
 from dst.training.evaluation import evaluate, run_epoch
 from dst.training.loop import Training
@@ -34,6 +35,10 @@ log = logging.getLogger("dst")
 
 class Stopped(Exception):
     """The run was asked to stop; its checkpoint holds where."""
+
+
+class _Ended(Exception):
+    """The run has ended in the middle of an epoch."""
 
 
 class Attempt:
@@ -73,16 +78,19 @@ class Attempt:
         training = self.training
         self._start_tracker()
         self._warn_of_static()
-        epochs = sum(phase.epochs for phase in training.phases)
-        steps = epochs * len(training.data.train)
+        steps = training.epochs * len(training.data.train)
         hidden = True if ranks.rank() else None  # None: where stderr is no terminal
-        with tqdm(total=steps, initial=training.step, unit="step", disable=hidden, dynamic_ncols=True) as bar:
-            while training.epoch < epochs and not self.diverged:
+        with (
+            tqdm(total=steps, initial=training.step, unit="step", disable=hidden, dynamic_ncols=True) as bar,
+            contextlib.suppress(_Ended),
+        ):
+            while training.epoch < training.epochs and not training.ends_early and not self.diverged:
                 if training.phase_is_over:
                     self._next_phase()
-                bar.set_description(f"epoch {training.epoch + 1}/{epochs}", refresh=False)
+                bar.set_description(f"epoch {training.epoch + 1}/{training.epochs}", refresh=False)
                 metrics = run_epoch(training, lambda: self._after_step(bar))
                 self._log(metrics)
+                self._leave_out_phases()
                 bar.set_postfix_str(_in_short(metrics))
                 if ranks.from_first(lambda: time.monotonic() - self.saved >= 60 * self.config.checkpoint.minutes):
                     self._save()
@@ -143,23 +151,38 @@ class Attempt:
     def _after_step(self, bar: Any) -> None:
         bar.update()
         self._keep_snapshot()
+        if self.training.ends_early:
+            self._log_changes()
+            raise _Ended
         if self.should_stop():
-            self._log_topology()
-            self._log_probes()
+            self._log_changes()
             self._save()
             self.tracker.finish({})
             raise Stopped(f"run {self.directory.run_id} in epoch {self.training.epoch + 1}, step {self.training.step}")
 
     def _keep_snapshot(self) -> None:
+        if self.training.step in self.config.checkpoint.snapshots:
+            self._write_snapshot()
+
+    def _write_snapshot(self) -> None:
         training = self.training
-        if training.step in self.config.checkpoint.snapshots:
-            self.directory.write_snapshot(training.step, training.model.state_dict(), training.sparsity.masks)
+        self.directory.write_snapshot(training.step, training.model.state_dict(), training.sparsity.masks)
 
     def _log(self, metrics: dict[str, Any]) -> None:
-        self._log_topology()
-        self._log_probes()
+        self._log_changes()
         self.directory.logs.append(METRICS, metrics)
         self.tracker.log_epoch(metrics)
+
+    def _leave_out_phases(self) -> None:
+        """Asks the procedure at the end of a phase whether some of the others are left out."""
+        training = self.training
+        if not training.phase_is_over or training.left_out:
+            return
+        accuracies: list[list[float]] = [[] for _ in range(training.phase + 1)]
+        for line in self.directory.logs.read(METRICS):
+            accuracies[line["phase"] - 1].append(line["val_acc"])
+        if count := ranks.from_first(lambda: self.procedure.left_out(accuracies)):
+            training.leave_out(training.phase + 1, count)
 
     def _next_phase(self) -> None:
         training = self.training
@@ -191,21 +214,23 @@ class Attempt:
 
     def _log_phase(self, results: dict[str, Any]) -> None:
         """Logs the end of the phase under way, unless an earlier attempt did."""
-        training = self.training
-        if self.directory.logs.count(PHASES) > training.phase:
+        training, logs = self.training, self.directory.logs
+        if logs.count(PHASES) > training.phase:
             return
+        if self.config.checkpoint.phases:
+            self._write_snapshot()
         phase = training.phases[training.phase]
         about = {"phase": training.phase + 1, "name": phase.name, "epochs": phase.epochs, "epoch": training.epoch}
-        self.directory.logs.append(PHASES, {**about, "density": training.sparsity.density, **results})
+        cost = {"step": training.step, "flops_training": flops(self.config, training, logs.read(TOPOLOGY))[1]}
+        logs.append(PHASES, {**about, "density": training.sparsity.density, **results, **cost})
 
-    def _log_topology(self) -> None:
+    def _log_changes(self) -> None:
+        """Logs topology updates and what probes measured."""
         updates = self.training.sparsity.pop_updates()
         if updates:
             self.directory.logs.append(TOPOLOGY, *updates)
         for update in updates:
             self.tracker.log_topology(update)
-
-    def _log_probes(self) -> None:
         if self.training.observer:
             for name, records in self.training.observer.pop_records().items():
                 self.directory.logs.append(probe_log(name), *records)
@@ -226,7 +251,7 @@ class Attempt:
         """Tests the last weights and the best ones; writes the final checkpoint, the masks and, last, the summary."""
         training, keep = self.training, self.config.checkpoint.keep
         results = {key: training.last.get(key) for key in ("val_acc", "train_loss", "val_loss")}
-        if not training.last:  # no epoch was trained
+        if not training.last or training.ends_early:  # the weights are not those of the end of an epoch
             results["val_loss"], results["val_acc"] = evaluate(training, training.data.val)
         _, results["test_acc"] = evaluate(training, training.data.test)
         self._log_phase({key: results[key] for key in ("test_acc", "val_acc")})

@@ -21,6 +21,7 @@ from omegaconf import DictConfig
 from dst import ranks
 from dst.attempt import Attempt, Stopped
 from dst.config import Config, checked, parent_of
+from dst.config.identity import PARENT_WEIGHTS
 from dst.config.tree import CONF_DIR
 from dst.errors import UserError, place_faults_told
 from dst.files.lock import Locked, locked
@@ -124,7 +125,7 @@ def inherited(config: Config, should_stop: Callable[[], bool] = lambda: False) -
     if summary["status"] == "diverged":
         raise UserError(f"its parent, run {directory.run_id}, diverged: there is nothing to start from")
     masks = ranks.from_first(directory.read_masks) if config.initial_mask.name == "parent" else None
-    if config.weight_init.name != "parent":
+    if config.weight_init.name not in PARENT_WEIGHTS:
         return Inherited(None, masks)
     step = config.weight_init.step
     weights = ranks.from_first(lambda: directory.read_weights(step))

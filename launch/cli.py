@@ -17,18 +17,17 @@ from dst.config.limits import check_limits
 from dst.config.mistakes import explain
 from dst.config.tree import CONF_DIR
 from dst.errors import UserError, unknown
-from dst.files.records import Damaged, read_bytes
 from dst.run.archive import archive
-from dst.run.layout import PRINTED, runs_dir
 from dst.run.plan import plan_path, planned
 from dst.terminal.exits import command
-from launch import slurm
+from launch.cancel import cancel
 from launch.cluster import ClusterConfig, LaunchConfig
 from launch.cost import cost_text, with_epochs
 from launch.length import period_warning
 from launch.plan import Plan
-from launch.state import outdated, states, summaries
-from launch.status import plan_text, status_text
+from launch.run_logs import failed_logs, find_run, follow_log, read_log
+from launch.state import is_settled, outdated, states, summaries
+from launch.status import growth_text, one_screen, plan_text, status_text
 from launch.submit import (
     active_jobs,
     local_worker,
@@ -36,7 +35,6 @@ from launch.submit import (
     run_states,
     runs_to_submit,
     submit_to_slurm,
-    submitted,
     train_locally,
 )
 from launch.sweep import Overrides, Point, expand, expand_overrides, merge_overrides
@@ -45,6 +43,7 @@ from launch.timing import Timing, measure, write_timing
 HELP = """usage: python -m launch COMMAND [key=value ...]
 
   plan    sweep=paper                      expand, check and freeze a sweep; say what it will cost
+                                           again with more points or seeds: adds them, keeps what is there
   plan    name=mine model=large_mlp criterion=magnitude,snip density=d0.05,d0.1 seed=range(1,6)
   plan    name=equal model=large_mlp procedure=dst,lrr cost=0.5,1   epochs from equal training FLOPs, in dense trainings
   submit  sweep=paper cluster=slurm_a100   queue what is neither finished nor queued (dry_run=true: show the scripts)
@@ -52,12 +51,15 @@ HELP = """usage: python -m launch COMMAND [key=value ...]
   submit  sweep=paper retry=failed         failed runs too
   submit  sweep=paper rerun=true           finished runs anew whose components' source code has changed since
   status  sweep=paper [--watch]            what is finished, running, queued, failed, interrupted, lost
-  logs    RUN_ID                           what a run printed
+  logs    RUN_ID [--follow]                what a run printed, and prints until it ends
+  logs    sweep=paper failed               the last lines of each failed run
   cancel  sweep=paper                      take its jobs out of the queue; what is trained stays
+  …       where='model == "vgg16"'         submit, status, cancel, logs: only these runs, by the config's names
   timing                                   write what finished runs took to <output_dir>/timing.yaml
   sync    sweep=paper                      upload finished runs to Weights & Biases
 
 Further key=value pairs of plan and submit go to every run (recipe.epochs=10, data_dir=/scratch/data).
+submit … cluster.on_end='COMMAND' runs a shell command once all runs have ended, with DST_SWEEP and DST_OUTPUT_DIR.
 Sweeps: conf/sweep. Clusters: conf/cluster; change any setting with cluster.KEY=VALUE.
 """
 
@@ -71,6 +73,7 @@ class Arguments:
         launch: settings of ``launch`` itself.
         clusters: the clusters named by ``cluster=``.
         run_overrides: overrides applied to every run.
+        where: expression that selects some of the sweep's runs; None for all.
         words: arguments without ``=``.
     """
 
@@ -78,6 +81,7 @@ class Arguments:
     launch: LaunchConfig
     clusters: tuple[ClusterConfig, ...]
     run_overrides: Overrides
+    where: str | None
     words: tuple[str, ...]
 
     @property
@@ -110,7 +114,7 @@ def main() -> None:
 
 
 def _plan(arguments: Arguments) -> int:
-    plan = _make_plan(arguments)
+    plan = _make_plan(arguments, keep_others=True)
     print(plan_text(plan, states(plan), Timing.read(plan.output_dir)))
     print(period_warning(plan.runs), end="")
     path = plan_path(plan.name, plan.output_dir)
@@ -125,7 +129,7 @@ def _submit(arguments: Arguments) -> int:
         raise UserError(f"cluster={names}: this machine and a queue do not share a sweep; give cluster=local alone")
     frozen = plan_path(arguments.name, arguments.output_dir).exists()
     plan = Plan.read(arguments.name, arguments.output_dir) if frozen and not arguments.run_overrides else None
-    plan = plan or _make_plan(arguments)
+    plan = (plan or _make_plan(arguments, keep_others=False)).select(arguments.where, with_parents=True)
     print(period_warning(plan.runs), end="", flush=True)
     retry_failed = arguments.launch.retry == "failed"
     if arguments.launch.rerun and not arguments.launch.dry_run:
@@ -138,6 +142,7 @@ def _submit(arguments: Arguments) -> int:
             print(f"would train {len(left)} of {len(plan.runs)} runs here, {worker.runs_per_gpu} at a time{where}")
             return 0
         train_locally(plan, clusters[0], retry_failed=retry_failed)
+        plan = Plan.read(plan.name, plan.output_dir).select(arguments.where, with_parents=True)  # may have grown
         state = states(plan)
         print(status_text(plan, state))
         return int(any(run.state in ("failed", "interrupted", "lost", "waiting") for run in state.values()))
@@ -161,49 +166,49 @@ def _archive_outdated(plan: Plan) -> None:
 
 
 def _status(arguments: Arguments) -> int:
-    plan = Plan.read(arguments.name, arguments.output_dir)
+    plan = Plan.read(arguments.name, arguments.output_dir).select(arguments.where)
     while True:
         try:
             jobs, note = active_jobs(plan), ""
         except UserError as error:  # without SLURM the run directories can still be shown
             jobs, note = [], f"\nqueued runs are not known: {error}"
         state = run_states(plan, jobs)
-        text = status_text(plan, state) + note
+        text = status_text(plan, state, jobs) + note
         if not arguments.launch.watch:
             print(text)
             return 0
-        print("\x1b[2J\x1b[H" + text if sys.stdout.isatty() else text, flush=True)
-        if not any(run.state in ("running", "queued") for run in state.values()):
+        ended = not any(run.state in ("running", "queued") for run in state.values())
+        print(text if ended or not sys.stdout.isatty() else one_screen(text), flush=True)
+        if ended:
             return 0
         time.sleep(5)
 
 
 def _logs(arguments: Arguments) -> int:
-    if len(arguments.words) != 1:
-        raise UserError("which run? give one run id, as status prints it: python -m launch logs RUN_ID")
-    word, folder = arguments.words[0], runs_dir(arguments.output_dir)
-    names = sorted(path.name for path in folder.glob("*") if path.name.startswith(word))
-    matches = [word] if word in names else names
-    if len(matches) != 1:
-        found = "no run" if not matches else f"{len(matches)} runs"
-        raise UserError(f"{word}: {found} of that id in {folder}")
-    path = folder / matches[0] / PRINTED
-    try:
-        content = read_bytes(path)
-    except Damaged as error:
-        raise UserError(f"{path.parent}: {error}") from error
-    if content is None:
-        raise UserError(f"{path}: not there; the run was not started by launch")
-    print(content.decode(errors="replace"), end="")
+    if arguments.words == ("failed",):
+        plan = Plan.read(arguments.name, arguments.output_dir).select(arguments.where)
+        logs = list(failed_logs(plan))
+        print("\n".join(logs) if logs else f"no run of sweep {plan.name} has failed", end="" if logs else "\n")
+        return 0
+    if len(arguments.words) != 1 or arguments.where is not None:
+        raise UserError(
+            "which run? give one run id, as status prints it: python -m launch logs RUN_ID; or: logs sweep=NAME failed"
+        )
+    run_dir = find_run(arguments.output_dir, arguments.words[0])
+    if not arguments.launch.follow:
+        print(read_log(run_dir), end="")
+        return 0
+    for text in follow_log(run_dir):
+        print(text, end="", flush=True)
+    if not is_settled(run_dir):
+        print(f"run {run_dir.name} has not ended, but no process trains it now", file=sys.stderr)
     return 0
 
 
 def _cancel(arguments: Arguments) -> int:
     plan = Plan.read(arguments.name, arguments.output_dir)
-    jobs = [job.job_id for job in active_jobs(plan)]
-    if jobs and not arguments.launch.dry_run:
-        slurm.cancel(jobs)
-    print(f"{len(jobs)} of {len(submitted(plan))} jobs {'would be ' if arguments.launch.dry_run else ''}cancelled")
+    for line in cancel(plan, arguments.where, dry_run=arguments.launch.dry_run):
+        print(line)
     return 0
 
 
@@ -235,8 +240,11 @@ COMMANDS: dict[str, Callable[[Arguments], int]] = {
 }
 
 
-def _make_plan(arguments: Arguments) -> Plan:
-    """Plans the named sweep, or the one that the overrides describe; writes the plan unless this is a dry run."""
+def _make_plan(arguments: Arguments, *, keep_others: bool) -> Plan:
+    """Plans the named sweep, or the one that the overrides describe; writes the plan unless this is a dry run.
+
+    The runs are added to a plan of the same name. If it has others, they are kept with ``keep_others``, else refused.
+    """
     max_runs = None if arguments.launch.yes else 100_000
     if arguments.sweep:
         points = [
@@ -253,14 +261,15 @@ def _make_plan(arguments: Arguments) -> Plan:
     plan = Plan.make(arguments.name, arguments.output_dir, points, _plan_command(arguments))
     if plan_path(plan.name, plan.output_dir).exists() and not arguments.launch.replace:
         frozen = Plan.read(plan.name, plan.output_dir)
-        different = len(frozen.by_id.keys() ^ plan.by_id.keys())
-        if different:
+        kept = [run for run in frozen.runs if run.run_id not in plan.by_id]
+        if kept and not keep_others:
             before = f"; it was planned with: {frozen.command}" if frozen.command else ""
             raise UserError(
-                f"sweep={plan.name}: is planned already with other runs ({len(frozen.runs)}, {different} of one plan "
-                "only); give this one a name=… of its own, or replace the plan, which keeps finished runs, with: "
-                f"{_plan_command(arguments)} replace=true{before}"
+                f"sweep={plan.name}: is planned already with {len(kept)} runs that are not among these; give these a "
+                f"name=… of their own, or add them to the plan with: {_plan_command(arguments)}{before}"
             )
+        print(growth_text(frozen, plan), end="")
+        plan = plan.added_to(frozen)
     if not arguments.launch.dry_run:
         plan.write()
     return plan
@@ -276,7 +285,7 @@ def _plan_command(arguments: Arguments) -> str:
 
 
 def _parse_arguments(command: str, argv: Sequence[str]) -> Arguments:
-    launch_keys = ["sweep", *LaunchConfig.__dataclass_fields__]
+    launch_keys = ["sweep", "where", *LaunchConfig.__dataclass_fields__]
     argv = [
         f"{flag}=true" if (flag := argument[2:].replace("-", "_")) in _BOOLEAN_KEYS else argument for argument in argv
     ]
@@ -296,25 +305,32 @@ def _parse_arguments(command: str, argv: Sequence[str]) -> Arguments:
     keys = [argument.partition("=")[0] for argument in launch_arguments]
     if duplicates := [key for key in keys if keys.count(key) > 1]:
         raise UserError(f"{duplicates[0]}: is given twice; give it once")
-    choices = dict(
-        argument.split("=", 1) for argument in launch_arguments if argument.startswith(("sweep=", "cluster="))
-    )
+    choices = dict(argument.split("=", 1) for argument in launch_arguments if argument.startswith(_WITHOUT_HYDRA))
     rest = [
         f"++{argument}" if argument.startswith("cluster.extra") else argument  # accepts any sbatch flag
         for argument in launch_arguments
-        if not argument.startswith(("sweep=", "cluster="))
+        if not argument.startswith(_WITHOUT_HYDRA)
     ]
     names = choices.get("cluster", "local").split(",")
     configs = [_compose([f"cluster={name}", *rest]) for name in names]
-    return Arguments(
-        choices.get("sweep"), configs[0], tuple(config.cluster for config in configs), run_overrides, words
-    )
+    if (on_end := choices.get("cluster.on_end")) is not None:
+        for config in configs:
+            config.cluster.on_end = None if on_end == "null" else on_end
+            check_limits(config)
+    clusters, where = tuple(config.cluster for config in configs), choices.get("where")
+    if where is not None and command not in _WITH_WHERE:
+        raise UserError(f"where={where}: {command} takes all runs; {', '.join(_WITH_WHERE)} take some")
+    return Arguments(choices.get("sweep"), configs[0], clusters, run_overrides, where, words)
 
 
 def _top_level_key(argument: str) -> str:
     return re.split(r"[.=]", argument.lstrip("+~"))[0]
 
 
+_WITHOUT_HYDRA = ("sweep=", "cluster=", "where=", "cluster.on_end=")
+"""Settings whose values are taken as they are, whatever they mean in Hydra's syntax."""
+
+_WITH_WHERE = ("status", "submit", "cancel", "logs")
 _BOOLEAN_KEYS = [key for key, item in LaunchConfig.__dataclass_fields__.items() if item.type == "Boolean"]
 """Settings that have a flag, such as ``--dry-run`` for ``dry_run=true``."""
 

@@ -38,6 +38,7 @@ class ClusterConfig:
     runs_per_job: int | None = field(default=None, metadata=_POSITIVE)
     python: str | None = None
     setup: list[str] = field(default_factory=list)
+    on_end: str | None = None
 
     def check(self) -> None:
         """Raises UserError for values that contradict each other."""
@@ -57,6 +58,7 @@ class LaunchConfig:
     retry: str | None = field(default=None, metadata=one_of("failed"))
     dry_run: Boolean = field(default=False, metadata=BOOLEAN)
     watch: Boolean = field(default=False, metadata=BOOLEAN)
+    follow: Boolean = field(default=False, metadata=BOOLEAN)
     replace: Boolean = field(default=False, metadata=BOOLEAN)
     rerun: Boolean = field(default=False, metadata=BOOLEAN)
     yes: Boolean = field(default=False, metadata=BOOLEAN)

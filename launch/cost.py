@@ -119,6 +119,8 @@ def _choice(overrides: Overrides, config: Mapping[str, Any], samples: int | None
         raise UserError(f"{KEY}={given}: must be above 0, in dense trainings of recipe.epochs")
     if not length:
         raise UserError(f"{KEY}={given}: is a multiple of recipe.epochs, which is 0")
+    if config["procedure"].get("cycles") == "auto":
+        raise UserError(f"{KEY}={given}: procedure.cycles=auto chooses the epochs itself; give a number of cycles")
     if samples is None or not dataset["shape"] or not dataset["num_classes"]:
         raise UserError(f"{KEY}={given}: dataset={dataset['name']} has no known size; give recipe.epochs instead")
     network = _network(json.dumps([config["model"], dataset], sort_keys=True))
@@ -197,14 +199,17 @@ def _mean_densities(phase: Phase, network: _Network, distribution: str) -> dict[
 
 def _of_inactive_weights(config: Mapping[str, Any], phase: Phase, dense: float, sparse: float, samples: int) -> float:
     """Returns the operations of gradients that a phase with topology updates takes beyond a static network's."""
+    batch, held = config["recipe"]["batch_size"], config["growth"].get("sample") or 0
+    drawn = config["sparsity"]["update_batch_size"] or 0
     if config["sparsity"]["momentum"] == "dense":
         return (dense - sparse) * samples * phase.epochs
-    if getattr(resolve("growth", config["growth"]), "signal", None) != "gradient":
-        return 0.0
-    batch, sample = config["recipe"]["batch_size"], config["growth"].get("sample")
+    by_batch = getattr(resolve("growth", config["growth"]), "signal", None) == "gradient" and not held
+    scored = getattr(resolve("criterion", config["criterion"]), "uses_gradient", True)
     stop_step = config["prune_fraction"]["stop_at"] * math.ceil(samples / batch) * phase.epochs
     updates = max(0, math.ceil(round(stop_step / config["update_period"]["steps"], 6)) - 1)
-    return updates * ((2 * sparse + dense) * sample if sample else (dense - sparse) * batch)
+    if by_batch:
+        return updates * ((2 * sparse + dense) * drawn if drawn else (dense - sparse) * batch)
+    return updates * ((2 * sparse + dense) * held + (3 * sparse * drawn if scored else 0))
 
 
 def _value(overrides: Overrides, key: str) -> str | None:

@@ -46,13 +46,16 @@ def merged(one: PlannedRun, other: PlannedRun) -> PlannedRun:
         one, other: of the same run id.
     """
     ours, theirs = one.config["checkpoint"], other.config["checkpoint"]
-    snapshots = sorted({*ours["snapshots"], *theirs["snapshots"]})
-    keep = max(ours["keep"], theirs["keep"], key=_KEPT.index)
-    if (snapshots, keep) == (ours["snapshots"], ours["keep"]):
+    kept = {
+        "phases": ours["phases"] or theirs["phases"],
+        "snapshots": sorted({*ours["snapshots"], *theirs["snapshots"]}),
+        "keep": max(ours["keep"], theirs["keep"], key=_KEPT.index),
+    }
+    if kept.items() <= ours.items():
         return one
-    kept = [f"checkpoint.snapshots={json.dumps(snapshots)}", f"checkpoint.keep={keep}"]
-    checkpoint = {**ours, "snapshots": snapshots, "keep": keep}
-    return replace(one, overrides=merge_overrides(one.overrides, kept), config={**one.config, "checkpoint": checkpoint})
+    changed = [f"checkpoint.{key}={value if key == 'keep' else json.dumps(value)}" for key, value in kept.items()]
+    config = {**one.config, "checkpoint": ours | kept}
+    return replace(one, overrides=merge_overrides(one.overrides, changed), config=config)
 
 
 def generations(runs: Iterable[PlannedRun]) -> list[list[PlannedRun]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ class Plan:
         code: version and, in a checkout, commit of the code that made the plan.
         cwd: directory in which it was made; relative paths in the runs' configs refer to it.
         command: command line that made it; empty if it was not made by the command line.
+        where: expression that selected the runs; None if all runs of the plan are here.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Plan:
     code: str
     cwd: Path
     command: str = ""
+    where: str | None = None
 
     @classmethod
     def make(cls, name: str, output_dir: Path, points: Sequence[Point], command: str = "") -> Plan:
@@ -83,6 +85,51 @@ class Plan:
         """
         frozen = read_plan(name, output_dir)
         return cls(name, output_dir, frozen.runs, frozen.code, frozen.cwd, frozen.command)
+
+    def added_to(self, frozen: Plan) -> Plan:
+        """Returns the plan of these runs, then of those that only a frozen plan of the sweep has.
+
+        Raises:
+            UserError: if the frozen plan was made in another directory, to which paths in its runs' configs may refer.
+        """
+        from launch.parents import merged
+
+        runs = [merged(run, frozen.by_id[run.run_id]) if run.run_id in frozen.by_id else run for run in self.runs]
+        kept = [run for run in frozen.runs if run.run_id not in self.by_id]
+        if kept and frozen.cwd != self.cwd:
+            raise UserError(
+                f"sweep={self.name}: was planned in {frozen.cwd}, to which paths in its configs refer; plan it there, "
+                "or give replace=true to drop the runs that are no longer asked for"
+            )
+        return replace(self, runs=[*runs, *kept])
+
+    def select(self, where: str | None, *, with_parents: bool = False) -> Plan:
+        """Returns the plan of those runs for which an expression is true.
+
+        Args:
+            where: see :func:`dst.run.where.row_mask`; its names are those of ``analysis`` and ``run_id``. None for all
+                runs.
+            with_parents: include the parents of selected runs, and theirs.
+
+        Raises:
+            UserError: if the expression is not valid or selects nothing.
+        """
+        if where is None:
+            return self
+        import pandas as pd  # takes a moment, and training processes do without it
+
+        from dst.run.choices import flatten
+        from dst.run.where import describe_values, row_mask
+
+        frame = pd.DataFrame({"run_id": run.run_id, **flatten(run.config)} for run in self.runs)
+        chosen = set(frame.loc[row_mask(frame, where), "run_id"])
+        if not chosen:
+            found = describe_values(frame, where)
+            raise UserError(f"where={where}: selects none of {len(self.runs)} runs; there are {found}")
+        for run in reversed(self.runs) if with_parents else ():  # parents come before their children
+            if run.run_id in chosen and run.parent_id:
+                chosen.add(run.parent_id)
+        return replace(self, runs=[run for run in self.runs if run.run_id in chosen], where=where)
 
     def write(self) -> Path:
         """Writes the plan to its file and returns the path."""

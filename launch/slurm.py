@@ -21,6 +21,7 @@ from launch.worker import Worker
 
 DEFAULT_ARRAY = 1001
 """SLURM's default MaxArraySize."""
+_ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
 _REQUEUE_KILLED = """\
 status=$?
 # the job id of one array task can equal the id of the array, which would address all of its tasks
@@ -33,8 +34,8 @@ fi
 exit $status"""
 
 
-def active_job_ids(name: str | None = None) -> set[str]:
-    """Returns the ids of this user's pending and running jobs, array tasks as ``<array>_<task>``.
+def queued_jobs(name: str | None = None) -> dict[str, tuple[str, str]]:
+    """Returns state and node of this user's pending and running jobs by id, array tasks as ``<array>_<task>``.
 
     Args:
         name: only jobs of this name; None for all.
@@ -43,9 +44,10 @@ def active_job_ids(name: str | None = None) -> set[str]:
         UserError: if SLURM does not answer.
     """
     filters = ["--name", name] if name else []
-    answer = _run_command("squeue", "--noheader", "--array", "--user", str(os.getuid()), *filters, "--format", "%i %T")
-    pairs = [line.split() for line in answer.splitlines() if line.strip()]
-    return {job for job, state in pairs if state not in ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")}
+    columns = ("--format", "%i|%T|%N")
+    answer = _run_command("squeue", "--noheader", "--array", "--user", str(os.getuid()), *filters, *columns)
+    rows = [line.split("|") for line in answer.splitlines() if line.strip()]
+    return {job: (state, node) for job, state, node in rows if state not in _ENDED}
 
 
 def max_array_size() -> int:

@@ -23,6 +23,9 @@ FOR_PARENT = "waiting for its parent"
 STATES = ("finished", "diverged", "running", "queued", "failed", "interrupted", "lost", "waiting", FOR_PARENT)
 """How :attr:`RunState.shown` tells the state of a run, in the order of the columns."""
 
+SETTLED = (*DONE, "failed")
+"""States of runs that are not to be trained."""
+
 log = logging.getLogger("dst")
 
 _UNREADABLE = (Damaged, OSError)
@@ -39,6 +42,7 @@ class RunState:
         detail: contents of ``summary.json`` of a finished run, of ``failure.json`` of a failed one.
         since: when the run ended, Unix time in seconds; 0 if unknown or not ended.
         where: the process that runs it.
+        job: id of the SLURM job of that process; empty outside SLURM.
         damage: why ``summary.json`` cannot be read, if it exists but cannot; the run then counts as unfinished.
         for_parent: whether its parent has not finished yet.
     """
@@ -47,6 +51,7 @@ class RunState:
     detail: dict[str, Any] = field(default_factory=dict)
     since: float = 0.0
     where: str = ""
+    job: str = ""
     damage: str = ""
     for_parent: bool = False
 
@@ -67,8 +72,8 @@ def states(plan: Plan, queued: Iterable[str] = ()) -> dict[str, RunState]:
     clock = _Clock(plan.directory)
     found = {run.run_id: _state(plan.run_dir(run.run_id), run.run_id in queue, clock) for run in plan.runs}
     for run in plan.runs:
-        parent = found.get(run.parent_id or "")
-        if parent and parent.state not in DONE:
+        parent = run.parent_id
+        if parent and (found[parent].state not in DONE if parent in found else not is_finished(plan.run_dir(parent))):
             found[run.run_id] = replace(found[run.run_id], for_parent=True)
     return found
 
@@ -136,10 +141,10 @@ def _state(run_dir: Path, queued: bool, clock: _Clock) -> RunState:
         return RunState(summary["status"], summary, since)
     failure = failure_of(run_dir)
     if failure is not None:
-        return RunState("failed", failure, failure.get("time") or 0.0, failure.get("where") or "", damage)
+        return RunState("failed", failure, failure.get("time") or 0.0, failure.get("where") or "", damage=damage)
     owner, alive = holder(run_dir, clock)
     if owner is not None and alive:
-        return RunState("running", where=str(owner), damage=damage)
+        return RunState("running", where=str(owner), job=owner.job, damage=damage)
     if queued:
         return RunState("queued", damage=damage)
     if owner is not None:

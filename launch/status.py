@@ -5,19 +5,21 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from dst.files.records import INTEGER, NUMBER, Damaged, parse_object
+from dst.files.records import INTEGER, NULL, NUMBER, Damaged, parse_object
 from dst.procedures import planned_epochs
 from dst.run.layout import METRICS
 from dst.run.plan import PlannedRun
 from launch.plan import Plan
 from launch.state import STATES, RunState, outdated, problems
+from launch.submit import ActiveJob, unfinished_runs
 from launch.timing import Timing
 
 _BAR_WIDTH = 30
@@ -28,12 +30,13 @@ _TAIL_BYTES = 4096
 """Bytes read from the end of a log to find its last line."""
 
 
-def status_text(plan: Plan, state: Mapping[str, RunState]) -> str:
-    """Returns the number of runs per setup and state, progress, throughput, remaining time, and why runs failed.
+def status_text(plan: Plan, state: Mapping[str, RunState], jobs: Sequence[ActiveJob] = ()) -> str:
+    """Returns runs per setup and state, progress, remaining time, what runs and jobs do, and why runs failed.
 
     Args:
         plan: the runs.
         state: state of each run, by run id.
+        jobs: the plan's pending and running jobs.
     """
     frame = pd.DataFrame(_row(plan, run, state[run.run_id]) for run in plan.runs)
     table = frame.groupby(["setup", "state"], sort=False).size().unstack(fill_value=0)
@@ -42,6 +45,8 @@ def status_text(plan: Plan, state: Mapping[str, RunState]) -> str:
     if len(table) > 1:
         table.loc["all"] = table.sum()
     lines = [f"sweep {plan.name} in {plan.output_dir}", table.rename_axis(None, axis=1).to_string(), _progress(frame)]
+    lines += _truncated([_running(run, state[run.run_id]) for run in frame[frame["state"] == "running"].itertuples()])
+    lines += _truncated(_job_lines(jobs, state, all_jobs=plan.where is None))
     for name in ("interrupted", "lost"):
         found = frame[frame["state"] == name]
         lines += _truncated([f"{name} {run.run_id} at epoch {run.done} of {run.epochs}" for run in found.itertuples()])
@@ -101,23 +106,79 @@ def plan_text(plan: Plan, state: Mapping[str, RunState], timing: Timing) -> str:
     parents = len({run.parent_id for run in plan.runs} - {None})
     text = f"{table.to_string()}\n{total['runs']} runs"
     text += f" ({parents} of them the parents of others)" if parents else ""
-    text += f", {total['finished']} finished, {total['to do']} to do"
+    text += f", {total['finished']} finished already, for free" if total["finished"] else ""
+    text += f", {total['to do']} to do"
     if unknown < len(left):
         text += f": about {left['seconds'].sum() / 3600:.0f} GPU hours one by one, less side by side"
     return text + (f"; {unknown} runs that nobody has timed yet" if unknown else "")
 
 
+def growth_text(frozen: Plan, plan: Plan) -> str:
+    """Returns how many runs a plan adds to a frozen one, and lists those that only the frozen one has.
+
+    Args:
+        frozen: the plan before.
+        plan: the plan to add.
+    """
+    added = len(plan.by_id.keys() - frozen.by_id.keys())
+    kept = [f"  {run.run_id}  {run.command}" for run in frozen.runs if run.run_id not in plan.by_id]
+    text = (
+        f"{added} runs added to the {len(frozen.runs)} planned before; jobs at work train them last, and submit queues "
+        "them\n"
+        if added
+        else ""
+    )
+    if kept:
+        text += f"{len(kept)} planned runs are not among those asked for now and are kept (replace=true drops them):\n"
+    return text + "".join(f"{line}\n" for line in _truncated(kept))
+
+
+def one_screen(text: str) -> str:
+    """Returns what replaces a terminal's content by as much of the text as it has room for, without flicker."""
+    width, height = shutil.get_terminal_size()
+    lines = [line[:width] for line in text.splitlines()]
+    if len(lines) >= height:
+        lines = [*lines[: height - 2], f"… and {len(lines) - height + 2} more lines"]
+    return "\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J"
+
+
+def _running(run: Any, state: RunState) -> str:
+    text = f"running {run.run_id} epoch {run.done} of {run.epochs}"
+    if pd.notna(run.val_acc):
+        text += f", val acc {run.val_acc:.4f}"
+    if math.isfinite(seconds := (run.epochs - run.done) * run.epoch_s):
+        text += f", {_duration(seconds)} to go"
+    return f"{text}, {state.where}"
+
+
+def _job_lines(jobs: Sequence[ActiveJob], state: Mapping[str, RunState], *, all_jobs: bool) -> list[str]:
+    """Returns a job's state, node, the runs that it trains and the number of those it has yet to begin."""
+    unfinished, lines = unfinished_runs(jobs, state), []
+    for job in sorted(jobs, key=lambda job: job.state != "RUNNING"):
+        runs = unfinished[job.job_id]
+        now = [run_id for run_id in runs if state[run_id].state == "running"]
+        node = f" on {job.node}" if job.node else ""
+        trains = f"trains {', '.join(now)}" if now else "trains none"
+        if runs or all_jobs:
+            lines.append(
+                f"job {job.job_id} {job.state}{node} ({job.cluster}): {trains}; {len(runs) - len(now)} to come"
+            )
+    return lines
+
+
 def _row(plan: Plan, run: PlannedRun, state: RunState) -> dict[str, Any]:
-    """Returns a run's row: state, epochs completed and planned, and seconds per epoch (NaN if unknown)."""
-    epochs, done, epoch_s = planned_epochs(run.config), 0, None
+    """Returns a run's row: state, epochs completed and planned, seconds per epoch and accuracy (None if unknown)."""
+    epochs, done, epoch_s, val_acc = planned_epochs(run.config), 0, None, None
     if state.state in ("finished", "diverged"):
         done, trained, seconds = epochs, state.detail.get("epochs"), state.detail.get("duration_s")
         epoch_s = seconds / trained if trained and seconds else None
     elif state.state in _STARTED:
         last = _last_line(plan.run_dir(run.run_id) / METRICS)
         done, epoch_s = min(max(0, last.get("epoch", 0)), epochs), last.get("epoch_s")
+        val_acc = last.get("val_acc")
     row = {"run_id": run.run_id, "setup": run.setup, "state": state.shown, "since": state.since}
-    return row | {"epochs": epochs, "done": done, "epoch_s": float("nan") if epoch_s is None else epoch_s}
+    row |= {"epochs": epochs, "done": done, "val_acc": val_acc}
+    return row | {"epoch_s": float("nan") if epoch_s is None else epoch_s}
 
 
 def _last_line(path: Path) -> dict[str, Any]:
@@ -130,7 +191,7 @@ def _last_line(path: Path) -> dict[str, Any]:
         return {}
     for line in reversed(lines):
         with contextlib.suppress(Damaged):  # cut short, or still being written
-            return parse_object(line, {"epoch": INTEGER, "epoch_s": NUMBER})
+            return parse_object(line, {"epoch": INTEGER, "epoch_s": NUMBER, "val_acc": NUMBER + NULL})
     return {}
 
 

@@ -18,11 +18,13 @@ from dst.files.records import LIST, TEXT, scan_lines
 from dst.run.layout import JOBS
 from dst.run.outcome import clear_failure
 from dst.run.plan import PlannedRun
+from launch.cancelled import cancelled, resume_runs
 from launch.cluster import ClusterConfig
+from launch.ending import begin_again
 from launch.packing import Job, pack
 from launch.parents import generations
 from launch.plan import Plan
-from launch.slurm import DEFAULT_ARRAY, Slurm, active_job_ids, max_array_size
+from launch.slurm import DEFAULT_ARRAY, Slurm, max_array_size, queued_jobs
 from launch.state import RunState, states
 from launch.timing import Timing
 from launch.worker import Worker, available_cpus
@@ -44,12 +46,20 @@ class Submitted:
     runs: list[str]
 
 
+@dataclass(frozen=True)
+class ActiveJob(Submitted):
+    """A pending or running job, with SLURM's state of it and its node, empty while pending."""
+
+    state: str
+    node: str
+
+
 def submitted(plan: Plan) -> list[Submitted]:
     """Returns all jobs ever submitted for the plan; damaged records are skipped."""
     return _read_jobs(plan)[0]
 
 
-def active_jobs(plan: Plan) -> list[Submitted]:
+def active_jobs(plan: Plan) -> list[ActiveJob]:
     """Returns the plan's pending and running jobs; logs a warning if some of their records are damaged.
 
     SLURM is queried only if a job was ever submitted.
@@ -57,10 +67,10 @@ def active_jobs(plan: Plan) -> list[Submitted]:
     jobs, faults = _read_jobs(plan)
     if not jobs and not faults:
         return []
-    queue = active_job_ids()
+    queue = queued_jobs()
     if unknown := _unknown_jobs(plan, jobs, faults):
         log.warning(unknown)
-    return [job for job in jobs if job.job_id in queue]
+    return [ActiveJob(job.job_id, job.cluster, job.runs, *queue[job.job_id]) for job in jobs if job.job_id in queue]
 
 
 def submit_to_slurm(plan: Plan, clusters: Sequence[ClusterConfig], *, retry_failed: bool) -> list[Submitted]:
@@ -77,13 +87,14 @@ def submit_to_slurm(plan: Plan, clusters: Sequence[ClusterConfig], *, retry_fail
     submitters = [Slurm(cluster, plan.directory, plan.name, plan.modules) for cluster in clusters]
     try:
         with locked(plan.directory):
-            queue = active_job_ids()
+            queue = queued_jobs()
             jobs, faults = _read_jobs(plan)
             if unknown := _unknown_jobs(plan, jobs, faults):
                 raise UserError(f"{unknown}; wait for them or scancel them, then give the same command again")
+            resume_runs(plan)
             state = run_states(plan, (job for job in jobs if job.job_id in queue))
             runs = runs_to_submit(plan, state, retry_failed=retry_failed)
-            _clear_failures(plan, runs, state)
+            _prepare(plan, runs, state)
             active = [job for job in jobs if job.job_id in queue]
             before = len(active)
             for batch in _distribute(plan, runs, submitters, room_used=len(queue)):
@@ -110,9 +121,9 @@ def preview(plan: Plan, clusters: Sequence[ClusterConfig], *, retry_failed: bool
         retry_failed: submit failed runs again.
     """
     try:
-        queue, array = active_job_ids(), max_array_size()
+        queue, array = queued_jobs(), max_array_size()
     except UserError as error:
-        queue, array = set(), DEFAULT_ARRAY
+        queue, array = {}, DEFAULT_ARRAY
         yield f"# assumed: MaxArraySize {array} and an empty queue ({error})"
     submitters = [Slurm(cluster, plan.directory, plan.name, plan.modules) for cluster in clusters]
     for batch in _distribute(plan, plan.runs, submitters, room_used=0):
@@ -144,9 +155,10 @@ def train_locally(plan: Plan, cluster: ClusterConfig, *, retry_failed: bool) -> 
     Returns:
         The number of runs by outcome, as :meth:`Worker.train`.
     """
+    resume_runs(plan)
     state = run_states(plan, active_jobs(plan))
     runs = runs_to_submit(plan, state, retry_failed=retry_failed)
-    _clear_failures(plan, runs, state)
+    _prepare(plan, runs, state)
     worker = local_worker(plan, cluster, runs)
     with _progress(len(plan.runs), len(plan.runs) - len(runs)) as bar:
 
@@ -155,6 +167,8 @@ def train_locally(plan: Plan, cluster: ClusterConfig, *, retry_failed: bool) -> 
                 bar.update()
             if event == "failed":
                 bar.write(f"run {run_id} failed: {text}")
+            if event == "on_end":
+                bar.write(f"the command at the end of the sweep {text}")
             if event == "died":
                 bar.write(f"run {run_id}: its process {text}" if run_id else f"a training process {text}")
 
@@ -172,7 +186,10 @@ def local_worker(plan: Plan, cluster: ClusterConfig, runs: Sequence[PlannedRun])
     gpus = _local_gpus(runs, cluster)
     processes = cluster.runs_per_gpu or _local_processes(runs, plan, gpus)
     most = max(1, math.ceil(len(runs) / max(1, gpus)))
-    return Worker(plan.name, str(plan.output_dir), [run.run_id for run in runs], min(processes, most), gpus)
+    ids = [run.run_id for run in runs]
+    return Worker(
+        plan.name, str(plan.output_dir), ids, min(processes, most), gpus, where=plan.where, on_end=cluster.on_end
+    )
 
 
 def run_states(plan: Plan, queued: Iterable[Submitted]) -> dict[str, RunState]:
@@ -182,7 +199,23 @@ def run_states(plan: Plan, queued: Iterable[Submitted]) -> dict[str, RunState]:
         plan: the runs.
         queued: the plan's pending and running jobs.
     """
-    return states(plan, (run_id for job in queued for run_id in job.runs))
+    return states(plan, {run_id for job in queued for run_id in job.runs} - cancelled(plan))
+
+
+def unfinished_runs(jobs: Sequence[Submitted], state: Mapping[str, RunState]) -> dict[str, list[str]]:
+    """Returns, by job id, the runs that a job trains now, then those of its own that it has yet to train.
+
+    Args:
+        jobs: the plan's pending and running jobs.
+        state: state of each run, by run id.
+    """
+    found: dict[str, list[str]] = {job.job_id: [] for job in jobs}
+    for run_id, run in state.items():
+        if run.state == "running" and run.job in found:
+            found[run.job].append(run_id)
+    for job in jobs:
+        found[job.job_id] += [run_id for run_id in job.runs if run_id in state and state[run_id].state == "queued"]
+    return found
 
 
 def runs_to_submit(plan: Plan, state: Mapping[str, RunState], *, retry_failed: bool) -> list[PlannedRun]:
@@ -197,7 +230,10 @@ def runs_to_submit(plan: Plan, state: Mapping[str, RunState], *, retry_failed: b
     return [run for run in plan.runs if state[run.run_id].state in wanted]
 
 
-def _clear_failures(plan: Plan, runs: Iterable[PlannedRun], state: Mapping[str, RunState]) -> None:
+def _prepare(plan: Plan, runs: Sequence[PlannedRun], state: Mapping[str, RunState]) -> None:
+    """Removes what the end of the sweep, and of each run that failed, has left behind."""
+    if runs:
+        begin_again(plan)
     for run in runs:
         if state[run.run_id].state == "failed":
             clear_failure(plan.run_dir(run.run_id))
@@ -257,6 +293,8 @@ def _worker(plan: Plan, job: Job, cluster: ClusterConfig) -> Worker:
         cluster.gpus or 0,
         3600 * cluster.hours - cluster.signal_s,
         max(5.0, cluster.signal_s - _SHUTDOWN_MARGIN_S),
+        plan.where,
+        cluster.on_end,
     )
 
 
@@ -291,7 +329,7 @@ def _read_jobs(plan: Plan) -> tuple[list[Submitted], list[str]]:
 def _unknown_jobs(plan: Plan, jobs: Sequence[Submitted], faults: Sequence[str]) -> str:
     """Returns a message about queued jobs whose runs are unknown because their records are damaged, or an empty one."""
     known = {job.job_id for job in jobs}
-    unknown = sorted(active_job_ids(plan.name) - known) if faults else []
+    unknown = sorted(queued_jobs(plan.name).keys() - known) if faults else []
     if not unknown:
         return ""
     more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""

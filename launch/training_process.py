@@ -24,6 +24,7 @@ from dst.run.layout import PRINTED
 from dst.run.outcome import write_failure
 from dst.run.plan import PlannedRun
 from dst.terminal.signals import StopSignals
+from launch.cancelled import cancelled
 from launch.plan import Plan
 from launch.readiness import READY, WAIT, Readiness
 from launch.state import failure_of
@@ -43,6 +44,7 @@ class TrainingProcess:
         own_runs: ids of the runs to train first; afterwards any unfinished run of the plan.
         threads: number of CPU threads.
         deadline: when the job ends, Unix time in seconds; None without a time limit.
+        where: expression that selects the runs of the plan to train, with their parents; None for all.
     """
 
     sweep: str
@@ -50,6 +52,7 @@ class TrainingProcess:
     own_runs: Sequence[str]
     threads: int
     deadline: float | None
+    where: str | None = None
 
     def __call__(self, worker: Connection) -> None:
         """Trains until no run is left, the deadline is near or a signal arrives; sends ``(event, run_id, text)``."""
@@ -59,34 +62,54 @@ class TrainingProcess:
         import torch  # after the signal handlers, as the import takes seconds
         from tqdm import tqdm
 
-        from dst.training.device import choose_device
-
         torch.set_num_threads(self.threads)
         tqdm.set_lock(
             threading.RLock()
         )  # tqdm's default lock needs multiprocessing's resource tracker, which SIGHUP ends
         try:
             with place_faults_told():
-                plan = Plan.read(self.sweep, self.output_dir)
-                os.chdir(plan.cwd)
-                for device in {run.config["device"] for run in plan.runs}:
-                    choose_device(device)
-                for run in self._candidates(plan, stop):
+                for plan, run in self._candidates(stop):
                     self._train(plan, run, stop, worker)
         except UserError as error:
             _send_event(worker, "unfit", "", _one_line(error))
         else:
             _send_event(worker, "stopped" if stop.received() else "done", "", "")
 
-    def _candidates(self, plan: Plan, stop: StopSignals) -> Iterator[PlannedRun]:
-        """Yields the runs to train: first its own, then other unfinished runs of the plan, none before its parent.
+    def _candidates(self, stop: StopSignals) -> Iterator[tuple[Plan, PlannedRun]]:
+        """Yields the plan's runs to train, and, when none are left, those that were added to the plan meanwhile.
 
-        Skips runs that are finished, failed or locked by a live process. Ends on a stop signal; once the time left is
-        shorter than the longest run so far, only its own runs are begun.
+        Additions that were planned with other code, or that need other modules, are left to jobs submitted for them.
         """
-        own = [plan.by_id[run_id] for run_id in self.own_runs if run_id in plan.by_id]
-        own_ids = set(self.own_runs)
-        others = [run for run in plan.runs if run.run_id not in own_ids]
+        first = plan = self._read_plan()
+        looked_at: set[str] = set()
+        while new := [run for run in plan.runs if run.run_id not in looked_at]:
+            looked_at |= plan.by_id.keys()
+            yield from ((plan, run) for run in self._rounds(plan, new, stop))
+            if stop.received():
+                return
+            plan = self._read_plan()
+            if plan.code != first.code or not set(plan.modules) <= set(first.modules):
+                return
+
+    def _read_plan(self) -> Plan:
+        """Reads the plan and enters its directory; raises UserError if its runs cannot be trained on this machine."""
+        from dst.training.device import choose_device
+
+        plan = Plan.read(self.sweep, self.output_dir).select(self.where, with_parents=True)
+        os.chdir(plan.cwd)
+        for device in {run.config["device"] for run in plan.runs}:
+            choose_device(device)
+        return plan
+
+    def _rounds(self, plan: Plan, runs: Sequence[PlannedRun], stop: StopSignals) -> Iterator[PlannedRun]:
+        """Yields the runs to train: first its own, then the others, none before its parent.
+
+        Skips runs that are finished, failed, cancelled or locked by a live process. Ends on a stop signal;
+        once the time left is shorter than the longest run so far, only its own runs are begun.
+        """
+        new_ids, own_ids = {run.run_id for run in runs}, set(self.own_runs)
+        own = [plan.by_id[run_id] for run_id in self.own_runs if run_id in new_ids]
+        others = [run for run in runs if run.run_id not in own_ids]
         random.shuffle(others)  # so that idle training processes do not compete for the same run
         left, longest = [*own, *others], 0.0
         readiness, has_trained = Readiness(plan), False
@@ -100,7 +123,7 @@ class TrainingProcess:
                 if run.run_id not in own_ids and self.deadline is not None and time.time() + longest > self.deadline:
                     continue
                 now = readiness(run)
-                if now == READY:
+                if now == READY and run.run_id not in cancelled(plan):
                     began, has_trained = time.time(), True
                     yield run
                     longest = max(longest, time.time() - began)

@@ -20,6 +20,7 @@ from typing import Any
 from dst.errors import UserError
 from dst.run.layout import run_dir, sweep_dir
 from dst.run.outcome import write_failure
+from launch.ending import run_on_end
 from launch.plan import Plan
 from launch.state import is_settled, write_problem
 from launch.training_process import STOP_SIGNALS, TrainingProcess
@@ -44,6 +45,8 @@ class Worker:
         gpus: GPUs of the job, 0 for none; the training processes are distributed over them.
         seconds: time limit of the job; None for no limit.
         grace_s: seconds that training processes get to write their checkpoints.
+        where: expression that selects the runs of the plan to train, with their parents; None for all.
+        on_end: shell command to run once when every run of the sweep has finished or failed; None for none.
     """
 
     sweep: str
@@ -53,6 +56,8 @@ class Worker:
     gpus: int = 1
     seconds: float | None = None
     grace_s: float = 60.0
+    where: str | None = None
+    on_end: str | None = None
     _running: list[tuple[BaseProcess, Connection]] = field(default_factory=list, init=False, repr=False)
     _current: dict[int, str] = field(default_factory=dict, init=False, repr=False)
 
@@ -69,8 +74,8 @@ class Worker:
         """Trains until no run is left.
 
         Args:
-            listener: called with ``(event, run_id, text)`` when a run began, finished, failed or was left, or a
-                training process died.
+            listener: called with ``(event, run_id, text)`` when a run began, finished, failed or was left, a
+                training process died, or the command at the end of the sweep was run (``on_end``).
 
         Returns:
             The number of runs by outcome: ``finished``, ``diverged``, ``failed``, ``left``.
@@ -99,6 +104,8 @@ class Worker:
         except KeyboardInterrupt:
             self.stop()
             raise
+        if self.on_end and (how := run_on_end(Plan.read(self.sweep, Path(self.output_dir)), self.on_end)):
+            listener("on_end", "", how)
         if unfit:
             raise UserError(unfit)
         if crashes[""] >= _MAX_CRASHES:
@@ -124,14 +131,14 @@ class Worker:
                 process.kill()
 
     def _remaining(self) -> int:
-        plan = Plan.read(self.sweep, Path(self.output_dir))
+        plan = Plan.read(self.sweep, Path(self.output_dir)).select(self.where, with_parents=True)
         return sum(not is_settled(plan.run_dir(run.run_id)) for run in plan.runs)
 
     def _start(self, index: int) -> None:
         mine = self.chunk[index :: self.runs_per_gpu * max(1, self.gpus)]
         others = [run_id for run_id in self.chunk if run_id not in set(mine)]
         training = TrainingProcess(
-            self.sweep, Path(self.output_dir), [*mine, *others], self._threads(), self._deadline()
+            self.sweep, Path(self.output_dir), [*mine, *others], self._threads(), self._deadline(), self.where
         )
         ours, theirs = multiprocessing.Pipe(duplex=False)
         context = multiprocessing.get_context("spawn")
@@ -177,7 +184,7 @@ class Worker:
         return None if self.seconds is None else time.time() + self.seconds
 
 
-_ARGUMENTS = ("sweep", "output_dir", "chunk", "runs_per_gpu", "gpus", "seconds", "grace_s")
+_ARGUMENTS = ("sweep", "output_dir", "chunk", "runs_per_gpu", "gpus", "seconds", "grace_s", "where", "on_end")
 
 
 def available_cpus() -> int:

@@ -6,19 +6,34 @@ To add one, write a function ``FigureData -> list[Drawing]`` in a file of this f
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING
 
 import matplotlib
+import pandas as pd
 
 from analysis.compare import select_comparable
 from analysis.figures.accuracy import figure_1, figure_10, figure_22
+from analysis.figures.appendix import figure_7, figure_8, figure_12, figure_13, figure_14, figure_15, figure_16
 from analysis.figures.canvas import STYLE, Drawing, FigureData
 from analysis.figures.critical_distance import figure_3
-from analysis.figures.curves import LEARNING_CURVES, all_learning_curves, figure_2, figure_4, learning_curves
+from analysis.figures.curves import LEARNING_CURVES, all_learning_curves, figure_2, learning_curves
+from analysis.figures.jaccard import (
+    NEEDS_END,
+    NEEDS_FIRST,
+    figure_6a,
+    figure_6b,
+    figure_17,
+    figure_18,
+    figure_19,
+    figure_20,
+    figure_21,
+)
+from analysis.figures.loss_gap import figure_4
 from analysis.figures.periods import figure_5, figure_11
+from analysis.figures.settings import at_main_settings
 from analysis.frames import runs_with_results
 from dst.errors import UserError, unknown
 from dst.files.atomic import atomic_file
@@ -37,30 +52,95 @@ class PaperFigure:
         about: its content, for ``fig=help``.
         needs: the runs it needs, for the message if there are none.
         draw: draws it; returns an empty list without such runs.
+        varied: what it shows several values of, see :func:`analysis.figures.settings.at_main_settings`; None: it shows
+            runs of all settings.
     """
 
     name: str
     about: str
     needs: str
     draw: Callable[[FigureData], list[Drawing]]
+    varied: tuple[str, ...] | None = None
 
+
+_TWO_PERIODS = "runs with two update periods or more"
+_MAIN: tuple[str, ...] = ()
+"""Nothing varies that the paper's main figures do not show."""
 
 _ALL = (
-    PaperFigure("1", "accuracy versus density, setups side by side", "finished runs", figure_1),
-    PaperFigure("2", "ImageNet: validation accuracy and training loss over time", "runs on imagenet", figure_2),
-    PaperFigure("3", "critical-distance diagrams of the criteria", "two criteria in two blocks of runs", figure_3),
-    PaperFigure("4", "loss gap over time, and accuracy", "dynamic runs with learning curves", figure_4),
-    PaperFigure("5", "update period versus validation accuracy", "runs with two update periods or more", figure_5),
+    PaperFigure("1", "accuracy versus density, setups side by side", "finished runs", figure_1, _MAIN),
+    PaperFigure("2", "ImageNet: validation accuracy and training loss over time", "runs on imagenet", figure_2, _MAIN),
     PaperFigure(
-        "10", "accuracy versus density, further setups", "runs of small_cnn/cifar10, resnet56/cifar100", figure_10
+        "3", "critical-distance diagrams of the criteria", "two criteria in two blocks of runs", figure_3, _MAIN
     ),
-    PaperFigure("11", "update period versus ITOP ratio", "runs with two update periods or more", figure_11),
-    PaperFigure("22", "accuracy versus density, all setups", "finished runs", figure_22),
+    PaperFigure("4", "loss gap over time, and accuracy", "dynamic runs with learning curves", figure_4, _MAIN),
+    PaperFigure("5", "update period versus validation accuracy", _TWO_PERIODS, figure_5, _MAIN),
+    PaperFigure("6a", "similarity of what the criteria remove at the first update", NEEDS_FIRST, figure_6a),
+    PaperFigure("6b", "similarity of the masks at the end of training", NEEDS_END, figure_6b),
+    PaperFigure(
+        "7",
+        "accuracy versus density for values of MEST's λ",
+        "MEST runs with two values of criterion.lam or more",
+        figure_7,
+        ("criterion_lam",),
+    ),
+    PaperFigure(
+        "8", "sensitivity and its reciprocal", "runs of sensitivity and rsensitivity", figure_8, ("criterion",)
+    ),
+    PaperFigure(
+        "10",
+        "accuracy versus density, further setups",
+        "runs of small_cnn/cifar10, resnet56/cifar100",
+        figure_10,
+        _MAIN,
+    ),
+    PaperFigure("11", "update period versus ITOP ratio", _TWO_PERIODS, figure_11, _MAIN),
+    PaperFigure(
+        "12",
+        "accuracy versus density for batch sizes",
+        "runs with two values of recipe.batch_size or more",
+        figure_12,
+        ("recipe_batch_size",),
+    ),
+    PaperFigure(
+        "13",
+        "accuracy versus density for batch sizes of updates",
+        "runs with sparsity.update_batch_size and without",
+        figure_13,
+        ("sparsity_update_batch_size",),
+    ),
+    PaperFigure(
+        "14",
+        "from scratch and fine-tuned",
+        "runs with model.weights=imagenet and without",
+        figure_14,
+        ("model_weights",),
+    ),
+    PaperFigure(
+        "15",
+        "global versus local pruning",
+        "runs with sparsity.scope=global and local",
+        figure_15,
+        ("sparsity_scope",),
+    ),
+    PaperFigure(
+        "16",
+        "update period for schedules of ρ and batch sizes",
+        f"{_TWO_PERIODS}, and two of prune_fraction or recipe.batch_size",
+        figure_16,
+        ("prune_fraction", "recipe_batch_size"),
+    ),
+    PaperFigure("17", "Figure 6a by prune fraction and density", NEEDS_FIRST, figure_17),
+    PaperFigure("18", "similarity of what the criteria remove, over training", NEEDS_END, figure_18),
+    PaperFigure("19", "shares of weights that all criteria keep or remove", NEEDS_END, figure_19),
+    PaperFigure("20", "standard deviation of Figure 6a", NEEDS_FIRST, figure_20),
+    PaperFigure("21", "standard deviation of Figure 6b", NEEDS_END, figure_21),
+    PaperFigure("22", "accuracy versus density, all setups", "finished runs", figure_22, _MAIN),
     *(
-        PaperFigure(number, f"learning curves of {setup}", f"runs of {setup}", learning_curves(setup))
+        PaperFigure(number, f"learning curves of {setup}", f"runs of {setup}", learning_curves(setup), _MAIN)
         for number, setup in LEARNING_CURVES.items()
     ),
-    PaperFigure("curves", "learning curves of every setup there is", "finished runs", all_learning_curves),
+    PaperFigure("curves", "learning curves of every setup there is", "finished runs", all_learning_curves, _MAIN),
 )
 FIGURES = {figure.name: figure for figure in _ALL}
 """Every figure by the value of ``fig=…``."""
@@ -84,31 +164,36 @@ def select_figures(text: str) -> list[PaperFigure]:
     return [FIGURES[name] for name in text.split(",")]
 
 
-def draw(figure: PaperFigure, collection: Collection, metric: str) -> DrawnFigure:
+def draw(figure: PaperFigure, collection: Collection, metric: str, *, reference: bool = False) -> DrawnFigure:
     """Draws a figure into ``<results>/figures`` as PDF and PNG.
 
     Args:
         figure: one of :data:`FIGURES`.
         collection: the runs; if the figure needs others, the printed line says which.
         metric: one of :data:`analysis.table.METRICS`.
+        reference: whether to draw the paper's own numbers too, where it prints them.
     """
-    data = FigureData(collection.runs, collection.missing, lambda: collection.epochs, metric)
+    everything = FigureData(collection.runs, collection.missing, lambda: collection.epochs, metric, reference)
+    data = everything if figure.varied is None else at_main_settings(everything, figure.varied)
+    other = len(runs_with_results(everything.runs)) - len(runs_with_results(data.runs))
+    note = [f"{other} runs of the paper's other experiments are not shown."] if other else []
     lines: list[str] = []
     paths: list[Path] = []
     with matplotlib.rc_context(STYLE):
         drawings = figure.draw(data)
         for drawing in drawings:
             name = f"figure_{figure.name}{drawing.suffix}"
+            drawing = replace(drawing, caption=[*drawing.caption, *note])
             written = save(drawing, name, collection.results)
             lines.append(f"figure {figure.name}: {', '.join(map(str, written))}")
             paths += written
     return DrawnFigure(
-        lines or [f"figure {figure.name}: nothing to draw, it needs {figure.needs}{_left_out(collection)}"], paths
+        lines or [f"figure {figure.name}: nothing to draw, it needs {figure.needs}{_left_out(data.runs)}"], paths
     )
 
 
-def _left_out(collection: Collection) -> str:
-    left_out = len(runs_with_results(collection.runs)) - select_comparable(collection.runs).runs["run_id"].nunique()
+def _left_out(runs: pd.DataFrame) -> str:
+    left_out = len(runs_with_results(runs)) - select_comparable(runs).runs["run_id"].nunique()
     return f" ({left_out} runs are left out; python -m analysis table says why)" if left_out else ""
 
 

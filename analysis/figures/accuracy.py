@@ -17,10 +17,11 @@ from analysis.figures.canvas import (
     gaps_note,
     line_style,
     missing_note,
+    panel_title,
     seeds_note,
     set_log_ticks,
 )
-from analysis.style import colors, growth_order, growth_title, natural_sort_key, setup_title
+from analysis.style import colors, growth_order, growth_title, natural_sort_key
 from analysis.table import METRIC_NAMES
 
 MAIN = (
@@ -64,6 +65,9 @@ def accuracy_versus_density(data: FigureData, setups: Sequence[str] | None, *, b
     summary = summary[summary[f"{data.metric}_n"] > 0]
     if summary.empty:
         return []
+    sparse = summary["line"].ne("dense").groupby(summary["setup"]).transform("any")
+    dense_only = summary.loc[~sparse, "setup"].unique() if sparse.any() else []
+    summary = summary[~summary["setup"].isin(dense_only)]
     below = False
     order = sorted(summary["setup"].unique(), key=natural_sort_key)
     if setups is not None:
@@ -80,17 +84,18 @@ def accuracy_versus_density(data: FigureData, setups: Sequence[str] | None, *, b
             limits = _y_limits(summary[summary["setup"] == setup], data.metric)
             if limits:
                 below |= _crop_below(axes, here, data.metric, limits)
-            axes.set_title(f"{setup_title(setup)}\n{growth_title(growth)}" if growth else setup_title(setup))
+            axes.set_title(f"{panel_title(setup)}\n{growth_title(growth)}" if growth else panel_title(setup))
             if (column if by_rows else row) == 0:
                 axes.set_ylabel(f"{METRIC_NAMES[data.metric]} (%)")
             if (row == len(order) - 1) if by_rows else (column == len(growths) - 1):
                 axes.set_xlabel("density (log scale)")
-    sparse = summary[summary["line"] != "dense"]
+    lines = summary[summary["line"] != "dense"]
     caption = [
         seeds_note(summary[f"{data.metric}_n"]),
         *(["▼ a mean that lies below the axis, in %."] if below else []),
         *missing_note(data.missing, set(map(setup_of_panel, order))),
-        *gaps_note(sparse, "density"),
+        *gaps_note(lines, "density"),
+        *([f"Without sparse runs, not shown: {', '.join(dense_only)}."] if len(dense_only) else []),
         *as_sentences(chosen.all_notes),
     ]
     return [grid.finish(caption)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from analysis.compare import line_names
-from analysis.style import colors, label, marker
+from analysis.style import colors, label, marker, setup_title
 
 STYLE = {
     "font.size": 8,
@@ -41,12 +41,23 @@ class FigureData:
         missing: one row per planned run without results.
         epochs: returns one row per run and epoch.
         metric: the accuracy to draw, one of :data:`analysis.table.METRICS`.
+        reference: whether to draw the paper's own numbers too, where it prints them.
     """
 
     runs: pd.DataFrame
     missing: pd.DataFrame
     epochs: Callable[[], pd.DataFrame]
     metric: str = "test_acc"
+    reference: bool = False
+
+    def select(self, keep: Callable[[pd.DataFrame], pd.Series]) -> FigureData:
+        """Returns the data of the runs and missing runs for which ``keep``, given their frame, is true."""
+        return replace(self, runs=self.runs[keep(self.runs)], missing=self.missing[keep(self.missing)])
+
+    def of_setups(self, setups: Iterable[str]) -> FigureData:
+        """Returns the data of the runs of these setups if there are any, else of all."""
+        wanted = self.runs["setup"].isin(list(setups))
+        return self.select(lambda runs: runs["setup"].isin(list(setups))) if wanted.any() else self
 
 
 @dataclass(frozen=True)
@@ -117,6 +128,21 @@ class Grid:
         return Drawing(self.figure, caption, suffix)
 
 
+def panel_title(setup: str) -> str:
+    """Returns the title of a panel's setup, with further choices on a line of their own."""
+    return setup_title(setup).replace(", ", "\n", 1)
+
+
+def nearest_density(densities: Iterable[float], wanted: float) -> float:
+    """Returns the density whose ratio to the wanted one is nearest to 1.
+
+    Args:
+        densities: above 0.
+        wanted: that of the paper's figure.
+    """
+    return min(densities, key=lambda density: abs(np.log(density / wanted)))
+
+
 def line_style(line: str, color: str) -> dict[str, Any]:
     """Returns the keyword arguments of :meth:`matplotlib.axes.Axes.plot` for a line.
 
@@ -154,6 +180,30 @@ def draw_lines(axes: Axes, cells: pd.DataFrame, x: str, y: str, scale: float = 1
             **line_style(line, color),
         )
     return list(palette)
+
+
+def draw_matrix(
+    axes: Axes, values: np.ndarray, names: Sequence[str], *, digits: int, highest: float | None = None
+) -> None:
+    """Draws a square matrix as a heat map with its numbers.
+
+    Args:
+        axes: the panel.
+        values: a cell that is no finite number stays empty.
+        names: of the rows and columns.
+        digits: after the decimal point.
+        highest: the value of the darkest color; None: the largest one.
+    """
+    axes.grid(False)
+    if highest is None:
+        highest = float(np.nanmax(values)) if np.isfinite(values).any() else 1.0
+    axes.imshow(np.ma.masked_invalid(values), cmap="Blues", aspect="auto", vmin=0, vmax=highest)
+    for (row, column), value in np.ndenumerate(values):
+        if np.isfinite(value):
+            color = "white" if value > highest / 2 else "black"
+            axes.text(column, row, f"{value:.{digits}f}", ha="center", va="center", fontsize=6.5, color=color)
+    axes.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize=6)
+    axes.set_yticks(range(len(names)), names, fontsize=6)
 
 
 def set_log_ticks(axes: Axes, values: Iterable[float], at_most: int = 6) -> None:

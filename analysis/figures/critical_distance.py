@@ -28,13 +28,18 @@ def figure_3(data: FigureData) -> list[Drawing]:
     return [Drawing(draw_diagrams(found), caption)]
 
 
-def draw_diagrams(rankings: dict[str, Ranking]) -> Figure:
-    """Draws one diagram per regime, below each other."""
+def draw_diagrams(rankings: dict[str, Ranking], palette: dict[str, str] | None = None) -> Figure:
+    """Draws one diagram per regime, below each other.
+
+    Args:
+        rankings: by regime.
+        palette: the color of each name that is ranked; None: criteria have theirs.
+    """
     figure = Figure(figsize=(5.2, 1.75 * len(rankings)), layout="constrained")
     for axes, (regime, ranking) in zip(
         figure.subplots(len(rankings), squeeze=False)[:, 0], rankings.items(), strict=True
     ):
-        _diagram(axes, regime, ranking)
+        _diagram(axes, regime, ranking, palette or colors(ranking.average.index))
     return figure
 
 
@@ -68,9 +73,8 @@ def _dropped(ranking: Ranking) -> list[str]:
     return [f"{ranking.dropped} incomplete blocks dropped ({listed})."]
 
 
-def _diagram(axes: Axes, regime: str, ranking: Ranking) -> None:
+def _diagram(axes: Axes, regime: str, ranking: Ranking, palette: dict[str, str]) -> None:
     count = len(ranking.average)
-    palette = colors(ranking.average.index)
     half = (count + 1) // 2
     groups = ranking.groups if ranking.tested else []
     depth = 0.55 + 0.17 * len(groups)

@@ -1,18 +1,16 @@
-"""Curves over the epochs: learning curves (Figures 2, 23–30) and the loss gap (Figure 4)."""
+"""Curves over the epochs (Figures 2, 23–30)."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.compare import (
     CELL_COLUMNS,
     ComparableRuns,
-    aggregate_seeds,
     select_comparable,
     select_update_period,
     setup_of_panel,
@@ -26,8 +24,7 @@ from analysis.figures.canvas import (
     missing_note,
     seeds_note,
 )
-from analysis.style import colors, growth_order, growth_title, label, legend_order, natural_sort_key, setup_title
-from analysis.table import METRIC_NAMES
+from analysis.style import colors, growth_order, growth_title, natural_sort_key, setup_title
 
 LEARNING_CURVES = {
     "23": "lenet5_caffe/fashion_mnist",
@@ -41,8 +38,6 @@ LEARNING_CURVES = {
 }
 """The setup of each figure."""
 
-_LOSS_GAP_SETUP, _LOSS_GAP_DENSITY = "large_mlp/cifar10", 0.1
-_DROPOUT = "_dropout"
 _Draw = Callable[[FigureData, ComparableRuns, str], list[Drawing]]
 
 
@@ -53,7 +48,7 @@ def figure_2(data: FigureData) -> list[Drawing]:
 
 def _accuracy_and_loss(data: FigureData, chosen: ComparableRuns, suffix: str) -> list[Drawing]:
     """Draws one row per density and growth."""
-    curves = _curves(chosen, data, ["val_acc", "train_loss"])
+    curves = mean_curves(chosen, data, ["val_acc", "train_loss"])
     if curves.empty:
         return []
     sparse, dense = curves[curves["line"] != "dense"], curves.loc[curves["line"] == "dense", "val_acc"]
@@ -65,13 +60,13 @@ def _accuracy_and_loss(data: FigureData, chosen: ComparableRuns, suffix: str) ->
     grid = Grid.create(len(rows), 2, panel=(3.2, 2.6))
     for (density, growth), (left, right) in zip(rows, grid.axes, strict=True):
         here = sparse[(sparse["density"] == density) & (sparse["growth"].isna() | (sparse["growth"] == growth))]
-        grid.add_to_legend(_draw(left, here, "val_acc", scale=100) + _draw(right, here, "train_loss"))
+        grid.add_to_legend(draw_curves(left, here, "val_acc", scale=100) + draw_curves(right, here, "train_loss"))
         if len(dense):
             left.axhline(100 * dense.max(), **line_style("dense", "black"))
             grid.add_to_legend(["dense"])
         left.set(xlabel="epoch", ylabel="validation accuracy (%)", title=f"density {density:g}")
         right.set(xlabel="epoch", ylabel="training loss", yscale="log", title=growth_title(growth))
-    return [grid.finish([f"{_title(chosen)}.", *_caption(chosen, data)], suffix, markers=False)]
+    return [grid.finish([f"{_title(chosen)}.", *curves_caption(chosen, data)], suffix, markers=False)]
 
 
 def learning_curves(setup: str) -> Callable[[FigureData], list[Drawing]]:
@@ -99,12 +94,13 @@ def _draw_per_panel(data: FigureData, column: str, value: str, draw: _Draw, suff
         for drawing in draw(
             data,
             ComparableRuns(chosen.runs[chosen.runs["setup"] == panel], chosen.notes),
-            suffix + (_slug(panel) if len(panels) > 1 else ""),
+            suffix + (panel_slug(panel) if len(panels) > 1 else ""),
         )
     ]
 
 
-def _slug(panel: str) -> str:
+def panel_slug(panel: str) -> str:
+    """Returns what a panel's setup says besides model and dataset, for a file name."""
     return re.sub(r"[^\w.=-]+", "_", panel.removeprefix(setup_of_panel(panel)))
 
 
@@ -114,7 +110,7 @@ def _title(chosen: ComparableRuns) -> str:
 
 def _learning_curves(data: FigureData, chosen: ComparableRuns, suffix: str) -> list[Drawing]:
     """Draws validation accuracy over the epochs: one row per density, one column per growth."""
-    curves = _curves(chosen, data, ["val_acc"])
+    curves = mean_curves(chosen, data, ["val_acc"])
     densities = sorted(curves.loc[curves["line"] != "dense", "density"].unique())
     if not densities:
         return []
@@ -124,61 +120,15 @@ def _learning_curves(data: FigureData, chosen: ComparableRuns, suffix: str) -> l
         for column, growth in enumerate(growths):
             axes = grid.axes[row, column]
             wanted = (curves["density"] == density) & (curves["growth"].isna() | (curves["growth"] == growth))
-            grid.add_to_legend(_draw(axes, curves[wanted | (curves["line"] == "dense")], "val_acc", scale=100))
+            grid.add_to_legend(draw_curves(axes, curves[wanted | (curves["line"] == "dense")], "val_acc", scale=100))
             _crop_first_epochs(axes, curves[wanted | (curves["line"] == "dense")])
             axes.set_title(f"density {density:g}" + (f", {growth_title(growth)}" if growth else ""))
             if column == 0:
                 axes.set_ylabel("validation acc. (%)")
             if row == len(densities) - 1:
                 axes.set_xlabel("epoch")
-    caption = [f"{_title(chosen)}. The first epochs may lie below the axis.", *_caption(chosen, data)]
+    caption = [f"{_title(chosen)}. The first epochs may lie below the axis.", *curves_caption(chosen, data)]
     return [grid.finish(caption, suffix, markers=False)]
-
-
-def figure_4(data: FigureData) -> list[Drawing]:
-    """The loss gap over the epochs and the accuracy of each line; all setups if the paper's has no runs."""
-    setups = sorted(data.runs["setup"].dropna().unique())
-    if _LOSS_GAP_SETUP in setups:
-        return _loss_gaps(data, _LOSS_GAP_SETUP, "")
-    plain = [setup for setup in setups if _DROPOUT not in setup]
-    return [drawing for setup in plain for drawing in _loss_gaps(data, setup, f"_{setup.replace('/', '_')}")]
-
-
-def _loss_gaps(data: FigureData, setup: str, suffix: str) -> list[Drawing]:
-    """Draws the loss gap of a setup, and that of the dense model with dropout as a further line."""
-    with_dropout = setup.replace("/", f"{_DROPOUT}/")
-    chosen = select_update_period(select_comparable(data.runs[data.runs["setup"].isin([setup, with_dropout])]))
-    plain = chosen.runs[chosen.runs["setup"].map(setup_of_panel) == setup]
-    dropout = chosen.runs[(chosen.runs["setup"].map(setup_of_panel) == with_dropout) & (chosen.runs["line"] == "dense")]
-    panels = sorted(plain["setup"].unique(), key=natural_sort_key)
-    drawings = []
-    for panel in panels:
-        own = dropout["setup"].isin([with_dropout, panel.replace(setup, with_dropout)])
-        runs = pd.concat([plain[plain["setup"] == panel], dropout[own].assign(line="dropout")], ignore_index=True)
-        name = suffix + (_slug(panel) if len(panels) > 1 else "")
-        drawings += _loss_gap(data, ComparableRuns(runs, chosen.notes), name)
-    return drawings
-
-
-def _loss_gap(data: FigureData, chosen: ComparableRuns, suffix: str) -> list[Drawing]:
-    runs = chosen.runs
-    densities = sorted(runs.loc[runs["method"] == "dst", "density"].unique())
-    if not densities:
-        return []
-    density = min(densities, key=lambda value: abs(np.log(value / _LOSS_GAP_DENSITY)))
-    title = f"{_title(chosen)}, density {density:g}."
-    runs = runs[(runs["density"] == density) | (runs["method"] == "dense")]
-    chosen = ComparableRuns(runs, chosen.notes)
-    curves = _curves(chosen, data, ["train_loss", "val_loss"], gap=True)
-    growths = growth_order(runs["growth"].dropna())
-    grid = Grid.create(len(growths), 2, panel=(3.2, 2.4), sharex="col")
-    for row, growth in enumerate(growths):
-        left, right = grid.axes[row]
-        grid.add_to_legend(_draw(left, curves[curves["growth"].isna() | (curves["growth"] == growth)], "gap"))
-        left.set(ylabel="validation − training loss", title=growth_title(growth))
-        _accuracy_points(right, runs[runs["growth"].isna() | (runs["growth"] == growth)], data.metric)
-    grid.axes[-1, 0].set_xlabel("epoch")
-    return [grid.finish([title, *_caption(chosen, data)], suffix)]
 
 
 def _crop_first_epochs(axes: Axes, curves: pd.DataFrame) -> None:
@@ -189,32 +139,32 @@ def _crop_first_epochs(axes: Axes, curves: pd.DataFrame) -> None:
         axes.set_ylim(low - 0.05 * (high - low), high + 0.08 * (high - low))
 
 
-def _accuracy_points(axes: Axes, runs: pd.DataFrame, metric: str) -> None:
-    summary = aggregate_seeds(runs, [metric]).set_index("line")
-    lines = [line for line in legend_order(summary.index) if pd.notna(summary.at[line, metric])]
-    palette = colors(lines)
-    for position, line in enumerate(lines):
-        mean, std = summary.loc[line, [metric, f"{metric}_std"]].fillna(0)
-        style = line_style(line, palette[line]) | {"linestyle": "", "marker": line_style(line, "")["marker"] or "_"}
-        axes.errorbar(position, 100 * mean, yerr=100 * std, capsize=2, **style)
-    axes.set_xticks(range(len(lines)), [label(line) for line in lines], rotation=35, ha="right")
-    axes.set_ylabel(f"{METRIC_NAMES[metric]} (%)")
+def mean_curves(chosen: ComparableRuns, data: FigureData, values: list[str]) -> pd.DataFrame:
+    """Returns mean and standard deviation over the seeds, one row per cell and epoch.
 
-
-def _curves(chosen: ComparableRuns, data: FigureData, values: list[str], *, gap: bool = False) -> pd.DataFrame:
-    """Returns mean and standard deviation over the seeds, one row per cell and epoch."""
+    Args:
+        chosen: the runs.
+        data: whose epochs are taken.
+        values: columns of the epochs, or ``gap``: validation loss − training loss. Each has its ``<value>_std``.
+    """
     if chosen.runs.empty:
         return pd.DataFrame(columns=[*CELL_COLUMNS, "epoch", *values])
-    epochs = data.epochs()[["run_id", "epoch", *values]]
+    epochs = data.epochs()
+    epochs = epochs.assign(gap=epochs["val_loss"] - epochs["train_loss"])[["run_id", "epoch", *values]]
     frame = chosen.runs[["run_id", *CELL_COLUMNS]].merge(epochs, on="run_id")
-    if gap:
-        frame["gap"] = frame["val_loss"] - frame["train_loss"]
-        values = ["gap"]
     groups = frame.groupby([*CELL_COLUMNS, "epoch"], dropna=False, sort=False)[values]
     return groups.mean().join(groups.std(ddof=1).add_suffix("_std")).reset_index()
 
 
-def _draw(axes: Axes, curves: pd.DataFrame, value: str, scale: float = 1) -> list[str]:
+def draw_curves(axes: Axes, curves: pd.DataFrame, value: str, scale: float = 1) -> list[str]:
+    """Draws each line's mean with its standard deviation as a band; returns the lines.
+
+    Args:
+        axes: the panel.
+        curves: see :func:`mean_curves`.
+        value: column of the means.
+        scale: factor of the values.
+    """
     palette = colors(curves["line"])
     for line, color in palette.items():
         points = curves[curves["line"] == line].sort_values("epoch")
@@ -225,7 +175,13 @@ def _draw(axes: Axes, curves: pd.DataFrame, value: str, scale: float = 1) -> lis
     return list(palette)
 
 
-def _caption(chosen: ComparableRuns, data: FigureData) -> Sequence[str]:
+def curves_caption(chosen: ComparableRuns, data: FigureData) -> Sequence[str]:
+    """Returns the sentences on seeds, missing runs and runs left out.
+
+    Args:
+        chosen: the runs drawn.
+        data: whose missing runs are counted.
+    """
     counts = chosen.runs.groupby(CELL_COLUMNS, dropna=False).size()
     return [
         seeds_note(counts),

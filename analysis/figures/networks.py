@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.figures.canvas import Drawing, Grid, as_sentences, line_style
+from analysis.figures.canvas import Drawing, Grid, as_sentences, draw_matrix, line_style
 from analysis.style import colors, label
 
 _LABELLED = 30
@@ -65,20 +65,11 @@ def disagreement_figure(groups: pd.DataFrame, members: pd.DataFrame, notes: Sequ
     high = max(1.6, 0.32 * count + 0.9)
     grid = Grid.create(1, 2, panel=(max(3.4, 0.5 * count + 2.2), high))
     matrix, bars = grid.axes[0]
-    matrix.grid(False)
     both = pd.concat([groups, groups.rename(columns={"line": "other", "other": "line"})])
     values = (
         100 * both.pivot_table(index="line", columns="other", values="mean").reindex(names, columns=names).to_numpy()
     )
-    matrix.imshow(np.ma.masked_invalid(values), cmap="Blues", aspect="auto", vmin=0)
-    middle = np.nanmax(values) / 2 if np.isfinite(values).any() else 0
-    for (row, column), value in np.ndenumerate(values):
-        if np.isfinite(value):
-            color = "white" if value > middle else "black"
-            matrix.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=6.5, color=color)
-    short = [label(name) for name in names]
-    matrix.set_xticks(range(count), short, rotation=30, ha="right", fontsize=6)
-    matrix.set_yticks(range(count), short, fontsize=6)
+    draw_matrix(matrix, values, [label(name) for name in names], digits=1)
     matrix.set_title("predictions that differ (%)")
     palette = colors(names)
     for row, member in enumerate(members.itertuples()):

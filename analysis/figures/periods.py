@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
 from analysis.compare import ComparableRuns, aggregate_seeds, select_comparable, setup_of_panel
@@ -16,10 +15,13 @@ from analysis.figures.canvas import (
     draw_lines,
     gaps_note,
     missing_note,
+    nearest_density,
+    panel_title,
     seeds_note,
     set_log_ticks,
 )
-from analysis.style import colors, growth_order, growth_title, setup_title
+from analysis.published import published
+from analysis.style import colors, growth_order, growth_title
 
 _SETUPS = ("large_mlp/cifar10", "small_cnn/cifar10", "resnet56/cifar10")
 _ITOP_SETUP, _ITOP_DENSITY = "large_mlp/cifar10", 0.1
@@ -27,13 +29,23 @@ _ITOP_SETUP, _ITOP_DENSITY = "large_mlp/cifar10", 0.1
 
 def figure_5(data: FigureData) -> list[Drawing]:
     """One column per setup and density, one row per growth; static as a dotted line."""
-    chosen, varied = _varied(data, _SETUPS)
+    return accuracy_versus_period(data, _SETUPS)
+
+
+def accuracy_versus_period(data: FigureData, setups: Sequence[str]) -> list[Drawing]:
+    """Draws Figure 5.
+
+    Args:
+        data: the runs; setups become columns in their order there.
+        setups: those to draw; all if none has runs with several update periods.
+    """
+    chosen, varied = _varied(data, setups)
     if varied.empty:
         return []
     static, varied = varied[varied["line"] == "static"], varied[varied["line"] != "static"]
-    columns = list(
-        varied[["setup", "density"]].drop_duplicates().sort_values(["setup", "density"]).itertuples(index=False)
-    )
+    order = list(dict.fromkeys(varied["setup"]))
+    pairs = varied[["setup", "density"]].drop_duplicates().itertuples(index=False)
+    columns = sorted(pairs, key=lambda pair: (order.index(pair.setup), pair.density))
     growths = growth_order(varied["growth"])
     grid = Grid.create(len(growths), len(columns), sharey="col")
     for row, growth in enumerate(growths):
@@ -45,7 +57,7 @@ def figure_5(data: FigureData) -> list[Drawing]:
                 axes.axhline(100 * value, color=colors(["static"])["static"], linestyle=":")
                 grid.add_to_legend(["static"])
             set_log_ticks(axes, here["update_period"], at_most=4)
-            axes.set_title(f"{setup_title(setup)}\n{growth_title(growth)}, density {density:g}")
+            axes.set_title(f"{panel_title(setup)}\n{growth_title(growth)}, density {density:g}")
             if row == len(growths) - 1:
                 axes.set_xlabel("Δt (steps, log scale)")
             if column == 0:
@@ -59,20 +71,25 @@ def figure_11(data: FigureData) -> list[Drawing]:
     varied = varied[varied["line"] != "static"]
     if varied.empty:
         return []
-    density = min(varied["density"].unique(), key=lambda value: abs(np.log(value / _ITOP_DENSITY)))
+    density = nearest_density(varied["density"], _ITOP_DENSITY)
     varied = varied[varied["density"] == density]
     setups, growths = sorted(varied["setup"].unique()), growth_order(varied["growth"])
     grid = Grid.create(len(setups), len(growths), panel=(3.0, 2.3), sharey=True)
+    shown = False
     for row, setup in enumerate(setups):
         for column, growth in enumerate(growths):
             axes = grid.axes[row, column]
             here = varied[(varied["growth"] == growth) & (varied["setup"] == setup)]
             grid.add_to_legend(draw_lines(axes, here, "update_period", "itop_ratio", scale=1))
+            points = published("itop_ratio", setup, density, str(growth)) if data.reference else {}
+            axes.plot([*points], [*points.values()], linestyle="", marker="+", markersize=9, color="black")
+            shown |= bool(points)
             set_log_ticks(axes, here["update_period"], at_most=4)
-            axes.set_title(f"{setup_title(setup)}\n{growth_title(growth)}, density {density:g}")
+            axes.set_title(f"{panel_title(setup)}\n{growth_title(growth)}, density {density:g}")
             axes.set_xlabel("Δt (steps, log scale)")
         grid.axes[row, 0].set_ylabel("ITOP ratio")
-    return [grid.finish(_caption(varied, "itop_ratio", chosen, data))]
+    reference = ["+ is what the paper's text says."] if shown else []
+    return [grid.finish([*_caption(varied, "itop_ratio", chosen, data), *reference])]
 
 
 def cells_with_several_periods(chosen: ComparableRuns) -> pd.DataFrame:

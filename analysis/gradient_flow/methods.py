@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from analysis.choices import config_key
 from dst.config.tree import CONF_DIR
 from dst.errors import UserError
+from dst.run.choices import config_key
 
 _GROWTHS = {"gradient": "RigL", "random": "SET", "gradient_inverted": "RigL Inverted"}
 _MASKS = {"random": "Static", "parent": "Scratch", "snip": "SNIP", "grasp": "GraSP"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +14,9 @@ from analysis.collect import Collection
 from analysis.figures import save
 from analysis.figures.canvas import STYLE
 from analysis.figures.networks import disagreement_figure, interpolation_figure, plane_figure, spectrum_figure
-from analysis.models.cache import Frames, cached
-from analysis.models.measured import distances_between, interpolated, predictions_compared
+from analysis.models.measured import between_phases, distances_between, interpolated, predictions_compared, spectra_of
 from analysis.models.pairs import distance_matrix, scale, summarise_pairs
-from analysis.models.states import Selection, check_same, select_states
+from analysis.models.states import Selection, check_same, phase_ends, select_states
 from analysis.style import label
 from analysis.text_table import aligned
 from dst.errors import UserError, unknown
@@ -37,20 +35,25 @@ INTERPOLATION = {
 def interpolate_networks(collection: Collection, own: dict[str, str]) -> str:
     """Interpolates from each network to the last one named, or to ``to``; returns the text to print.
 
+    With ``phases=true`` it goes from the end of each phase of the runs to that of the next one.
+
     Args:
         collection: of the runs.
-        own: the shared keys, ``to`` and those of :data:`INTERPOLATION`.
+        own: the shared keys, ``to``, ``phases`` and those of :data:`INTERPOLATION`.
     """
     options = {key: _choice(own, key, valid) for key, valid in INTERPOLATION.items()}
-    name, (starts, to) = file_name(own, "interpolation"), _starts_and_end(collection, own)
-    end = to.states[0]
-    check_same(collection.runs, starts.run_ids | to.run_ids, "model", "dataset")
-
-    found = interpolated(collection.results, starts.states, end, options, own)
+    along = _choice(own, "phases", ("false", "true")) == "true"
+    name, how = file_name(own, "interpolation"), f"mask: {options['mask']}, batch norm: {options['batch_norm']}."
+    if along:
+        starts = _ends_of_phases(collection, own)
+        found = between_phases(collection.results, starts.states, options, own)
+        about = f"From the end of each phase (α = 0) to that of the next one (α = 1); {how}"
+    else:
+        starts, to = _starts_and_end(collection, own)
+        check_same(collection.runs, starts.run_ids | to.run_ids, "model", "dataset")
+        found = interpolated(collection.results, starts.states, to.states[0], options, own)
+        about = f"From each start (α = 0) to {to.states[0].name} (α = 1); {how}"
     points, barriers = found["points"], found["barriers"]
-    about = (
-        f"From each start (α = 0) to {end.name} (α = 1); mask: {options['mask']}, batch norm: {options['batch_norm']}."
-    )
     with matplotlib.rc_context(STYLE):
         drawn = save(interpolation_figure(points, starts.lines, about, starts.notes), name, collection.results)
     written = [
@@ -139,9 +142,9 @@ def compute_spectra(collection: Collection, own: dict[str, str]) -> str:
 
     Args:
         collection: of the runs.
-        own: the shared keys, ``sample``, ``method``, ``max_size`` and ``dtype``.
+        own: the shared keys, ``sample``, ``method``, ``max_size``, ``dtype`` and ``mode``.
     """
-    from analysis.models.hessian import Settings, spectra
+    from analysis.models.hessian import MODES, Settings
     from dst.probes.spectrum import DTYPES, METHODS
 
     settings = Settings(
@@ -149,18 +152,14 @@ def compute_spectra(collection: Collection, own: dict[str, str]) -> str:
         method=_choice(own, "method", METHODS),
         max_size=positive_integer(own, "max_size", Settings.max_size),
         dtype=_choice(own, "dtype", tuple(DTYPES)),
+        mode=_choice(own, "mode", MODES),
     )
     name, selection = (
         file_name(own, "hessian"),
         select_states(collection.runs, _named(own), point=own.get("at", "last")),
     )
 
-    def compute() -> Frames:
-        networks, eigenvalues = spectra(selection.states, settings, _place(own))
-        return {"networks": networks, "eigenvalues": eigenvalues}
-
-    options = {"lines": selection.lines, **asdict(settings)}
-    found = cached(collection.results, "hessian", selection.states, options, compute)
+    found = spectra_of(collection.results, selection.states, settings, own)
     networks, eigenvalues = found["networks"], found["eigenvalues"]
     with matplotlib.rc_context(STYLE):
         drawn = save(spectrum_figure(eigenvalues, selection.lines, selection.notes), name, collection.results)
@@ -175,6 +174,14 @@ def compute_spectra(collection: Collection, own: dict[str, str]) -> str:
     table = aligned(("line", "network", "method", "parameters", "smallest", "largest", "negative"), rows, texts=3)
     about = f"Of the loss on the first {settings.sample} training samples."
     return _said([table, about], selection, [*written, *drawn])
+
+
+def _ends_of_phases(collection: Collection, own: dict[str, str]) -> Selection:
+    if "to" in own:
+        raise UserError(f"to={own['to']}: not with phases=true, which goes from phase to phase of each run")
+    chosen = select_states(collection.runs, _named(own))
+    states = [end for state in chosen.states for end in phase_ends(state)]
+    return Selection(states, chosen.notes)
 
 
 def _starts_and_end(collection: Collection, own: dict[str, str]) -> tuple[Selection, Selection]:

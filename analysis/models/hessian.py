@@ -16,15 +16,22 @@ from dst.errors import UserError
 from dst.probes.spectrum import DTYPES, Hessian, spectrum
 from dst.training.metrics import loss_of
 
+MODES = ("train", "eval")
+
 
 @dataclass(frozen=True)
 class Settings:
-    """How eigenvalues are computed; see :class:`dst.probes.HessianSpectrum`."""
+    """How eigenvalues are computed; see :class:`dst.probes.HessianSpectrum`.
+
+    ``mode`` of the network, one of :data:`MODES`: the probe's training mode, or that of evaluation, where batch norm
+    uses its running statistics and nothing is dropped.
+    """
 
     sample: int = 1000
     method: str = "auto"
     max_size: int = 5000
     dtype: str = "float32"
+    mode: str = "train"
 
 
 def spectra(states: Sequence[NetworkState], settings: Settings, where: Place) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -61,7 +68,7 @@ def _hessian(state: NetworkState, settings: Settings, where: Place) -> Hessian:
         raise UserError(f"{state.name}: its masks were not stored; give the last weights, 0 or a snapshot")
     network.load(weights.tensors)
     return Hessian(
-        network.model.train(),
+        network.model.train(settings.mode == "train"),
         weights.masks,
         _first_samples(network, settings.sample),
         loss_of,

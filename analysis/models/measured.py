@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ from analysis.models.states import NetworkState
 from analysis.results_folder import ResultsFolder
 
 if TYPE_CHECKING:
+    from analysis.models.hessian import Settings
     from analysis.models.load import Place
 
 
@@ -41,6 +44,47 @@ def interpolated(
         return {"points": points, "barriers": barriers(points)}
 
     return cached(results, "interpolate", [*starts, end], options, compute)
+
+
+def between_phases(
+    results: ResultsFolder, ends: Sequence[NetworkState], options: Mapping[str, str], given: Mapping[str, str]
+) -> Frames:
+    """Returns what :func:`interpolated` does, from each network of a run to the next one of that run.
+
+    Args:
+        results: the folder of the cache.
+        ends: networks of runs, those of a run in order.
+        options: as of :func:`interpolated`.
+        given: ``device`` and ``data_dir``, each if given.
+    """
+    found = [
+        interpolated(results, [start], end, options, given)
+        for start, end in pairwise(ends)
+        if start.run_id == end.run_id
+    ]
+    return {name: pd.concat([frames[name] for frames in found], ignore_index=True) for name in found[0]}
+
+
+def spectra_of(
+    results: ResultsFolder, states: Sequence[NetworkState], settings: Settings, given: Mapping[str, str]
+) -> Frames:
+    """Returns ``networks`` and ``eigenvalues``, see :func:`analysis.models.hessian.spectra`.
+
+    Args:
+        results: the folder of the cache.
+        states: networks of any models.
+        settings: of the computation.
+        given: ``device`` and ``data_dir``, each if given.
+    """
+
+    def compute() -> Frames:
+        from analysis.models.hessian import spectra
+
+        networks, eigenvalues = spectra(states, settings, _place(given))
+        return {"networks": networks, "eigenvalues": eigenvalues}
+
+    options = {"lines": {state.name: state.line for state in states}, **asdict(settings)}
+    return cached(results, "hessian", states, options, compute)
 
 
 def predictions_compared(

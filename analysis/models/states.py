@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
-from analysis.choices import config_key
 from analysis.models.groups import seed_groups
 from dst.errors import UserError, unknown
-from dst.run.layout import CHECKPOINT, CONFIG, snapshot_name
+from dst.files.records import INTEGER, read_lines
+from dst.run.choices import config_key
+from dst.run.layout import CHECKPOINT, CONFIG, PHASES, SNAPSHOTS, snapshot_name
 
 POINTS = ("last", "best", "0")
 """The last weights, those of the best validation epoch, and those before the first step; besides any step kept."""
@@ -98,6 +99,26 @@ def select_states(runs: pd.DataFrame, named: Sequence[str] = (), *, point: str =
     _check_kept(states)
     left_out = 0 if named else len(runs) - len(finished)
     return Selection(states, [f"{left_out} runs that diverged or have not finished are left out"] if left_out else [])
+
+
+def phase_ends(state: NetworkState) -> list[NetworkState]:
+    """Returns the networks that a run kept of the ends of its phases, in order; of a single phase, all that it kept.
+
+    Args:
+        state: of the run, at any point.
+
+    Raises:
+        UserError: with fewer than two.
+    """
+    ends = [int(line["step"]) for line in read_lines(state.path / PHASES, {"step": INTEGER})]
+    kept = sorted(int(path.stem) for path in (state.path / SNAPSHOTS).glob("*.pt") if path.stem.isdecimal())
+    steps = [step for step in kept if 0 < step < max(ends, default=0) and (step in ends or len(ends) == 1)]
+    if not steps:
+        raise UserError(
+            f"{state.run_id}: kept no weights but those of its end; train it with checkpoint.phases=true, or with "
+            "checkpoint.snapshots=[…] if it has one phase, and with rerun=true besides if it is finished"
+        )
+    return [*(replace(state, point=str(step)) for step in steps), replace(state, point="last")]
 
 
 def check_same(runs: pd.DataFrame, run_ids: set[str], *groups: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.choices import config_key
+from dst.run.choices import config_key
 
 POINTS = 60
 """Epochs per run in the report; longer runs are subsampled evenly, including the first and last epoch."""

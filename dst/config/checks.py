@@ -86,9 +86,9 @@ def parent_of(config: Config | Mapping[str, Any]) -> Config | None:
         return None
     takes_masks = resolved["initial_mask"]["name"] == "parent"
     if resolved["parent"] is None:
+        taken = "initial_mask=parent" if takes_masks else f"weight_init={resolved['weight_init']['name']}"
         raise UserError(
-            f"{'initial_mask' if takes_masks else 'weight_init'}=parent: of which run? give the overrides that lead to "
-            "it, such as parent='[procedure=gradual]'"
+            f"{taken}: of which run? give the overrides that lead to it, such as parent='[procedure=gradual]'"
         )
     given = f"parent=[{','.join(resolved['parent'])}]"
     try:

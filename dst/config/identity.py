@@ -31,14 +31,23 @@ DEFAULTS: dict[str, Any] = {
 }
 """Groups that came later: where one is at its default it enters no identity, so that ids of earlier runs hold."""
 
+PARENT_WEIGHTS = ("parent", "parent_signs", "parent_magnitudes")
+"""The choices of ``weight_init`` that take weights, or something of them, from the run's parent."""
+
 _ITERATIVE = ("imp", "wr", "lrr", "sculpt")
 """The procedures that prune between phases."""
+
+GRADIENT_FREE = ("magnitude", "set", "random")
+"""Criteria that score without the gradient."""
 
 _KEY_DEFAULTS: dict[str, dict[str, Any]] = {
     "recipe": {"decay_biases": True, "label_smoothing": 0.0},
     "growth": {"sample": None},
-    "sparsity": {"normalise": "none", "update_order": "before"},
-    "procedure=cyclic": {"strategy": "constant"},
+    "sparsity": {"normalise": "none", "update_order": "before", "update_batch_size": None},
+    "dataset": {"label_noise": 0.0},
+    "model=large_mlp_dropout": {"input_dropout": 0.0},
+    "procedure=cyclic": {"strategy": "constant", "max_cycles": 20},
+    "procedure=sculpt": {"max_cycles": 20},
     "dst.models.from_torchvision": {"weights": None},
 }
 """Keys that came later to groups, options or targets that were there: at its default, such a key enters no identity."""
@@ -118,22 +127,32 @@ def deciding(resolved: Mapping[str, Any]) -> dict[str, Any]:
             found[group] = {name: value for name, value in found[group].items() if name != key}
     if not uses_parent(resolved):
         found.pop("parent", None)
+    if stopping := stopping_probes(resolved):
+        found["probes"] = {name: {"stop": True} for name in stopping}
     return {group: node for group, node in found.items() if node not in (_default(group), {})}
+
+
+def stopping_probes(resolved: Mapping[str, Any]) -> list[str]:
+    """Returns the names of the probes that end the run after its first topology update."""
+    probes = resolved.get("probes")
+    nodes = probes.items() if isinstance(probes, Mapping) else ()
+    return [str(name) for name, node in nodes if isinstance(node, Mapping) and node.get("stop") is True]
 
 
 def uses_parent(resolved: Mapping[str, Any]) -> bool:
     """Returns whether a run takes its first masks or weights from its parent."""
-    with_masks = "initial_mask" in groups_of(method_of(resolved))
-    return any(
-        (resolved.get(group) or DEFAULTS[group])["name"] == "parent"
-        for group in (["initial_mask"] if with_masks else []) + ["weight_init"]
-    )
+    masks, weights = (resolved.get(group) or DEFAULTS[group] for group in ("initial_mask", "weight_init"))
+    takes_masks = masks["name"] == "parent" and "initial_mask" in groups_of(method_of(resolved))
+    return takes_masks or weights["name"] in PARENT_WEIGHTS
 
 
 def ineffective_keys(resolved: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yields ``(group, key)`` of the choices that other choices of a resolved config leave without effect."""
-    if (resolved.get("procedure") or {}).get("budget") is not None:
+    procedure = resolved.get("procedure") or {}
+    if procedure.get("budget") is not None:
         yield "recipe", "epochs"
+    if procedure.get("cycles") != "auto":
+        yield "procedure", "max_cycles"
     if not (resolved.get("recipe") or {}).get("weight_decay", True):
         yield "recipe", "decay_biases"
     mask = (resolved.get("initial_mask") or DEFAULTS["initial_mask"]).get("name")
@@ -146,8 +165,12 @@ def ineffective_keys(resolved: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     sparsity = resolved.get("sparsity") or {}
     if sparsity.get("normalise") == "layer" and sparsity["scope"] == "local":
         yield "sparsity", "normalise"
+    growth = resolved.get("growth") or {}
+    grown_by_batch = growth.get("name") != "random" and not growth.get("sample")
+    if not grown_by_batch and (resolved.get("criterion") or {}).get("name") in GRADIENT_FREE:
+        yield "sparsity", "update_batch_size"
     weights = (resolved.get("weight_init") or DEFAULTS["weight_init"])["name"]
-    if weights != "parent":
+    if weights not in PARENT_WEIGHTS:
         yield "weight_init", "step"
     if weights != "sparsity_aware":
         yield from (("weight_init", key) for key in ("scale", "mode", "distribution"))

@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dst.config.identity import DEFAULTS
+from dst.config.identity import DEFAULTS, PARENT_WEIGHTS
 from dst.config.mistakes import explain
 from dst.config.overrides import compose, named
 from dst.config.tree import options
@@ -53,7 +53,7 @@ def parent_node(resolved: Mapping[str, Any], overrides: Sequence[str]) -> dict[s
 
 
 def _keep_weights(checkpoint: dict[str, Any], weight_init: Mapping[str, Any]) -> None:
-    if weight_init["name"] != "parent":
+    if weight_init["name"] not in PARENT_WEIGHTS:
         return
     if weight_init["step"] != "last":
         checkpoint["snapshots"] = sorted({*checkpoint["snapshots"], weight_init["step"]})

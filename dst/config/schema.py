@@ -9,7 +9,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from dst.config.identity import DEFAULTS, method_of
+from dst.config.identity import DEFAULTS, PARENT_WEIGHTS, method_of
 from dst.config.limits import BOOLEAN, Boolean, key_of, limited, one_of
 
 
@@ -90,12 +90,13 @@ class WeightInitConfig:
     Attributes:
         name: ``default``: the model's own; ``sparsity_aware`` and ``layer_scaled``: see
             :func:`dst.sparsity.sparsity_aware_init` and :func:`dst.sparsity.layer_scaled_init`; ``parent``: those of
-            the run's parent.
-        step: of ``parent``: the optimizer steps after which the parent had these weights; ``last``: at its end.
+            the run's parent; ``parent_signs``, ``parent_magnitudes``: the model's own, where each sparsifiable weight
+            has the sign, or the magnitude, of the parent's.
+        step: of the parent's weights: the optimizer steps after which it had them; ``last``: at its end.
         scale, mode, distribution: of ``sparsity_aware``.
     """
 
-    name: str = field(default="default", metadata=one_of("default", "sparsity_aware", "layer_scaled", "parent"))
+    name: str = field(default="default", metadata=one_of("default", "sparsity_aware", "layer_scaled", *PARENT_WEIGHTS))
     step: Any = field(
         default="last",
         metadata=limited(
@@ -137,6 +138,8 @@ class DatasetConfig:
         augment: of training images, one of ``dst.data.augment.AUGMENTATIONS``.
         mean: per channel (or feature), for pixels scaled to [0, 1]; None: computed from the training samples.
         std: as ``mean``.
+        label_noise: share of the training samples, without those for validation, whose label is replaced by another
+            class, drawn uniformly by ``split_seed``, so that all runs see the same wrong labels.
         split_seed: decides which samples of train are for validation; the test set never depends on it.
         root: where the user's own copy of the raw data lies; None: somewhere under ``data_dir``.
         image_size: images are cropped to a square and resized to it, in pixels; None: they stay as they are.
@@ -177,6 +180,7 @@ class DatasetConfig:
     split_seed: int = field(
         default=0, metadata=limited(lambda value: 0 <= value < 2**32, "must be 0 or more and below 2^32")
     )
+    label_noise: float = field(default=0.0, metadata=limited(lambda value: 0 <= value < 1, "must lie in [0, 1)"))
     root: str | None = None
     image_size: int | None = field(
         default=None, metadata=limited(lambda value: 1 <= value <= 2**15, "must be 1 to 32768 pixels, or null")
@@ -192,12 +196,16 @@ class SparsityConfig:
     Attributes:
         normalise: what the criterion's scores are divided by, see :class:`dst.sparsity.DynamicSparsity`.
         update_order: whether topology updates come ``before`` or ``after`` the optimizer step, likewise.
+        update_batch_size: training samples whose gradient updates prune and grow by; None: the step's batch.
     """
 
     scope: str = field(default=MISSING, metadata=one_of("local", "global"))
     normalise: str = field(default="none", metadata=one_of("none", "layer", "input", "output"))
     update_order: str = field(default="before", metadata=one_of("before", "after"))
     momentum: str = field(default=MISSING, metadata=one_of("masked", "dense"))
+    update_batch_size: int | None = field(
+        default=None, metadata=limited(lambda value: value >= 1, "must be 1 sample or more, or null for the batch's")
+    )
 
 
 @dataclass
@@ -208,6 +216,7 @@ class CheckpointConfig:
         minutes: the shortest time between two checkpoints.
         keep: of a finished run's last checkpoint.
         snapshots: optimizer steps after which the weights and masks are kept for good; 0: before the first.
+        phases: whether those of each phase's end are kept for good too.
     """
 
     minutes: float = field(default=MISSING, metadata=limited(lambda value: value >= 0, "must be 0 or more"))
@@ -216,6 +225,7 @@ class CheckpointConfig:
         default_factory=list,
         metadata=limited(lambda value: all(step >= 0 for step in value), "must be steps, 0 or more"),
     )
+    phases: bool = False
 
 
 @dataclass

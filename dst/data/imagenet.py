@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from dst.data.batches import warn_if_single_batch
 from dst.data.class_folders import Images, list_train_and_test
 from dst.data.dataset import Data
 from dst.data.image_files import ImageFiles
+from dst.data.label_noise import noisy_labels
 from dst.data.normalise import Normalise
 from dst.data.prepare import check_shape
 from dst.data.raw_data import find_tree, raw_root
@@ -64,6 +66,8 @@ def load_imagenet(cfg: DatasetConfig, data_dir: Path, *, device: torch.device, b
     normalise = Normalise(cfg.mean, cfg.std, images=True, device=device)
     kept, held = stratified_split(images.labels, validation_count(cfg.val_size, len(images.labels)), cfg.split_seed)
     warn_if_single_batch(batch_size, len(kept))
+    train = _subset(images, kept)
+    train = replace(train, labels=noisy_labels(train.labels, cfg.label_noise, len(images.classes), cfg.split_seed))
 
     def stream(part: Images, *, augment: bool = False) -> Stream:
         files = ImageFiles(part, size, augment=augment)
@@ -74,7 +78,7 @@ def load_imagenet(cfg: DatasetConfig, data_dir: Path, *, device: torch.device, b
         shape=(3, size, size),
         num_classes=len(images.classes),
         fingerprint=_fingerprint(images, test),
-        train=TrainStream(stream(_subset(images, kept), augment=True), seed),
+        train=TrainStream(stream(train, augment=True), seed),
         val=EvaluationStream(stream(_subset(images, held))) if len(held) else test_batches,
         test=test_batches,
     )

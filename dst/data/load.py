@@ -14,6 +14,7 @@ from dst.data.augment import AUGMENTATIONS, PADDING, Augmentation, AugmentedSamp
 from dst.data.batches import EvaluationBatches, TrainBatches, warn_if_single_batch
 from dst.data.dataset import Data
 from dst.data.imagenet import load_imagenet
+from dst.data.label_noise import noisy_labels
 from dst.data.normalise import Normalise, statistics
 from dst.data.prepare import prepare
 from dst.data.sources import STREAMED
@@ -40,10 +41,11 @@ def load(cfg: DatasetConfig, data_dir: Path, *, device: torch.device, batch_size
     arrays, meta = prepare(cfg, data_dir)
     count = validation_count(cfg.val_size, len(arrays.train_y))
     kept, held = stratified_split(arrays.train_y, count, cfg.split_seed)
+    train_y = noisy_labels(arrays.train_y[kept], cfg.label_noise, meta.num_classes, cfg.split_seed)
     train, val, test = (
         (torch.from_numpy(x), torch.from_numpy(y))
         for x, y in (
-            (arrays.train_x[kept], arrays.train_y[kept]),
+            (arrays.train_x[kept], train_y),
             (arrays.train_x[held], arrays.train_y[held]),
             (np.array(arrays.test_x), np.array(arrays.test_y)),
         )

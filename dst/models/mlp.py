@@ -18,6 +18,7 @@ class MLP(nn.Module):
         outputs: number of logits.
         hidden: widths of the hidden layers.
         dropout: probability after each hidden layer (Fig. 4 uses 0.05).
+        input_dropout: probability on the input.
         init: of the weights: ``torch``, the default of its linear layers, or ``glorot``, see
             :func:`~dst.models.glorot.glorot_uniform`.
 
@@ -32,6 +33,7 @@ class MLP(nn.Module):
         outputs: int,
         hidden: list[int],
         dropout: float = 0.0,
+        input_dropout: float = 0.0,
         init: str = "torch",
     ) -> None:
         super().__init__()
@@ -39,6 +41,8 @@ class MLP(nn.Module):
             raise ValueError(f"init={init}: choose torch or glorot")
         widths = [math.prod(input_shape), *hidden]
         layers: list[nn.Module] = [nn.Flatten()]
+        if input_dropout:
+            layers.append(nn.Dropout(input_dropout))
         for fan_in, fan_out in pairwise(widths):
             layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
             if dropout:

@@ -25,6 +25,8 @@ class View:
         weights: the sparsifiable weights by parameter name; inactive ones are 0.
         masks: bool, the active weights by parameter name; empty for a dense run.
         criterion: decides what is pruned; None for dense and static runs.
+        would_prune: returns the weights that the topology update due now prunes, bool, by parameter name: by the run's
+            own criterion (None) or another one. None where none is due, or where it prunes by no prune fraction.
         loss: of the batch, a scalar; None before the first step.
         loss_of: returns the mean loss of logits ``(batch, outputs)`` and labels ``(batch,)``.
         samples: number of samples of the training split.
@@ -40,6 +42,7 @@ class View:
     weights: Mapping[str, nn.Parameter]
     masks: Mapping[str, Tensor]
     criterion: Criterion | None
+    would_prune: Callable[[Criterion | None], Mapping[str, Tensor]] | None
     loss: Tensor | None
     loss_of: Callable[[Tensor, Tensor], Tensor]
     samples: int
@@ -63,15 +66,20 @@ class Probe:
     name: str
     every: int = 100
 
-    at_updates: ClassVar[bool] = False
-    """Whether it measures at every topology update too: before it, and after it by :meth:`measure_update`."""
+    after_updates: ClassVar[bool] = False
+    """Whether it measures after a topology update too, by :meth:`measure_update`, where it did before it."""
 
     def __post_init__(self) -> None:
         if self.every < 1:
             raise ValueError(f"probes.{self.name}.every={self.every}: must be 1 step or more")
 
-    def due(self, step: int) -> bool:
-        """Whether to measure at a step, which counts from 1."""
+    def due(self, step: int, update: int) -> bool:
+        """Whether to measure at a step.
+
+        Args:
+            step: from 1.
+            update: how many update periods of the phase end with it, if it updates the topology; else 0.
+        """
         return step == 1 or step % self.every == 0
 
     def start(self, view: View) -> dict[str, Tensor]:
@@ -85,7 +93,8 @@ class Probe:
     def measure(self, view: View) -> dict[str, Any]:
         """Returns measures by name: those of the whole network, and ``layers``, the same of each layer by name.
 
-        They are scalars or lists; tensors may stay on the device: they are read when the epoch is logged.
+        They are scalars or lists; tensors may stay on the device: they are read when the epoch is logged, bool ones as
+        :func:`~dst.probes.bits.to_text` has them.
         """
         raise NotImplementedError
 

@@ -52,9 +52,9 @@ class HessianSpectrum(Probe):
             if getattr(self, key) not in valid:
                 raise ValueError(f"probes.{self.name}.{key}={getattr(self, key)}: choose one of {', '.join(valid)}")
 
-    def due(self, step: int) -> bool:
-        """Whether to measure at a step, which counts from 1."""
-        return super().due(step) if self.at is None else step in self.at
+    def due(self, step: int, update: int) -> bool:
+        """Whether to measure at a step; see :meth:`Probe.due`."""
+        return super().due(step, update) if self.at is None else step in self.at
 
     def start(self, view: View) -> dict[str, Tensor]:
         """Checks the size of the sample and of the matrix that ``exact`` needs."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from dst.probes.base import Batch, Probe, View
-from dst.sparsity import sparsifiable_weights
+from dst.probes.bits import to_text
+from dst.sparsity import DynamicSparsity, sparsifiable_weights
 from dst.undisturbed import undisturbed
 
 if TYPE_CHECKING:
@@ -69,7 +72,7 @@ class Observer:
             training: right after it, before the optimizer step.
         """
         for probe in self._probes:
-            if probe.at_updates:
+            if probe.after_updates:
                 record = self._records[probe.name][-1]
                 with self._undisturbed(probe, training):
                     record.update(probe.measure_update(self._view(probe, training, None), record))
@@ -91,6 +94,7 @@ class Observer:
     def _view(self, probe: Probe, training: Training, loss: Tensor | None) -> View:
         train = training.data.train
         samples, _ = train.sizes
+        sparsity = training.sparsity
 
         def sample(n: int) -> Iterator[Batch]:
             if n not in self._samples:
@@ -102,8 +106,9 @@ class Observer:
             epoch=training.epoch + 1,
             model=training.model,
             weights=sparsifiable_weights(training.model),
-            masks=training.sparsity.masks,
-            criterion=getattr(training.sparsity, "criterion", None),
+            masks=sparsity.masks,
+            criterion=getattr(sparsity, "criterion", None),
+            would_prune=sparsity.would_prune if isinstance(sparsity, DynamicSparsity) and sparsity.update_due else None,
             loss=loss,
             loss_of=self._loss_of,
             samples=samples,
@@ -116,11 +121,18 @@ class Observer:
 
 
 def _due(probe: Probe, training: Training) -> bool:
-    return probe.due(training.step + 1) or (probe.at_updates and training.sparsity.update_due)
+    return probe.due(training.step + 1, _update(training.sparsity))
+
+
+def _update(sparsity: Any) -> int:
+    """Returns how many update periods end with the step under way, 0 where it updates no topology."""
+    return math.ceil((sparsity.steps + 1 - sparsity.first_step) / sparsity.update_period) if sparsity.update_due else 0
 
 
 def _read(value: Any) -> Any:
     """Returns a measure with its tensors as plain numbers."""
     if isinstance(value, Mapping):
         return {str(key): _read(item) for key, item in value.items()}
-    return value.tolist() if isinstance(value, Tensor) else value
+    if isinstance(value, Tensor):
+        return to_text(value) if value.dtype == torch.bool else value.tolist()
+    return value

@@ -18,7 +18,7 @@ class UpdateEffect(GradientFlow):
     are 0 after the update, but their gradient counts. Runs without topology updates have no lines.
     """
 
-    at_updates: ClassVar[bool] = True
+    after_updates: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -27,9 +27,9 @@ class UpdateEffect(GradientFlow):
                 f"probes.{self.name}.sample={self.sample}: must be 1 or more; the batch's gradient is that before"
             )
 
-    def due(self, step: int) -> bool:
-        """Measures at topology updates alone."""
-        return False
+    def due(self, step: int, update: int) -> bool:
+        """Measures at topology updates alone; see :meth:`Probe.due`."""
+        return update > 0
 
     def measure(self, view: View) -> dict[str, Any]:
         """Returns ``before``, of the network and of each sparse layer."""

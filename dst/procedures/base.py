@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,14 @@ class Procedure:
         """
         raise NotImplementedError
 
+    def left_out(self, accuracies: Sequence[Sequence[float]]) -> int:
+        """Returns how many of the phases that would follow are left out; by default none.
+
+        Args:
+            accuracies: on the validation split, of each epoch of each phase so far; the last one has just ended.
+        """
+        return 0
+
     def between(self, training: Training, following: Phase) -> None:
         """Changes the model between two phases: prunes it, or takes weights back. By default nothing.
 
@@ -46,7 +54,7 @@ class Procedure:
 
 
 def planned_phases(config: Mapping[str, Any]) -> list[Phase]:
-    """Returns the phases of a run, without loading torch.
+    """Returns the phases of a run, those included that it may leave out, without loading torch.
 
     Args:
         config: a checked config as plain containers; one from before there were procedures has a single phase.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dst.errors import unknown
 from dst.procedures.base import Procedure
 from dst.procedures.budget import divided
 from dst.procedures.cycle_lengths import STRATEGIES
+from dst.procedures.enough import AUTO, check_cycles, enough_cycles, most_cycles
 from dst.training.phase import Phase
 
 
@@ -18,18 +20,20 @@ class Cyclic(Procedure):
     With topology updates each cycle has its own prune-fraction schedule.
 
     Attributes:
-        cycles: how many, 1 or more.
+        cycles: how many, 1 or more; ``auto``: until two in a row bring no more, see
+            :func:`~dst.procedures.enough.enough_cycles`, and at most ``max_cycles``.
         budget: epochs of all cycles together, the last one taking the rest; None: each cycle has ``recipe.epochs``.
         strategy: how the budget is divided, one of :data:`~dst.procedures.cycle_lengths.STRATEGIES`.
+        max_cycles: of ``auto``; 1 or more.
     """
 
-    cycles: int = 5
+    cycles: int | str = 5
     budget: int | None = None
     strategy: str = "constant"
+    max_cycles: int = 20
 
     def __post_init__(self) -> None:
-        if self.cycles < 1:
-            raise ValueError(f"procedure.cycles={self.cycles}: must be 1 or more")
+        check_cycles(self.cycles, self.max_cycles, self.budget, fewest=1)
         if self.strategy not in STRATEGIES:
             raise ValueError(f"procedure.strategy={self.strategy}: {unknown(self.strategy, STRATEGIES)}")
         if self.strategy != "constant" and self.budget is None:
@@ -38,8 +42,13 @@ class Cyclic(Procedure):
 
     def phases(self, epochs: int, density: float | None) -> list[Phase]:
         """Returns a phase for each cycle."""
-        lengths = [epochs] * self.cycles
+        cycles = most_cycles(self.cycles, self.max_cycles)
+        lengths = [epochs] * cycles
         if self.budget is not None:
-            shares = STRATEGIES[self.strategy](self.cycles)
-            lengths = divided(self.budget, shares, f"procedure.cycles={self.cycles}")
+            lengths = divided(self.budget, STRATEGIES[self.strategy](cycles), f"procedure.cycles={cycles}")
         return [Phase(f"cycle {number}", length, density) for number, length in enumerate(lengths, start=1)]
+
+    def left_out(self, accuracies: Sequence[Sequence[float]]) -> int:
+        """Returns the cycles left of ``max_cycles`` once those so far are enough."""
+        enough = self.cycles == AUTO and enough_cycles(accuracies)
+        return self.max_cycles - len(accuracies) if enough else 0

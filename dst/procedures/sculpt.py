@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dst.procedures.base import Procedure
 from dst.procedures.budget import divided, equal
+from dst.procedures.enough import AUTO, check_cycles, enough_cycles, most_cycles
 from dst.training.phase import Phase
 
 if TYPE_CHECKING:
@@ -22,22 +24,26 @@ class Sculpt(Procedure):
 
     Attributes:
         start_density: of the first masks, ``density`` or more; 1: dense at first.
-        cycles: before the pruning; 0: the first weights are pruned.
+        cycles: before the pruning; 0: the first weights are pruned; ``auto``: until two in a row bring no more, see
+            :func:`~dst.procedures.enough.enough_cycles`, and at most ``max_cycles``.
         budget: epochs of all cycles together, the last one included; they are of equal length then, the last one taking
             the rest. None: each has ``recipe.epochs``.
         extend: a control: the cycles before the pruning become one, as long as they are together.
+        max_cycles: of ``auto``; 1 or more.
     """
 
     start_density: float = 0.5
-    cycles: int = 4
+    cycles: int | str = 4
     budget: int | None = None
     extend: bool = False
+    max_cycles: int = 20
 
     def __post_init__(self) -> None:
         if not 0 < self.start_density <= 1:
             raise ValueError(f"procedure.start_density={self.start_density:g}: must lie in (0, 1]")
-        if self.cycles < 0:
-            raise ValueError(f"procedure.cycles={self.cycles}: must be 0 or more")
+        check_cycles(self.cycles, self.max_cycles, self.budget, fewest=0)
+        if self.extend and self.cycles == AUTO:
+            raise ValueError("procedure.cycles=auto: one cycle in place of several has a length; give a number")
 
     def phases(self, epochs: int, density: float | None) -> list[Phase]:
         """Returns a phase for each cycle, one without epochs where there is none, and the one after the pruning."""
@@ -47,7 +53,7 @@ class Sculpt(Procedure):
             raise ValueError(
                 f"procedure.start_density={self.start_density:g}: must be density.value={density:g} or more"
             )
-        lengths = [epochs] * (self.cycles + 1)
+        lengths = [epochs] * (most_cycles(self.cycles, self.max_cycles) + 1)
         if self.budget is not None:
             lengths = divided(self.budget, equal(len(lengths)), f"{len(lengths)} cycles, the last one included")
         *before, last = lengths
@@ -58,6 +64,11 @@ class Sculpt(Procedure):
             for number, length in enumerate(before, start=1)
         ]
         return [*cycles, Phase("sculpted", last, density, updates="none")]
+
+    def left_out(self, accuracies: Sequence[Sequence[float]]) -> int:
+        """Returns the cycles left of ``max_cycles`` once those so far are enough; the pruning follows."""
+        enough = self.cycles == AUTO and len(accuracies) <= self.max_cycles and enough_cycles(accuracies)
+        return self.max_cycles - len(accuracies) if enough else 0
 
     def between(self, training: Training, following: Phase) -> None:
         """Prunes before the last cycle."""

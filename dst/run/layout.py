@@ -21,6 +21,8 @@ UPLOADED = "synced.json"
 PLAN = "plan.jsonl"
 JOBS = "jobs.jsonl"
 PROBLEMS = "problems.jsonl"
+CANCELLED = "cancelled.txt"
+ON_END = "on_end.log"
 
 
 def snapshot_name(step: int | str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import math
@@ -25,8 +26,14 @@ from dst.sparsity.topology import grow_highest, prune_scored
 
 log = logging.getLogger("dst")
 
-_Counts = dict[str, dict[str, Any]]
-"""Per layer: the number of active, pruned and grown weights; a tensor if only the device knows it."""
+_Counts = dict[str, Any]
+"""The numbers of active, pruned and grown weights of a layer; tensors if only the device knows them."""
+
+_Changes = Iterator[tuple[SparseLayer, Tensor, Tensor, _Counts]]
+"""Per layer: the mask between pruning and growing, the mask after both, the counts."""
+
+_GradientAt = Callable[[int], Mapping[str, Tensor]]
+"""Returns the gradient by parameter name at a step."""
 
 
 class DynamicSparsity(MaskedModel):
@@ -56,6 +63,7 @@ class DynamicSparsity(MaskedModel):
         growth: scores the weights to grow; an object or its name in the config group ``growth``.
         growth_gradient: given the step of an update, returns the gradient to grow by in place of the batch's, by
             parameter name; it must leave the model and each ``grad`` as they are.
+        update_gradient: likewise, to prune and grow by; called at updates that use a gradient.
         update_period: Δt in optimizer steps; None never changes the masks (static sparse training).
         prune_fraction: ρ_t: a schedule, its name, or the initial ρ of a cosine schedule. ``"lr"`` reads the learning
             rate of the optimizer's first parameter group at each update, whoever sets it. Its initial one is that
@@ -89,7 +97,8 @@ class DynamicSparsity(MaskedModel):
         distribution: str = "erk",
         criterion: Criterion | str = "magnitude",
         growth: Growth | str = "random",
-        growth_gradient: Callable[[int], Mapping[str, Tensor]] | None = None,
+        growth_gradient: _GradientAt | None = None,
+        update_gradient: _GradientAt | None = None,
         update_period: int | None = 100,
         prune_fraction: Schedule | str | float = "cosine",
         total_steps: int | None = None,
@@ -103,8 +112,9 @@ class DynamicSparsity(MaskedModel):
     ) -> None:
         self.criterion: Criterion = resolve("criterion", Criterion, criterion)
         self.growth = resolve("growth", Growth, growth)
-        self._growth_gradient = growth_gradient
-        self._held_gradient: Mapping[str, Tensor] = {}
+        self._growth_gradient, self._update_gradient = growth_gradient, update_gradient
+        self._prunes_by: Mapping[str, Tensor] = {}
+        self._grows_by: Mapping[str, Tensor] = {}
         if isinstance(prune_fraction, (int, float)):
             prune_fraction = Cosine(float(prune_fraction))
         schedule = resolve("prune_fraction", Schedule, prune_fraction)
@@ -161,16 +171,42 @@ class DynamicSparsity(MaskedModel):
         self._match_model()
         fraction = self._fraction(self.steps - self.first_step, self.stop_step or math.inf)
         self._generator.manual_seed(stream_seed(self.seed, "growth", self.steps))
-        layers = [layer for layer in self.layers if layer.parameter.grad is not None]
-        if not layers:
-            raise ValueError(f"{self.layers[0].name} has no gradient: call step() after backward()")
-        if self._growth_gradient:
-            self._held_gradient = self._growth_gradient(self.steps)
-        update = self._update_global if self.scope == "global" else self._update_local
-        counts = update(layers, fraction) | self._counts_without_gradient()
-        self._held_gradient = {}
+        counts = self._counts_without_gradient()
+        with self._other_gradients(self.criterion, self.steps):
+            for layer, _, mask, changed in self._changes(self.criterion, fraction):
+                self._set_mask(layer, mask.view(layer.mask.shape))
+                counts[layer.name] = changed
         counts = {layer.name: counts[layer.name] for layer in self.layers}
         self.updates.append({"step": self.steps, "prune_fraction": fraction, "layers": counts})
+
+    @torch.no_grad()
+    def would_prune(self, criterion: Criterion | None = None) -> dict[str, Tensor]:
+        """Returns the weights that an update by the next :meth:`step` would prune; changes nothing.
+
+        Args:
+            criterion: in place of the own one; random numbers then come from a stream of its own.
+
+        Returns:
+            Bool, by parameter name, in the parameters' shapes; a weight that would be grown again is among them.
+        """
+        self._match_model()
+        step = self.steps + 1
+        self._generator.manual_seed(stream_seed(self.seed, "would prune" if criterion else "growth", step))
+        fraction = self._fraction(step - self.first_step, self.stop_step or math.inf)
+        chosen = criterion or self.criterion
+        with self._other_gradients(chosen, step):
+            kept = {layer.name: mask for layer, mask, *_ in self._changes(chosen, fraction)}
+        return self._by_parameter(lambda layer: layer.mask & ~kept.get(layer.name, layer.mask).view(layer.mask.shape))
+
+    @contextlib.contextmanager
+    def _other_gradients(self, criterion: Criterion, step: int) -> Iterator[None]:
+        """Scores by other gradients than the batch's within the block, where there are any."""
+        if self._update_gradient and (criterion.uses_gradient or self._grows_by_batch):
+            self._prunes_by = self._grows_by = self._update_gradient(step)
+        if self._growth_gradient:
+            self._grows_by = self._growth_gradient(step)
+        yield
+        self._prunes_by = self._grows_by = {}
 
     @property
     def prune_fraction(self) -> float | None:  # type: ignore[override]
@@ -189,15 +225,19 @@ class DynamicSparsity(MaskedModel):
     @property
     def dense_gradients(self) -> str:
         """When batches need gradients of inactive weights: ``never``, at ``updates`` or at ``every`` step."""
-        at_updates = self.growth.signal == "gradient" and not self._growth_gradient
+        at_updates = self._grows_by_batch and not self._update_gradient
         return "updates" if at_updates and super().dense_gradients == "never" else super().dense_gradients
+
+    @property
+    def _grows_by_batch(self) -> bool:
+        return self.growth.signal == "gradient" and not self._growth_gradient
 
     def _match_model(self) -> None:
         super()._match_model()
         if self._generator.device != self.layers[0].mask.device:
             self._generator = torch.Generator(self.layers[0].mask.device)
 
-    def _counts_without_gradient(self) -> _Counts:
+    def _counts_without_gradient(self) -> dict[str, _Counts]:
         """Returns the counts of layers without gradient, which keep their masks; logs each such layer once."""
         layers = [layer for layer in self.layers if layer.parameter.grad is None]
         if new := [layer.name for layer in layers if layer.name not in self._without_gradient]:
@@ -205,45 +245,46 @@ class DynamicSparsity(MaskedModel):
             self._without_gradient.update(new)
         return {layer.name: {"active": layer.mask.sum(), "pruned": 0, "grown": 0} for layer in layers}
 
-    def _update_local(self, layers: list[SparseLayer], fraction: float) -> _Counts:
-        """Updates each layer separately; small layers of equal size are the rows of one tensor."""
-        counts: _Counts = {}
+    def _changes(self, criterion: Criterion, fraction: float) -> _Changes:
+        """Yields what an update does to each layer that has a gradient; a layer's mask may be set once it is there."""
+        layers = [layer for layer in self.layers if layer.parameter.grad is not None]
+        if not layers:
+            raise ValueError(f"{self.layers[0].name} has no gradient: call step() after backward()")
+        return (self._changes_globally if self.scope == "global" else self._changes_locally)(
+            layers, criterion, fraction
+        )
+
+    def _changes_locally(self, layers: list[SparseLayer], criterion: Criterion, fraction: float) -> _Changes:
+        """Treats each layer separately; small layers of equal size are the rows of one tensor."""
         for group in group_by_size(layers):
             n = [math.ceil(fraction * layer.n_active) for layer in group]
             mask, weight = stack_rows(layer.mask for layer in group), stack_rows(layer.weight for layer in group)
-            scores = stack_rows(self._criterion_scores(group))
-            kept = prune_scored(self.criterion, scores, weight, mask, n)
+            scores = stack_rows(self._criterion_scores(criterion, group))
+            kept = prune_scored(criterion, scores, weight, mask, n)
             grown = grow_highest(stack_rows(self._growth_scores(group)), kept, n)
-            for layer, row, changed in zip(group, grown, n, strict=True):
-                self._set_mask(layer, row.view(layer.mask.shape))
-                counts[layer.name] = {"active": layer.n_active, "pruned": changed, "grown": changed}
-        return counts
+            for layer, between, after, changed in zip(group, kept, grown, n, strict=True):
+                yield layer, between, after, {"active": layer.n_active, "pruned": changed, "grown": changed}
 
-    def _update_global(self, layers: list[SparseLayer], fraction: float) -> _Counts:
-        """Updates all layers as one; only the device knows how many weights each layer gains or loses."""
+    def _changes_globally(self, layers: list[SparseLayer], criterion: Criterion, fraction: float) -> _Changes:
+        """Treats all layers as one; only the device knows how many weights each layer gains or loses."""
         mask, weight = concatenate(layer.mask for layer in layers), concatenate(layer.weight for layer in layers)
         active = sum(layer.n_active for layer in layers)
         if len(layers) < len(self.layers):  # only the total over all layers is known to the host
             active = int(mask.sum())
         n = math.ceil(fraction * active)
-        scores = concatenate(self._criterion_scores(layers))
-        kept = prune_scored(self.criterion, scores, weight, mask, n)
+        scores = concatenate(self._criterion_scores(criterion, layers))
+        kept = prune_scored(criterion, scores, weight, mask, n)
         grown = grow_highest(concatenate(self._growth_scores(layers)), kept, n)
-        counts: _Counts = {}
         sizes = [layer.weight.numel() for layer in layers]
         masks = zip(layers, mask.split(sizes), kept.split(sizes), grown.split(sizes), strict=True)
         for layer, before, between, after in masks:
-            self._set_mask(layer, after.view(layer.mask.shape))
-            counts[layer.name] = {
-                "active": after.sum(),
-                "pruned": (before & ~between).sum(),
-                "grown": (after & ~between).sum(),
-            }
-        return counts
+            counts = {"active": after, "pruned": before & ~between, "grown": after & ~between}
+            yield layer, between, after, {name: changed.sum() for name, changed in counts.items()}
 
-    def _criterion_scores(self, layers: list[SparseLayer]) -> Iterator[Tensor]:
+    def _criterion_scores(self, criterion: Criterion, layers: list[SparseLayer]) -> Iterator[Tensor]:
         return (
-            layer_scores(self.criterion, layer, layer.gradient, self._generator, self.normalise) for layer in layers
+            layer_scores(criterion, layer, _gradient(layer, self._prunes_by), self._generator, self.normalise)
+            for layer in layers
         )
 
     def _growth_scores(self, layers: list[SparseLayer]) -> Iterator[Tensor]:
@@ -255,9 +296,7 @@ class DynamicSparsity(MaskedModel):
             for key in ("momentum_buffer", "exp_avg"):
                 if state.get(key) is not None:
                     return layer.slice_of(state[key])
-        if self._held_gradient:
-            return layer.slice_of(self._held_gradient[layer.parameter_name])
-        return layer.gradient
+        return _gradient(layer, self._grows_by)
 
     def pop_updates(self) -> list[dict[str, Any]]:
         """Returns and clears the records of topology updates; synchronizes with the device.
@@ -269,6 +308,10 @@ class DynamicSparsity(MaskedModel):
             for counts in update["layers"].values():
                 counts.update({key: int(count) for key, count in counts.items()})
         return updates
+
+
+def _gradient(layer: SparseLayer, given: Mapping[str, Tensor]) -> Tensor:
+    return layer.slice_of(given[layer.parameter_name]) if given else layer.gradient
 
 
 def _initial_lr(optimizer: torch.optim.Optimizer) -> float:

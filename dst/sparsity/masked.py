@@ -162,7 +162,7 @@ class MaskedModel:
     @property
     def masks(self) -> dict[str, Tensor]:
         """Bool masks of the active weights by parameter name, in the parameters' shapes."""
-        return self._by_parameter("mask")
+        return self._by_parameter(lambda layer: layer.mask)
 
     @property
     def density(self) -> float:
@@ -262,15 +262,15 @@ class MaskedModel:
             "steps": self.steps,
             "first_step": self.first_step,
             "masks": self.masks,
-            "explored": self._by_parameter("explored"),
-            **({"averages": self._by_parameter("average")} if averages else {}),
+            "explored": self._by_parameter(lambda layer: layer.explored),
+            **({"averages": self._by_parameter(_average)} if averages else {}),
         }
 
-    def _by_parameter(self, attribute: str) -> dict[str, Tensor]:
-        """Returns a tensor of the layers by parameter name; packed weights are concatenated."""
+    def _by_parameter(self, tensor_of: Callable[[SparseLayer], Tensor]) -> dict[str, Tensor]:
+        """Returns a tensor of each layer by parameter name; those of packed weights are concatenated."""
         found: dict[str, list[Tensor]] = {}
         for layer in self.layers:
-            found.setdefault(layer.parameter_name, []).append(getattr(layer, attribute))
+            found.setdefault(layer.parameter_name, []).append(tensor_of(layer))
         return {name: tensors[0] if len(tensors) == 1 else torch.cat(tensors) for name, tensors in found.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -285,3 +285,8 @@ class MaskedModel:
         for layer in self.layers:
             name = layer.parameter_name
             layer.restore(state["masks"][name], state["explored"][name], averages.get(name))
+
+
+def _average(layer: SparseLayer) -> Tensor:
+    assert layer.average is not None
+    return layer.average

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dst.sparsity.checks import check_choice
-from dst.sparsity.criteria import Criterion
+from dst.sparsity.criteria import Criterion, RunningCriterion
 from dst.sparsity.layer import SparseLayer
 
 NORMALISATIONS = ("none", "layer", "input", "output")
@@ -38,10 +38,9 @@ def layer_scores(
         generator: on its device, for the criterion ``random``.
         normalise: see :func:`normalised`.
     """
-    average = layer.average
-    return normalised(
-        criterion(layer.weight, gradient, generator) if average is None else average, layer.mask, normalise
-    )
+    if layer.average is not None and isinstance(criterion, RunningCriterion):
+        return normalised(layer.average, layer.mask, normalise)
+    return normalised(criterion(layer.weight, gradient, generator), layer.mask, normalise)
 
 
 def normalised(scores: Tensor, mask: Tensor, by: str) -> Tensor:

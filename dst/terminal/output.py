@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dst.config import Config, run_id
-from dst.config.identity import groups_of
+from dst.config.identity import PARENT_WEIGHTS, groups_of
 from dst.procedures import planned_phases
 from dst.run.layout import run_dir
 from dst.training.device import choose_device
@@ -26,6 +26,8 @@ def announce(config: Config) -> None:
         log.propagate = False
     recipe, phases = config.recipe, planned_phases(asdict(config))
     epochs = f"{sum(phase.epochs for phase in phases)} epochs{f' in {len(phases)} phases' if len(phases) > 1 else ''}"
+    if config.procedure.get("cycles") == "auto":
+        epochs = f"up to {epochs}"
     print(f"run {run_id(config)}: {describe(config)}")
     print(
         f"{epochs} of batches of {recipe.batch_size}, {recipe.optimizer} with lr {recipe.lr:g}, "
@@ -53,7 +55,7 @@ def describe(config: Config) -> str:
     method += "".join(f", {group}={name}" for group, name in start.items() if name not in ("random", "default"))
     if config.parent_id:
         weights = config.weight_init
-        at = f" at step {weights.step}" if weights.name == "parent" and weights.step != "last" else ""
+        at = f" at step {weights.step}" if weights.name in PARENT_WEIGHTS and weights.step != "last" else ""
         method += f" (run {config.parent_id}{at})"
     return f"{config.model['name']} on {config.dataset.name}, {method}, seed {config.seed}"
 

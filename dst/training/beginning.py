@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from dst.config import Config
@@ -78,8 +79,8 @@ def first_masks(config: Config, phase: Phase, model: nn.Module, data: Data, inhe
     """
     if inherited.weights is not None:
         try:
-            model.load_state_dict(dict(inherited.weights))
-        except RuntimeError as error:
+            model.load_state_dict(_first_weights(config.weight_init.name, model, inherited.weights))
+        except (RuntimeError, KeyError) as error:
             raise _other_shapes(config, str(error).splitlines()[-1]) from error
     if phase.starts_dense:
         return None
@@ -89,6 +90,18 @@ def first_masks(config: Config, phase: Phase, model: nn.Module, data: Data, inhe
     if different := ours.items() ^ {name: mask.shape for name, mask in inherited.masks.items()}.items():
         raise _other_shapes(config, f"{min(name for name, _ in different)} does not match")
     return inherited.masks
+
+
+def _first_weights(chosen: str, model: nn.Module, parent: Tensors) -> dict[str, Tensor]:
+    """Returns parameters and buffers by name: the parent's, or the model's own with its signs or magnitudes."""
+    if chosen == "parent":
+        return dict(parent)
+    own = model.state_dict()
+    for name in sparsifiable_weights(model):
+        theirs = parent[name].to(own[name].device)
+        magnitudes, signs = (own[name], theirs) if chosen == "parent_signs" else (theirs, own[name])
+        own[name] = magnitudes.abs() * torch.where(signs < 0, -1.0, 1.0)
+    return own
 
 
 def _other_shapes(config: Config, reason: str) -> UserError:

@@ -13,22 +13,23 @@ import dst.data
 from dst import ranks
 from dst.config import Config
 from dst.config.components import build
-from dst.config.identity import groups_of
+from dst.config.identity import groups_of, stopping_probes
 from dst.data import Data
 from dst.errors import UserError
 from dst.models import model_of
 from dst.probes import Observer
 from dst.seeds import stream_seed
-from dst.sparsity import disconnected_layers
+from dst.sparsity import DynamicSparsity, disconnected_layers
 from dst.training.beginning import NOTHING, Inherited, Tensors, first_masks, initialise_weights
 from dst.training.device import make_scaler, place, prepare_device
-from dst.training.growth_gradient import check_growth_sample, make_growth_gradient
+from dst.training.growth_gradient import check_growth_sample
 from dst.training.loop import Sparsity, Training
 from dst.training.optimizer import make_optimizer
 from dst.training.phase import Phase
 from dst.training.recorded_step import RecordedStep
 from dst.training.sparsify import build_sparsity, check_density
 from dst.training.step_graph import CudaRecorder
+from dst.training.update_gradient import check_update_batch, update_gradients
 
 log = logging.getLogger("dst")
 
@@ -49,6 +50,7 @@ def training_factory(config: Config) -> Callable[[Inherited | None], Training]:
     data = load_data(config, device)
     _check_steps(config, len(data.train), data.train.sizes[0])
     check_growth_sample(config, data.train.sizes[0])
+    check_update_batch(config, data.train.sizes[0])
 
     def make(inherited: Inherited | None) -> Training:
         return build_training(config, model_of(config, data.shape, data.num_classes), data, device, inherited)
@@ -108,6 +110,20 @@ def _phases(config: Config) -> list[Phase]:
     return phases
 
 
+def _last_step(config: Config, training: Training) -> int | None:
+    """Returns the step of the first topology update where a probe ends the run with it, else None."""
+    stopping = stopping_probes({"probes": config.probes})
+    if not stopping:
+        return None
+    step = getattr(training.sparsity, "update_period", None)
+    if not isinstance(training.sparsity, DynamicSparsity) or not step or step >= (training.sparsity.stop_step or 0):
+        raise UserError(
+            f"probes.{stopping[0]}.stop=true: the run has no topology update to end with; give an update_period "
+            f"shorter than its training, or probes.{stopping[0]}.stop=false"
+        )
+    return step
+
+
 def build_training(
     config: Config, model: nn.Module, data: Data, device: torch.device, inherited: Inherited | None = NOTHING
 ) -> Training:
@@ -135,10 +151,10 @@ def build_training(
         masks = masks or masks_at_first
         optimizer = make_optimizer(model, config.recipe, device)
         steps = phases[number].epochs * len(data.train)
-        growth = make_growth_gradient(config, model, optimizer, data.train)
+        gradients = update_gradients(config, model, optimizer, data.train)
         phase = phases[number]
         return optimizer, build_sparsity(
-            config, phase, model, optimizer, total_steps=steps, masks=masks, growth_gradient=growth
+            config, phase, model, optimizer, total_steps=steps, masks=masks, gradients=gradients
         )
 
     training = Training(
@@ -168,6 +184,7 @@ def build_training(
     if config.probes:
         probes = [build(f"probes.{name}", node) for name, node in config.probes.items()]
         training.observer = Observer(probes, training, training.loss_of, seed=config.seed)
+    training.last_step = _last_step(config, training)
     ours = ("dropout", ranks.rank()) if ranks.rank() else ("dropout",)
     torch.manual_seed(stream_seed(config.seed, *ours))  # the one stream that has to be torch's global one
     return training

@@ -35,6 +35,7 @@ def training_state(training: Training, *, only_weights: bool = False) -> dict[st
         "tally": training.metrics.state_dict(),
         "best": training.best.state_dict(),
         "last": training.last,
+        "left_out": training.left_out,
         "kept": {} if only_weights else training.kept,
         "dead_layers": training.dead_layers,
         "rng": rng,
@@ -58,6 +59,8 @@ def load_training_state(training: Training, state: dict[str, Any]) -> None:
     Raises:
         Exception: of any kind for a state that is none, or of another config; ``training`` is then of no further use.
     """
+    if (left_out := state.get("left_out")) and training.left_out is None:
+        training.leave_out(*left_out)
     phase = state.get("phase", 0)  # of earlier versions, whose runs had one phase
     if phase != training.phase:
         training.begin_phase(phase)

@@ -118,7 +118,7 @@ def training_flops(
     history: Sequence[tuple[int, Density]],
     *,
     dense_gradients: str,
-    growth_sample: int = 0,
+    beside: tuple[int, int] = (0, 0),
 ) -> float:
     """Returns the operations of a training; its evaluations do not count.
 
@@ -129,7 +129,8 @@ def training_flops(
         history: see :func:`density_history`; empty for a dense network. An update's own step counts at the densities
             before it.
         dense_gradients: of the weights: ``never`` needed, at ``updates``, or at ``every`` step.
-        growth_sample: number of samples besides the batch whose dense gradient each update takes.
+        beside: numbers of samples besides the batch whose gradients each update takes: of the active weights alone,
+            and of all.
     """
     ends = [step for step, _ in history[1:]] + [steps]
     total = 0.0
@@ -141,5 +142,5 @@ def training_flops(
             continue
         if dense_gradients == "updates":
             total += (dense - 3 * sparse) * (samples(end) - samples(end - 1))
-        total += dense * growth_sample
+        total += 3 * sparse * beside[0] + dense * beside[1]
     return total

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +48,10 @@ class Training:
         best: the best validation epoch so far.
         loss_of: returns the mean training loss of logits and labels.
         last: the line of ``metrics.jsonl`` of the last finished epoch.
+        last_step: the step that the training ends with, though an epoch and a phase are under way; None: the last one.
         kept: parameters and buffers by name, kept where a phase says so (``keep_at``); empty before.
+        left_out: which of the planned phases a procedure left out: the first one's number, from 0, and how many; None
+            of them so far.
         dead_layers: weights that the initial masks cut off from input or output, by parameter name.
         observer: takes the measurements of probes; None without probes.
         recorded: replays the step as a CUDA graph; None where every step is computed kernel by kernel.
@@ -58,7 +61,7 @@ class Training:
         self,
         model: nn.Module,
         data: Data,
-        phases: Sequence[Phase],
+        phases: list[Phase],
         make_parts: PhaseParts,
         *,
         recipe: RecipeConfig,
@@ -75,6 +78,8 @@ class Training:
         self.loss_of = training_loss(recipe)
         self.metrics = RunningMetrics(device)
         self.epoch = self.step = 0
+        self.left_out: tuple[int, int] | None = None
+        self.last_step: int | None = None
         self.kept: dict[str, Tensor] = {}
         self._enter(0, None)
         self.best = Best()
@@ -91,6 +96,11 @@ class Training:
     def step_in_epoch(self) -> int:
         """Steps taken of the epoch under way."""
         return self.step - self.epoch * len(self.data.train)
+
+    @property
+    def ends_early(self) -> bool:
+        """Whether the last step was :attr:`last_step`."""
+        return self.step == self.last_step
 
     @property
     def phase_is_over(self) -> bool:
@@ -112,6 +122,21 @@ class Training:
         per_epoch = len(self.data.train)
         self._first_step = self._epochs_before(number) * per_epoch
         self._span = Span(self.phases[number].epochs * per_epoch, per_epoch)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all phases."""
+        return self._epochs_before(len(self.phases))
+
+    def leave_out(self, first: int, count: int) -> None:
+        """Leaves out phases that have not begun.
+
+        Args:
+            first: number of the first one, from 0.
+            count: how many.
+        """
+        self.left_out = (first, count)
+        del self.phases[first : first + count]
 
     def keep_weights(self) -> None:
         """Keeps the weights if the phase under way says so for the epochs that it has had."""

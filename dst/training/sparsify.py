@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -20,7 +21,6 @@ from dst.sparsity import (
     layer_densities,
     sparsifiable_weights,
 )
-from dst.training.growth_gradient import GrowthGradient
 from dst.training.loop import Sparsity
 from dst.training.phase import Phase
 
@@ -33,7 +33,7 @@ def build_sparsity(
     *,
     total_steps: int,
     masks: Mapping[str, Tensor] | None = None,
-    growth_gradient: GrowthGradient | None = None,
+    gradients: Mapping[str, Any] = MappingProxyType({}),
 ) -> Sparsity:
     """Returns what keeps the model sparse: nothing for a dense run, masks for a static one, updates besides for others.
 
@@ -44,7 +44,7 @@ def build_sparsity(
         optimizer: over the model's parameters.
         total_steps: of the phase.
         masks: to begin with; None: drawn at random, or none where the phase starts dense.
-        growth_gradient: that weights are grown by; None: the batch's.
+        gradients: of :func:`~dst.training.update_gradient.update_gradients`.
 
     Raises:
         UserError: for a density that the model cannot have.
@@ -61,7 +61,7 @@ def build_sparsity(
         "seed": config.seed,
     }
     try:
-        sparsity = _sparsity(config, phase, model, optimizer, total_steps, shared, growth_gradient)
+        sparsity = _sparsity(config, phase, model, optimizer, total_steps, shared, gradients)
     except ValueError as error:  # a model or a distribution that does not go with the density
         raise UserError(f"model={config.model['name']}, density.value={density}: {error}") from error
     if masks:
@@ -76,7 +76,7 @@ def _sparsity(
     optimizer: torch.optim.Optimizer,
     total_steps: int,
     shared: dict[str, Any],
-    growth_gradient: GrowthGradient | None,
+    gradients: Mapping[str, Any],
 ) -> MaskedModel:
     if config.update_period.steps is None or phase.updates == "none":
         return MaskedModel(model, optimizer, **shared)
@@ -92,8 +92,7 @@ def _sparsity(
         start, stop = phase.prune_span
         return GradualPruning(model, optimizer, **shared, **updates, start=start, stop=stop)
     growth, schedule = build("growth", config.growth), build("prune_fraction", config.prune_fraction)
-    growing = {"growth": growth, "growth_gradient": growth_gradient}
-    return DynamicSparsity(model, optimizer, **shared, **updates, **growing, prune_fraction=schedule)
+    return DynamicSparsity(model, optimizer, **shared, **updates, **gradients, growth=growth, prune_fraction=schedule)
 
 
 def check_density(name: str, model: nn.Module, density: float, distribution: str) -> None:

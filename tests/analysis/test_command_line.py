@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from analysis.cli import COMMANDS
+from analysis.figures import FIGURES
 
 ROOT = Path(__file__).parents[2]
 TypeIn = Callable[..., tuple[int, str, str]]
@@ -136,7 +137,7 @@ def test_the_package_runs_as_a_program(where: tuple[str, ...]) -> None:
 def test_figures_are_listed_by_name(type_in: TypeIn) -> None:
     _, out, _ = type_in("figures", "fig=help")
     assert "fig=3    critical-distance diagrams of the criteria" in out
-    assert len(out.splitlines()) == 17
+    assert len(out.splitlines()) == len(FIGURES)
 
 
 def test_missing_csv_is_written_even_if_no_run_is_missing(

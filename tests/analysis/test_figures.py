@@ -26,7 +26,7 @@ from dst.errors import UserError
 
 Collect = Callable[..., Collection]
 DRAWN = ("1", "3", "4", "5", "11", "22", "curves")
-NOT_DRAWN = ("2", "10", "23", "24", "25", "26", "27", "28", "29", "30")
+NOT_DRAWN = (*("2", "6a", "6b", "7", "8", "10", *map(str, range(12, 22)), *map(str, range(23, 31))),)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_a_figure_without_runs_prints_what_it_needs(name: str, study: Collection
 
 def test_the_catalogue_has_the_figures_of_the_paper() -> None:
     assert set(FIGURES) == {*DRAWN, *NOT_DRAWN}
-    assert {str(number) for number in (1, 2, 3, 4, 5, 10, 11, 22, *range(23, 31))} <= set(FIGURES)
+    assert {"6a", "6b", *(str(number) for number in range(1, 31) if number not in (6, 9))} <= set(FIGURES)
 
 
 @pytest.mark.parametrize("name", FIGURES)

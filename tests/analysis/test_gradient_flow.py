@@ -223,7 +223,7 @@ def test_runs_of_two_settings_are_not_averaged(small: Path, study: Study) -> Non
         (("figures", "paper=rigl"), "paper=rigl: unknown; choose one of fantastic_weights, gradient_flow"),
         (("figures", "paper=gradient_flow", "fig=1"), "fig=1: unknown; choose one of all, help, gradient_norm"),
         (("table", "table=methods"), "table=methods: only with paper=gradient_flow"),
-        (("figures", "reference=true"), "reference=true: only with paper=gradient_flow"),
+        (("figures", "device=cpu"), "device=cpu: only with paper=gradient_flow"),
         (("table", "paper=gradient_flow", "table=x"), "table=x: unknown; choose one of all, methods, similarity"),
     ],
 )

@@ -11,7 +11,7 @@ from analysis.collect import Collection
 from analysis.compare import select_comparable
 from analysis.frames import runs_frame
 from analysis.table import LAYOUTS, format_table, panels
-from analysis.where import row_mask
+from dst.run.where import row_mask
 
 
 def made(line: str, density: float, *accuracies: float, **more: object) -> list[dict[str, object]]:

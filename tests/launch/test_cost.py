@@ -17,6 +17,14 @@ KINDS = {
     "SET": ("growth=random", "update_period=5"),
     "RigL": ("growth=gradient", "update_period=3", "prune_fraction.stop_at=0.75"),
     "RigL with a sample of its own": ("growth=gradient", "growth.sample=200", "update_period=5"),
+    "RigL with the gradient of a larger batch": (
+        "growth=gradient",
+        "update_period=5",
+        "sparsity.update_batch_size=300",
+    ),
+    "pruned by the gradient of a larger batch": (
+        *("growth=random", "criterion=snip", "update_period=5", "sparsity.update_batch_size=300"),
+    ),
     "dense momentum": ("growth=momentum", "sparsity.momentum=dense", "update_period=5"),
     "gradual": ("procedure=gradual", "update_period=1"),
     "cyclic": ("procedure=cyclic", "procedure.cycles=2", "update_period=never", "initial_mask=magnitude"),
@@ -74,6 +82,10 @@ def test_families_cost_the_same() -> None:
             "cost=0.25: procedure=lrr takes 5 epochs here, which cost 0.863 dense trainings of recipe.epochs=4; raise",
         ),
         (["cost=1", "dataset=image_folder"], "cost=1: dataset=image_folder has no known size; give recipe.epochs inst"),
+        (
+            ["cost=1", "procedure=cyclic", "procedure.cycles=auto"],
+            "cost=1: procedure.cycles=auto chooses the",
+        ),
         (["cost=1", "criterion=best"], "criterion=best: unknown"),
     ],
 )

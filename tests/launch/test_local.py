@@ -192,7 +192,9 @@ def test_status_shows_the_epochs_of_interrupted_and_lost_runs_and_the_remaining_
     running, interrupted, lost, _ = directories = [study.run_dir(run_id) for run_id in runs]
     for directory, epochs in zip(directories, (150, 141, 7), strict=False):
         directory.mkdir(parents=True)
-        lines = [json.dumps({"epoch": epoch, "epoch_s": 60.0}) for epoch in range(1, epochs + 1)]
+        lines = [
+            json.dumps({"epoch": epoch, "epoch_s": 60.0, "val_acc": epoch / 200}) for epoch in range(1, epochs + 1)
+        ]
         (directory / "metrics.jsonl").write_text("\n".join(lines) + '\n{"epoch": 1')  # the last one is being written
     (interrupted / "checkpoint.pt").touch()
     dying = f"import os, pathlib, dst.files.lock as c\nwith c.locked(pathlib.Path('{lost}')): os._exit(0)"
@@ -203,18 +205,24 @@ def test_status_shows_the_epochs_of_interrupted_and_lost_runs_and_the_remaining_
     assert status.splitlines()[1].split() == ["running", "interrupted", "lost", "waiting", "runs"]
     assert f"interrupted {runs[1]} at epoch 141 of 200" in status
     assert f"lost {runs[2]} at epoch 7 of 200" in status
+    assert f"running {runs[0]} epoch 150 of 200, val acc 0.7500, 50 min to go, process {os.getpid()} on" in status
     assert "about 8 h 22 min to go" in status  # 50 + 59 + 193 + 200 minutes, one by one
 
 
 def test_the_printed_command_adds_seeds_to_a_planned_sweep(study: Study) -> None:
     mine = ("name=mine", "model=small_mlp", "dataset=digits", "criterion=magnitude")
     study.launch("plan", *mine, "seed=1")
-    answer = study.launch("submit", *mine, "seed=1,2", "cluster=local", rc=2)
+    answer = study.launch("submit", *mine, "seed=2", "cluster=local", rc=2)
     assert answer.count("\n") == 1
     command = shlex.split(answer.partition("with: ")[2].partition(";")[0])
     assert command[:3] == ["python", "-m", "launch"]
-    assert "2 runs" in study.launch(*command[3:])
+    answer = study.launch(*command[3:])
+    assert "1 runs added to the 1 planned before" in answer
+    assert "1 planned runs are not among those asked for now and are kept" in answer
+    assert "2 runs, 2 to do" in answer
     assert len(study.planned("mine")) == 2
+    study.launch(*command[3:], "replace=true")
+    assert len(study.planned("mine")) == 1
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,10 @@ def test_a_parent_that_is_a_point_of_the_sweep_itself_is_one_run_that_keeps_what
     [run] = Plan.read("both", study.output_dir).runs
     assert run.config["checkpoint"]["snapshots"] == [1, 3]
     assert run.overrides[-2] == "checkpoint.snapshots=[1, 3]"
+    study.plan("phases", "procedure=gradual", "checkpoint.phases=false,true")
+    [run] = Plan.read("phases", study.output_dir).runs
+    assert run.config["checkpoint"]["phases"] is True
+    assert "checkpoint.phases=true" in run.overrides
 
 
 def test_generations_follow_the_longest_line_of_ancestors_among_the_given_runs(study: Study) -> None:

@@ -134,3 +134,17 @@ def test_a_mistake_in_a_sweep_file_is_told_with_the_file_and_what_is_valid(
     line = str(error.value)
     assert "\n" not in line
     assert all(word in line for word in [str(path), *told]), line
+
+
+def test_the_sweeps_of_figure_6_have_the_papers_numbers_of_runs(tmp_path: Path) -> None:
+    for name, each in (("fig6a", 240), ("fig6b", 30)):
+        of_model = {
+            model: [point for point in expand(name) if f"model={model}" in point.overrides]
+            for model in ("large_mlp", "small_cnn", "resnet56")
+        }
+        assert {model: len(found) for model, found in of_model.items()} == dict.fromkeys(of_model, each)
+        assert sum(map(len, of_model.values())) == len(list(expand(name)))
+        runs = Plan.make(name, tmp_path, of_model["small_cnn"]).runs
+        assert len(runs) == each
+        assert {run.config["update_period"]["steps"] for run in runs} == {800}
+    assert len(list(expand("fig6_small"))) == 144 + 18

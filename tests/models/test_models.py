@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import nn
 
+from dst.config import compose, run_id
 from dst.config.tree import component
 from dst.errors import UserError
-from dst.models import PlainVGG16, build_model
+from dst.models import MLP, PlainVGG16, build_model
 from dst.sparsity import sparsifiable_weights
 
 torch.set_num_threads(1)
@@ -236,3 +237,16 @@ def test_a_narrow_vgg16_is_as_large_as_the_sparse_one() -> None:
     sizes = [sum(weight.numel() for weight in model.parameters()) for model in (narrow, full)]
     assert sizes == [3_062_313, 15_222_464]
     assert sizes[0] == pytest.approx(0.2 * sizes[1], rel=0.01)
+
+
+def test_dropout_on_the_input_is_an_option_that_leaves_earlier_ids_as_they_were() -> None:
+    model = MLP(input_shape=(100,), outputs=1, hidden=[], input_dropout=0.5)
+    torch.nn.init.ones_(model.layers[-1].weight)  # type: ignore[arg-type]
+    torch.nn.init.zeros_(model.layers[-1].bias)  # type: ignore[arg-type]
+    sums = model(torch.ones(50, 100))
+    assert set((sums % 2).flatten().tolist()) == {0.0}  # kept inputs count twice
+    assert 60 < sums.mean() < 140
+    assert len(sums.unique()) > 5
+    assert torch.equal(model.eval()(torch.ones(1, 100)), torch.tensor([[100.0]]))
+    assert run_id(compose(["model=large_mlp_dropout"])) == "2bfa31e013cd"
+    assert run_id(compose(["model=large_mlp_dropout", "model.input_dropout=0.05"])) != "2bfa31e013cd"

@@ -34,7 +34,10 @@ def test_probes_are_chosen_by_name(chosen: list[str], found: dict[str, int]) -> 
     ("more", "told"),
     [
         (["probes=[gradient_flw]"], "probes=[gradient_flw]: unknown; did you mean gradient_flow?"),
-        (["probes=flow"], "probes=flow: unknown; choose one of gradient_flow, hessian, update_effect, weights"),
+        (
+            ["probes=flow"],
+            "probes=flow: unknown; choose one of gradient_flow, hessian, jaccard, update_effect, weights",
+        ),
         (["probes=null"], "probes=null: unknown; choose one of"),
         (["probes=[3]"], "probes=[3]: unknown; choose one of"),
         (["probes=weights", "probes.weights.every=0"], "probes.weights.every=0: must be 1 step or more"),
@@ -71,7 +74,7 @@ def test_the_help_lists_the_probes(type_in: Any) -> None:
     status, out, _ = type_in("--help")
     assert status == 0
     assert any(
-        line.split() == ["probes", "gradient_flow,", "hessian,", "update_effect,", "weights"]
+        line.split() == ["probes", "gradient_flow,", "hessian,", "jaccard,", "update_effect,", "weights"]
         for line in out.splitlines()
     )
 

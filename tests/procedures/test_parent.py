@@ -60,6 +60,26 @@ def test_weights_come_from_the_step_that_is_asked_for(step: int | str, train: Tr
     assert all(torch.equal(start[name], kept[name]) for name in kept)
 
 
+@pytest.mark.parametrize(("chosen", "magnitudes", "signs"), [("parent_signs", 0, 1), ("parent_magnitudes", 1, 0)])
+def test_signs_and_magnitudes_come_from_different_weights(
+    chosen: str, magnitudes: int, signs: int, train: Train, tmp_path: Path
+) -> None:
+    coupled = [GRADUAL, "initial_mask=parent", "update_period=never", "recipe.epochs=2", "checkpoint.snapshots=[0]"]
+    child, own = (train(*coupled, *more) for more in ([f"weight_init={chosen}", "weight_init.step=20"], []))
+    runs = tmp_path / "outputs" / "runs"
+    [parent] = [path for path in runs.iterdir() if path.name not in (own["run_id"], child["run_id"])]
+    masks = torch.load(parent / "masks.pt")
+    sources = [weights(runs / own["run_id"] / "snapshots/0.pt"), weights(parent / "snapshots/20.pt")]
+    for name, weight in weights(runs / child["run_id"] / "snapshots/0.pt").items():
+        if name not in masks:
+            assert torch.equal(weight, sources[0][name])
+            continue
+        active = weight[masks[name]]
+        assert torch.equal(active.abs(), sources[magnitudes][name][masks[name]].abs())
+        assert torch.equal(active < 0, sources[signs][name][masks[name]] < 0)
+        assert not weight[~masks[name]].any()
+
+
 def test_a_snapshot_holds_the_weights_after_its_step(overrides: Overrides, train: Train, tmp_path: Path) -> None:
     summary = train("growth=gradient", "checkpoint.snapshots=[0,30]")
     cfg = compose(overrides("growth=gradient", f"output_dir={tmp_path / 'stopped'}"))

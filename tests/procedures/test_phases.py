@@ -68,6 +68,20 @@ def test_every_phase_ends_with_a_line_of_its_test_accuracy(train: Train, tmp_pat
     assert all(0 <= line["test_acc"] <= 1 and line["density"] == pytest.approx(0.1, abs=1e-3) for line in phases)
 
 
+def test_the_weights_of_each_phases_end_are_kept_where_that_is_asked_for(train: Train, tmp_path: Path) -> None:
+    typed = ["procedure=lrr", "density.value=0.7", "recipe.epochs=1", "checkpoint.phases=true"]
+    summary = train(*typed)
+    folder = folder_of(tmp_path, summary)
+    phases = lines(folder, "phases.jsonl")
+    assert {path.name for path in (folder / "snapshots").iterdir()} == {f"{line['step']}.pt" for line in phases}
+    for line in phases:
+        masks = torch.load(folder / "snapshots" / f"{line['step']}.pt")["masks"].values()
+        active, size = (sum(counted(mask) for mask in masks) for counted in (torch.count_nonzero, torch.numel))
+        assert active / size == pytest.approx(line["density"])
+    assert train(*typed[:-1], f"output_dir={tmp_path / 'other'}")["run_id"] == summary["run_id"]
+    assert not (tmp_path / "other" / "runs" / summary["run_id"] / "snapshots").exists()
+
+
 def test_a_cycle_starts_with_an_optimizer_that_holds_no_momentum(train: Train, tmp_path: Path) -> None:
     """With lr 0 at the only step of each later cycle nothing moves, unless momentum went on."""
     common = ("recipe.batch_size=2000", "update_period=never", "checkpoint.keep=all")

@@ -11,9 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.choices import column_name, config_key
-from analysis.style import natural_sort_key
 from dst.errors import UserError
+from dst.run.choices import column_name, config_key
 
 _EXAMPLE = "\"criterion in ['snip', 'set'] and recipe.lr == 0.1\""
 _SHOWN = 8
@@ -63,8 +62,8 @@ def describe_values(frame: pd.DataFrame, expression: str) -> str:
 
 
 def _list_values(values: pd.Series) -> str:
-    found = sorted({str(value) for value in values.dropna()}, key=natural_sort_key)
-    return ", ".join(found[:_SHOWN]) + (f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else "")
+    found = sorted(values.dropna().unique(), key=lambda value: (isinstance(value, str), value))
+    return ", ".join(map(str, found[:_SHOWN])) + (f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else "")
 
 
 def _evaluate_condition(node: ast.expr, frame: pd.DataFrame) -> pd.Series:

@@ -8,7 +8,16 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from dst.config.identity import DEFAULTS, decides, groups_of, ineffective_keys, later_keys, method_of, uses_parent
+from dst.config.identity import (
+    DEFAULTS,
+    decides,
+    groups_of,
+    ineffective_keys,
+    later_keys,
+    method_of,
+    stopping_probes,
+    uses_parent,
+)
 from dst.files.records import Damaged, parse_yaml
 
 _SECTION = re.compile(r"^(?=[^\s#-])", re.MULTILINE)
@@ -67,6 +76,7 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in {**later_keys(group, node), **node}.items():
             if not str(key).startswith("_") and (group, key) not in without_effect_here:
                 row[column_name(f"{group}.{key}")] = _plain(value)
+    row |= {column_name(f"probes.{name}.stop"): True for name in stopping_probes(config)}
     if method == "dense":
         row["density"] = 1.0
     row["setup"] = f"{row.get('model')}/{row.get('dataset')}"
@@ -81,6 +91,8 @@ def column_name(name: str) -> str:
 
 def config_key(name: str) -> str | None:
     """Converts a column to its config key; None if the column does not decide a run's result."""
+    if stops := re.fullmatch(r"probes_(\w+)_stop", name):
+        return f"probes.{stops[1]}.stop"
     for group in groups_of("dst"):
         if name == group:
             return group if decides(group, _MAIN_KEY.get(group, "name")) else None

@@ -1,0 +1,49 @@
+"""``python -m analysis figures|table paper=cyclic``: the lines to print."""
+
+from __future__ import annotations
+
+import matplotlib
+
+from analysis.collect import Collection
+from analysis.cyclic.cost import at_budgets, rank_families
+from analysis.cyclic.figures import CyclicFigure, draw
+from analysis.cyclic.findings import findings, ranking_findings
+from analysis.cyclic.panels import line_styles
+from analysis.cyclic.study import Study, studies
+from analysis.figures import save
+from analysis.figures.canvas import STYLE, Drawing, as_sentences
+from analysis.figures.critical_distance import draw_diagrams
+
+
+def figure_lines(collection: Collection, figures: list[CyclicFigure], metric: str, own: dict[str, str]) -> list[str]:
+    """Draws figures and returns what to print; with ``cost`` also ranks and findings, which go into a file as well.
+
+    Args:
+        collection: of the runs.
+        figures: to draw.
+        metric: one of :data:`analysis.cyclic.study.METRICS`.
+        own: ``device`` and ``data_dir``, each if given.
+    """
+    found = studies(collection, own, metric)
+    lines = []
+    for figure in figures:
+        lines += draw(figure, found)
+        if figure.name == "cost":
+            lines += _compare_costs(collection, found)
+    return lines
+
+
+def _compare_costs(collection: Collection, found: list[Study]) -> list[str]:
+    ranking, left_out = rank_families([at_budgets(study).assign(setup=study.setup) for study in found])
+    told = [*(line for study in found for line in findings(study)), *ranking_findings(ranking, left_out)]
+    lines = []
+    if ranking is not None:
+        palette = {name: style["color"] for name, style in line_styles(map(str, ranking.average.index)).items()}
+        with matplotlib.rc_context(STYLE):
+            drawing = Drawing(
+                draw_diagrams({"equal cost": ranking}, palette), as_sentences(ranking_findings(ranking, [])[1:])
+            )
+            paths = save(drawing, "cyclic_cost_ranks", collection.results)
+        lines.append(f"figure cost, ranks: {', '.join(map(str, paths))}")
+    path = collection.results.write_text("figures/cyclic_cost_findings.txt", "".join(f"{line}.\n" for line in told))
+    return [*lines, *told, f"findings: {path}"]

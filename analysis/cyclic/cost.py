@@ -1,0 +1,146 @@
+"""Methods at equal cost: accuracy against training FLOPs and time, the Pareto front, budgets and ranks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from analysis.cyclic.panels import add_legend, crop_outliers, draw_means, line_styles
+from analysis.cyclic.study import METRICS, Study, over_seeds
+from analysis.figures.canvas import Drawing, Grid, as_sentences, seeds_note, set_log_ticks
+from analysis.stats import Ranking, rank
+from analysis.style import setup_title
+
+WITHIN = 0.1
+"""Costs that differ from a budget by no more than this share of it count as equal."""
+
+_MOST_PANELS = 3
+_UNITS = ((3 * 3600.0, 3600.0, "h"), (180.0, 60.0, "min"), (0.0, 1.0, "s"))
+
+
+def cost_means(study: Study) -> pd.DataFrame:
+    """Returns means over seeds of each line at each of its phases, densities below 1, as columns of :func:`over_seeds`.
+
+    ``pareto`` says whether no other mean of the same density is as accurate for less, or more accurate for as much.
+    """
+    points = study.points.dropna(subset=["cost", "accuracy"])
+    means = over_seeds(points[points["density"] < 1], ["family", "line", "density", "phase"])
+    ordered = means.sort_values(["density", "cost", "accuracy"], ascending=[True, True, False])
+    best = ordered.groupby("density")["accuracy"].cummax()
+    return means.assign(pareto=ordered["accuracy"] > best.groupby(ordered["density"]).shift(fill_value=-1.0))
+
+
+def panel_densities(means: pd.DataFrame) -> list[float]:
+    """Returns up to three densities, densest first: those with the most families, and at least half as many."""
+    counts = means.groupby("density")["family"].nunique()
+    enough = counts[(counts > 1) & (counts >= counts.max() / 2)].reset_index()
+    most = enough.sort_values(["family", "density"], ascending=[False, True])["density"]
+    return sorted(most.head(_MOST_PANELS), reverse=True)
+
+
+def draw_cost(study: Study) -> Drawing | None:
+    """Draws accuracy against training FLOPs and time, a panel for each density, and writes the means as CSV.
+
+    None unless two families have results at one density.
+    """
+    means = cost_means(study)
+    densities = panel_densities(means)
+    if not densities:
+        return None
+    study.results.write_csv(f"figures/cyclic_cost_{study.file}.csv", means)
+    styles = line_styles(means["family"])
+    divisor, unit = _time_unit(means["seconds"].max())
+    shown = means[means["density"].isin(densities)]
+    shown = shown.assign(line=shown["family"], time=shown["seconds"] / divisor)
+    grid = Grid.create(2, len(densities), panel=(6.4 if len(densities) == 1 else 3.6, 2.6), sharey=True, sharex="row")
+    rows = {"cost": f"FLOPs of training and parents ({study.unit})", "time": f"time ({unit})"}
+    for row, (x, title) in enumerate(rows.items()):
+        panels = [shown[shown["density"] == density] for density in densities]
+        for axes, here in zip(grid.axes[row], panels, strict=True):
+            draw_means(axes, here, x, styles)
+            front = here[here["pareto"]]
+            axes.plot(front[x], 100 * front["accuracy"], "o", color="black", markersize=8, markerfacecolor="none")
+            axes.set_xlabel(title)
+        _set_log_ticks(grid.axes[row], shown[x])
+        below = crop_outliers(grid.axes[row], panels, [x] * len(panels), styles)
+        grid.axes[row, 0].set_ylabel(f"{METRICS[study.metric]} (%)")
+    for axes, density in zip(grid.axes[0], densities, strict=True):
+        axes.set_title(f"{100 * (1 - density):.3g} % sparse")
+    dense = study.points.loc[study.points["family"] == "dense", "accuracy"].mean()
+    for axes in grid.axes.flat:
+        axes.axhline(100 * dense, color="black", linestyle=":", linewidth=1)
+    add_legend(grid.figure, styles, shown["family"], setup_title(study.setup))
+    more = means["density"].nunique() - len(densities)
+    caption = [
+        seeds_note(means["count"]),
+        "Ringed: the Pareto front of accuracy and FLOPs. A line's points are cycles, or runs of several lengths.",
+        *([f"One dense training has {study.dense_epochs} epochs; dotted: its accuracy."] if study.dense_epochs else []),
+        *([f"{more} further densities, with few families, are not shown."] if more else []),
+        *below,
+        *as_sentences(study.notes),
+    ]
+    return Drawing(grid.figure, caption)
+
+
+def _set_log_ticks(panels: Sequence[Axes], values: pd.Series) -> None:
+    low, high = values.min(), values.max()
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [digit * 10.0**decade for decade in decades for digit in (1, 2, 5)]
+    for axes in panels:
+        set_log_ticks(axes, [tick for tick in ticks if 0.8 * low <= tick <= 1.25 * high])
+
+
+def _time_unit(longest: float) -> tuple[float, str]:
+    return next((divisor, name) for least, divisor, name in _UNITS if not longest < least)
+
+
+def at_budgets(study: Study) -> pd.DataFrame:
+    """Returns the points of each density that cost about as much as those of other families, with their ``budget``.
+
+    A budget is the cost within :data:`WITHIN` of which most families have points; then, among the points left, the next
+    one. It is of two families or more. A family counts there with its most expensive line and phase, but no cyclic
+    family with its first cycle, which is the training without cycles.
+    """
+    points = study.points.dropna(subset=["cost", "accuracy"])
+    points = points[points["final"] | (points["phase"] > 1)]
+    found = [_budgets(here) for density, here in points.groupby("density") if density < 1]
+    return pd.concat([points.iloc[:0].assign(budget=0.0), *found], ignore_index=True)
+
+
+def _budgets(points: pd.DataFrame) -> pd.DataFrame:
+    found, left = [points.iloc[:0].assign(budget=0.0)], points
+    while len(left):
+        near = {cost: left[(left["cost"] / cost - 1).abs() <= WITHIN] for cost in left["cost"].unique()}
+        budget = max(near, key=lambda cost: (near[cost]["family"].nunique(), len(near[cost]), -cost))
+        here = near[budget]
+        if here["family"].nunique() < 2:
+            break
+        most = here.groupby(["family", "seed"])["cost"].idxmax()
+        found.append(here.loc[most].assign(budget=budget))
+        left = left.drop(here.index)
+    return pd.concat(found)
+
+
+def rank_families(points: Sequence[pd.DataFrame]) -> tuple[Ranking | None, list[str]]:
+    """Ranks families by their mean accuracies in blocks of setup, density and budget.
+
+    The families ranked are those with the most blocks, as many as make the most comparisons.
+
+    Args:
+        points: of :func:`at_budgets`, with their ``setup``.
+
+    Returns:
+        The ranking, None unless two families meet in two blocks; and the families that are left out.
+    """
+    blocks = ["setup", "density", "budget"]
+    scores = pd.concat(points).pivot_table(index=blocks, columns="family", values="accuracy")
+    order = scores.notna().sum().sort_values(ascending=False, kind="stable").index
+    complete = {count: len(scores[order[:count]].dropna()) for count in range(2, len(order) + 1)}
+    enough = {count: count * number for count, number in complete.items() if number > 1}
+    if not enough:
+        return None, list(map(str, order))
+    count = max(enough, key=lambda count: (enough[count], -count))
+    return rank(scores[order[:count]].dropna()), list(map(str, order[count:]))

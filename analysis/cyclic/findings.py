@@ -1,0 +1,115 @@
+"""What the comparison at equal cost comes to, in sentences: the best family of each budget, ranks, the Pareto front."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+from scipy import stats
+
+from analysis.cyclic.cost import at_budgets, cost_means
+from analysis.cyclic.study import Study
+from analysis.stats import ALPHA, MIN_BLOCKS, Ranking
+
+_NO_SPREAD = 1e-9
+
+
+def findings(study: Study) -> list[str]:
+    """Returns a line for each density and budget, the best family and what differs from it, and the Pareto fronts."""
+    lines = [
+        f"{study.setup}, {_sparse(density)}, {_cost(budget, study)}: {_best(here)}"
+        for (density, budget), here in at_budgets(study).groupby(["density", "budget"])
+    ]
+    for density, means in cost_means(study).groupby("density"):
+        if means["family"].nunique() > 1:
+            front = means[means["pareto"]].sort_values("cost")
+            steps = ", ".join(
+                f"{row.family} {100 * row.accuracy:.2f} at {_number(row.cost)}" for row in front.itertuples()
+            )
+            lines.append(f"{study.setup}, {_sparse(float(density))}: Pareto front in {study.unit}: {steps}")
+    return lines or [f"{study.setup}: no two families have results at one density for the same cost"]
+
+
+def ranking_findings(ranking: Ranking | None, left_out: Sequence[str]) -> list[str]:
+    """Returns the average ranks at equal cost and which differences are significant, in sentences.
+
+    Args:
+        ranking: of :func:`analysis.cyclic.cost.rank_families`.
+        left_out: the families that are not ranked.
+    """
+    if ranking is None:
+        return ["Ranks at equal cost: no two families meet in two blocks of setup, density and budget"]
+    listed = ", ".join(f"{name} {value:.2f}" for name, value in ranking.average.items())
+    lines = [f"Average ranks at equal cost over {ranking.blocks} blocks of setup, density and budget: {listed}"]
+    if not ranking.tested:
+        lines.append(f"Their differences are not tested: that takes {MIN_BLOCKS} blocks or more")
+    elif not ranking.significant:
+        lines.append(f"No difference is significant (Friedman, p = {ranking.f[1]:.2g})")
+    else:
+        best = str(ranking.average.index[0])
+        worse = [
+            str(name) for name in ranking.average.index if ranking.average[name] > ranking.average[best] + ranking.cd
+        ]
+        told = f"significantly worse than {best}: {', '.join(worse)}" if worse else f"none differs from {best} alone"
+        lines.append(f"Families differ (Friedman, p = {ranking.f[1]:.2g}); {told} (Nemenyi, distance {ranking.cd:.2f})")
+    return [
+        *lines,
+        *([f"Not ranked, as they have no results in these blocks: {', '.join(left_out)}"] if left_out else []),
+    ]
+
+
+def compared_with_best(points: pd.DataFrame) -> pd.DataFrame:
+    """Returns families by mean accuracy, best first, with ``p`` of Welch's test against the best, adjusted by Holm.
+
+    Args:
+        points: columns ``family accuracy``, a row for each seed.
+
+    Returns:
+        Columns ``mean std count p``, by family; ``p`` is NaN for the best and where no test is possible: for
+        a single seed, or accuracies that are equal over the seeds of both.
+    """
+    groups = points.groupby("family")["accuracy"]
+    found = pd.DataFrame({"mean": groups.mean(), "std": groups.std(ddof=1), "count": groups.count()})
+    found = found.sort_values("mean", ascending=False, kind="stable")
+    raw = pd.Series({name: _welch(found.iloc[0], row) for name, row in found.iloc[1:].iterrows()}, dtype=float)
+    ordered = raw.dropna().sort_values()
+    factors = range(len(ordered), 0, -1)
+    adjusted = (ordered * pd.Series(factors, index=ordered.index, dtype=float)).cummax().clip(upper=1)
+    return found.assign(p=adjusted.reindex(found.index))
+
+
+def _welch(one: pd.Series, other: pd.Series) -> float:
+    if min(one["count"], other["count"]) < 2 or max(one["std"], other["std"]) < _NO_SPREAD:
+        return float("nan")  # nothing to estimate the error of the difference by
+    sizes = [value for row in (one, other) for value in (row["mean"], row["std"], row["count"])]
+    return float(stats.ttest_ind_from_stats(*sizes, equal_var=False).pvalue)
+
+
+def _best(points: pd.DataFrame) -> str:
+    table = compared_with_best(points)
+    said = {name: _mean(row) for name, row in table.iterrows()}
+    first, others = table.index[0], table.iloc[1:]
+    parts = {
+        f"significantly worse (Welch and Holm, p < {ALPHA})": others.index[others["p"] < ALPHA],
+        "difference not significant": others.index[others["p"] >= ALPHA],
+        "not tested": others.index[others["p"].isna()],
+    }
+    told = [f"{title}: {', '.join(said[name] for name in names)}" for title, names in parts.items() if len(names)]
+    return "; ".join([f"best is {said[first]}", *told])
+
+
+def _mean(row: pd.Series) -> str:
+    spread = "" if pd.isna(row["std"]) else f" ± {100 * row['std']:.2f}"
+    return f"{row.name} {100 * row['mean']:.2f}{spread} ({row['count']:.0f})"
+
+
+def _sparse(density: float) -> str:
+    return f"{100 * (1 - density):.3g} % sparse"
+
+
+def _cost(budget: float, study: Study) -> str:
+    return f"about {_number(budget)} {study.unit}"
+
+
+def _number(cost: float) -> str:
+    return f"{cost:.3g}"

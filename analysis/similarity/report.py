@@ -1,0 +1,59 @@
+"""``python -m analysis jaccard``: the tables of Figures 6 and 17 to 21."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from analysis.collect import Collection
+from analysis.similarity.matrices import (
+    Matrix,
+    end_matrices,
+    first_update_matrices,
+    over_training,
+    shared_shares,
+)
+from analysis.style import label
+from dst.errors import UserError
+
+
+def report_jaccard(collection: Collection) -> str:
+    """Writes the tables ``jaccard_….csv`` and returns the text to print.
+
+    Args:
+        collection: of the runs.
+
+    Raises:
+        UserError: if none has the probe.
+    """
+    runs, results = collection.runs, collection.results
+    found = {"first update": first_update_matrices(runs), "end of training": end_matrices(runs)}
+    frames = {name.replace(" ", "_"): matrix_frame(matrices) for name, (matrices, _) in found.items()}
+    frames |= {"over_training": over_training(runs), "shares": shared_shares(runs)}
+    if all(frame.empty for frame in frames.values()):
+        raise UserError("no finished dynamic run has the probe jaccard; train with probes=jaccard")
+    lines = [line for name, (matrices, _) in found.items() for matrix in matrices for line in _lines(name, matrix)]
+    lines += [f"note: {note}" for note in dict.fromkeys(note for _, notes in found.values() for note in notes)]
+    paths = [results.write_csv(f"jaccard_{name}.csv", frame) for name, frame in frames.items() if len(frame)]
+    return "\n".join([*lines, f"written to {', '.join(map(str, paths))}"])
+
+
+def matrix_frame(matrices: Iterable[Matrix]) -> pd.DataFrame:
+    """Returns a row for each pair: ``setup density prune_fraction criterion other mean std chance seeds``."""
+    rows = [
+        (m.setup, m.density, m.prune_fraction, m.names[i], m.names[j], m.mean[i, j], m.std[i, j], m.chance, m.seeds)
+        for m in matrices
+        for i, j in itertools.combinations_with_replacement(range(len(m.names)), 2)
+    ]
+    columns = ["setup", "density", "prune_fraction", "criterion", "other", "mean", "std", "chance", "seeds"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _lines(name: str, matrix: Matrix) -> list[str]:
+    lower = np.where(np.tri(len(matrix.names), dtype=bool), matrix.mean, np.nan)
+    table = pd.DataFrame(lower, *[[label(each) for each in matrix.names]] * 2)
+    about = f"{name}, {matrix.setup}, density {matrix.density:g}, {matrix.seeds} seeds; random sets {matrix.chance:.3f}"
+    return [about, str(table.to_string(float_format=lambda value: f"{value:.3f}", na_rep="")), ""]

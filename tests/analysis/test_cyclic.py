@@ -1,0 +1,192 @@
+"""Phases as rows, families, methods at equal cost and figures of the cyclic-training paper, on short runs on digits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from analysis.collect import Collection
+from analysis.cyclic.cost import at_budgets, cost_means, rank_families
+from analysis.cyclic.families import family
+from analysis.cyclic.figures import FIGURES
+from analysis.cyclic.findings import compared_with_best
+from analysis.cyclic.study import Study, studies
+from analysis.models.interpolate import Line, interpolate
+from analysis.models.load import Place
+from analysis.models.states import NetworkState, phase_ends
+from dst.config import compose
+from dst.train import run
+
+TypeIn = Callable[..., tuple[int, str, str]]
+Collect = Callable[..., Collection]
+SHORT = ("dataset=digits", "model=small_mlp", "tracker=local", "device=cpu", "recipe.epochs=1", "update_period=never")
+LRR = ("procedure=lrr", "procedure.prune_rate=0.5", "density=0.2")
+RUNS = {
+    "dense": ("density=dense",),
+    "static": ("density=0.2", "distribution=balanced"),
+    "cyclic": (
+        "density=0.2",
+        "distribution=balanced",
+        "procedure=cyclic",
+        "procedure.cycles=3",
+        "checkpoint.phases=true",
+    ),
+    "lrr": LRR,
+    "lrr, sparser": (*LRR, "density=0.1"),
+    "coupled": ("density=0.2", "parent=[procedure=lrr,procedure.prune_rate=0.5]", "initial_mask=parent"),
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> tuple[Path, dict[str, dict[str, Any]]]:
+    """An ``output_dir`` and the summaries of its runs by name."""
+    output_dir = tmp_path_factory.mktemp("cyclic")
+    common = [*SHORT, f"data_dir={data_dir}", f"output_dir={output_dir}"]
+    return output_dir, {name: run(compose([*common, *typed])) for name, typed in RUNS.items()}
+
+
+@pytest.fixture
+def study(trained: Any, collected: Collect) -> Study:
+    (found,) = studies(collected(trained[0]), {"device": "cpu"})
+    return found
+
+
+@pytest.mark.parametrize(
+    ("choices", "name"),
+    [
+        ({"method": "dense", "procedure": "cyclic"}, "dense cyclic"),
+        ({"method": "static", "initial_mask": "random", "distribution": "erk"}, "static erk"),
+        ({"method": "static", "initial_mask": "snip", "procedure": "cyclic"}, "cyclic SNIP"),
+        ({"method": "dst", "criterion": "set", "growth": "random", "initial_mask": "random"}, "SET"),
+        (
+            {"method": "dst", "criterion": "snip", "growth": "gradient", "initial_mask": "snip"},
+            "snip / gradient from SNIP",
+        ),
+        ({"method": "iterative", "criterion": "snip", "procedure": "imp"}, "IMP, pruned by snip"),
+        (
+            {"method": "sculpt", "criterion": "magnitude", "procedure": "sculpt", "initial_mask": "synflow",
+             "procedure_start_density": 0.5, "procedure_extend": True},
+            "SCULPT SynFlow 0.5, extended",
+        ),
+        (
+            {"method": "static", "initial_mask": "parent", "weight_init": "parent", "weight_init_step": "20",
+             "procedure": "cyclic"},
+            "cyclic LRR mask, warm-up weights",
+        ),
+        ({"method": "static", "initial_mask": "parent", "weight_init": "default"}, "LRR mask, own init"),
+    ],
+)  # fmt: skip
+def test_the_choices_of_a_run_decide_its_family(choices: dict[str, Any], name: str) -> None:
+    assert family(choices, "LRR") == name
+
+
+def test_each_level_and_cycle_is_a_point_with_its_cost(trained: Any, study: Study) -> None:
+    _, summaries = trained
+    points = study.points.set_index("family")
+    levels = points.loc["LRR"].sort_values("density", ascending=False)
+    assert levels["density"].tolist() == [1.0, 0.5, 0.25, 0.2, 0.125, 0.1]  # shared levels once
+    dense = summaries["dense"]["flops_training"]
+    last = levels.iloc[-1]
+    assert last["cost"] == pytest.approx(summaries["lrr, sparser"]["flops_training"] / dense)
+    assert last["accuracy"] == summaries["lrr, sparser"]["test_acc"]
+    cycles = points.loc["cyclic balanced"]
+    assert cycles["final"].tolist() == [False, False, True]
+    assert cycles["cost"].tolist() == pytest.approx([points.loc["static balanced", "cost"] * n for n in (1, 2, 3)])
+    assert cycles["accuracy"].iloc[0] == summaries["static"]["test_acc"]
+
+
+def test_the_cost_of_a_coupled_run_counts_its_parent(trained: Any, study: Study) -> None:
+    _, summaries = trained
+    both = summaries["coupled"]["flops_training"] + summaries["lrr"]["flops_training"]
+    (cost,) = study.points.loc[study.points["family"] == "LRR mask, own init", "cost"]
+    assert cost == pytest.approx(both / summaries["dense"]["flops_training"])
+
+
+def invented(rows: list[tuple[str, int, float, float]]) -> Study:
+    frame = pd.DataFrame(rows, columns=["family", "seed", "cost", "accuracy"])
+    frame = frame.assign(line=frame["family"], density=0.1, phase=1, epoch=1, seconds=1.0, final=True)
+    return Study("m/d", frame, 1, "test_acc", None, {}, [])  # type: ignore[arg-type]
+
+
+def test_costs_within_ten_percent_are_one_budget_and_others_none() -> None:
+    study = invented(
+        [("A", 1, 1.0, 0.9), ("B", 1, 1.08, 0.8), ("C", 1, 1.3, 0.7), ("A", 1, 3.0, 0.9), ("C", 1, 3.2, 0.95)]
+    )
+    found = at_budgets(study).groupby("budget")["family"].agg(list)
+    assert [sorted(names) for names in found] == [["A", "B"], ["A", "C"]]
+
+
+def test_the_pareto_front_has_what_nothing_cheaper_matches() -> None:
+    study = invented([("A", 1, 1.0, 0.9), ("B", 1, 1.0, 0.8), ("C", 1, 2.0, 0.9), ("D", 1, 3.0, 0.95)])
+    assert cost_means(study).set_index("family")["pareto"].to_dict() == {"A": True, "B": False, "C": False, "D": True}
+
+
+def test_families_are_ranked_where_they_meet() -> None:
+    study = invented(
+        [(name, 1, cost, value + cost / 100) for cost in (1.0, 2.0, 4.0) for name, value in (("A", 0.5), ("B", 0.4))]
+    )
+    ranking, left_out = rank_families([at_budgets(study).assign(setup="m/d")])
+    assert ranking is not None
+    assert (ranking.average.to_dict(), ranking.blocks, left_out) == ({"A": 1.0, "B": 2.0}, 3, [])
+
+
+def test_the_best_is_compared_by_welch_adjusted_by_holm_and_never_for_single_seeds() -> None:
+    rows = {"A": (0.90, 0.91, 0.92), "B": (0.89, 0.91, 0.90), "C": (0.50, 0.51, 0.52), "D": (0.7,)}
+    points = pd.DataFrame(
+        [(name, value) for name, values in rows.items() for value in values], columns=["family", "accuracy"]
+    )
+    table = compared_with_best(points)
+    assert list(table.index) == ["A", "B", "D", "C"]
+    assert table["p"].isna().to_dict() == {"A": True, "B": False, "D": True, "C": False}
+    assert table["p"]["B"] == pytest.approx(0.2879, abs=1e-3)  # t = 1.22, 4 degrees of freedom
+    assert table["p"]["C"] < 1e-5
+
+
+def test_interpolation_between_phases_has_the_losses_of_their_ends(
+    trained: Any, type_in: TypeIn, tmp_path: Path
+) -> None:
+    output_dir, summaries = trained
+    run_id = summaries["cyclic"]["run_id"]
+    ends = phase_ends(NetworkState(run_id, output_dir / "runs" / run_id, "last", "cyclic"))
+    assert len(ends) == 3
+    folders = (f"output_dir={output_dir}", f"results_dir={tmp_path / 'results'}", "device=cpu")
+    assert type_in("interpolate", run_id, "phases=true", "split=test", *folders)[::2] == (0, "")
+    table = pd.read_csv(tmp_path / "results" / "interpolation_barriers.csv")
+    assert list(zip(table["start"], table["end"], strict=True)) == [(a.name, b.name) for a, b in pairwise(ends)]
+    assert table["loss_end"].iloc[0] == table["loss_start"].iloc[1]
+    alone = interpolate(ends[1:2], ends[1], Line(splits=("test",)), Place("cpu"))
+    assert alone["loss"].iloc[0] == pytest.approx(table["loss_end"].iloc[0])
+    assert table["accuracy_end"].iloc[-1] == summaries["cyclic"]["test_acc"]
+    status, out, err = type_in("interpolate", summaries["lrr"]["run_id"], "phases=true", *folders)
+    assert (status, out, len(err.splitlines())) == (2, "", 1)
+    assert "checkpoint.phases=true" in err
+
+
+def test_figures_are_drawn_and_findings_written(trained: Any, type_in: TypeIn, tmp_path: Path) -> None:
+    folders = (f"output_dir={trained[0]}", f"results_dir={tmp_path / 'results'}")
+    status, out, err = type_in("figures", "paper=cyclic", "fig=cost,2a,8b", *folders)
+    assert (status, err) == (0, "")
+    for name in ("cost", "2a"):
+        picture = tmp_path / "results" / "figures" / f"cyclic_{name}_small_mlp_digits.png"
+        assert picture.read_bytes().startswith(b"\x89PNG")
+    assert "figure 8b of small_mlp/digits: nothing to draw, it needs finished runs of resnet50/cifar100" in out
+    told = (tmp_path / "results" / "figures" / "cyclic_cost_findings.txt").read_text()
+    assert "80 % sparse: Pareto front in dense trainings: " in told
+
+
+def test_help_lists_every_figure_and_a_mistake_is_one_line(type_in: TypeIn) -> None:
+    _, out, _ = type_in("figures", "paper=cyclic", "fig=help")
+    assert len(out.splitlines()) == len(FIGURES)
+    for words, told in (
+        ("fig=99", "fig=99: unknown"),
+        ("reference=true", "only with paper=gradient_flow"),
+        ("metric=loss", "metric=loss"),
+    ):
+        status, _, err = type_in("figures", "paper=cyclic", words)
+        assert (status, len(err.splitlines())) == (2, 1)
+        assert told in err

@@ -1,0 +1,60 @@
+"""``where=``: commands that concern some of a sweep's runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from dst.errors import UserError
+from launch.cancel import cancel
+from launch.cluster import ClusterConfig
+from launch.plan import Plan
+from launch.state import states
+from launch.status import one_screen
+from launch.submit import train_locally
+from launch.worker import Worker
+from tests.launch.study import Study
+from tests.launch.test_plan import points
+
+
+def test_selected_runs_are_trained_and_cancelled_ones_only_once_submitted_again(study: Study) -> None:
+    study.plan("sweep", "recipe.epochs=0", "criterion=magnitude,mest", "seed=1,2")
+    plan = Plan.read("sweep", study.output_dir)
+
+    def finished() -> list[tuple[str, int]]:
+        done = [run.config for run in plan.runs if study.is_finished(run.run_id)]
+        return [(config["criterion"]["name"], config["seed"]) for config in done]
+
+    assert list(cancel(plan, "seed == 1", dry_run=True))[1].startswith("2 unfinished runs would be cancelled")
+    list(cancel(plan, "seed == 1", dry_run=False))
+    worker = Worker(
+        "sweep", str(study.output_dir), [run.run_id for run in plan.runs], 1, 0, where='criterion == "mest"'
+    )
+    worker.train(lambda event, run_id, text: None)
+    assert finished() == [("mest", 2)]
+    train_locally(plan.select("seed == 1 and criterion == 'mest'"), ClusterConfig("local", "local"), retry_failed=False)
+    assert finished() == [("mest", 1), ("mest", 2)]
+
+
+def test_parents_are_trained_with_the_selected_runs_and_shown_only_if_selected(tmp_path: Path) -> None:
+    child = ("model=small_mlp", "dataset=digits", "weight_init=parent", "parent=[density=dense]", "seed=1,2")
+    plan = Plan.make("mine", tmp_path, points(*child))
+    selected = plan.select("density < 1 and seed == 2")
+    assert [run.config["seed"] for run in selected.runs] == [2]
+    assert states(selected)[selected.runs[0].run_id].for_parent
+    family = plan.select("density < 1 and seed == 2", with_parents=True)
+    assert [run.run_id for run in family.runs] == [selected.runs[0].parent_id, selected.runs[0].run_id]
+    with pytest.raises(UserError, match="selects none of 4 runs; there are seed: 1, 2"):
+        plan.select("seed == 3")
+    with pytest.raises(UserError, match="there is no sed; the nearest first, there are seed"):
+        plan.select("sed == 1")
+
+
+def test_one_screen_of_status_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "10")
+    monkeypatch.setenv("LINES", "4")
+    shown = one_screen("\n".join(f"line {number} of many" for number in range(9)))
+    lines = re.sub(r"\x1b\[[HKJ]", "", shown).splitlines()
+    assert lines == ["line 0 of ", "line 1 of ", "… and 7 more lines"]
