@@ -5,9 +5,8 @@ from __future__ import annotations
 import matplotlib
 
 from analysis.collect import Collection
-from analysis.cyclic.cost import at_budgets, rank_families
 from analysis.cyclic.figures import CyclicFigure, draw
-from analysis.cyclic.findings import findings, ranking_findings
+from analysis.cyclic.findings import compare_costs, ranking_findings
 from analysis.cyclic.panels import line_styles
 from analysis.cyclic.study import Study, studies
 from analysis.figures import save
@@ -34,8 +33,7 @@ def figure_lines(collection: Collection, figures: list[CyclicFigure], metric: st
 
 
 def _compare_costs(collection: Collection, found: list[Study]) -> list[str]:
-    ranking, left_out = rank_families([at_budgets(study).assign(setup=study.setup) for study in found])
-    told = [*(line for study in found for line in findings(study)), *ranking_findings(ranking, left_out)]
+    ranking, told = compare_costs(found)
     lines = []
     if ranking is not None:
         palette = {name: style["color"] for name, style in line_styles(map(str, ranking.average.index)).items()}

@@ -7,26 +7,39 @@ from collections.abc import Sequence
 import pandas as pd
 from scipy import stats
 
-from analysis.cyclic.cost import at_budgets, cost_means
+from analysis.cyclic.cost import at_budgets, cost_means, panel_densities, rank_families
 from analysis.cyclic.study import Study
 from analysis.stats import ALPHA, MIN_BLOCKS, Ranking
 
 _NO_SPREAD = 1e-9
 
 
+def compare_costs(found: Sequence[Study]) -> tuple[Ranking | None, list[str]]:
+    """Returns the ranking of the families at equal cost and all findings, a sentence each.
+
+    Args:
+        found: a study of each setup.
+    """
+    ranking, left_out = rank_families([at_budgets(study).assign(setup=study.setup) for study in found])
+    return ranking, [*(line for study in found for line in findings(study)), *ranking_findings(ranking, left_out)]
+
+
 def findings(study: Study) -> list[str]:
-    """Returns a line for each density and budget, the best family and what differs from it, and the Pareto fronts."""
+    """Returns a line for each density that is drawn and each budget, the best family and what differs from it.
+
+    The Pareto front of each density follows.
+    """
+    means = cost_means(study)
+    drawn = panel_densities(means)
     lines = [
         f"{study.setup}, {_sparse(density)}, {_cost(budget, study)}: {_best(here)}"
         for (density, budget), here in at_budgets(study).groupby(["density", "budget"])
+        if density in drawn
     ]
-    for density, means in cost_means(study).groupby("density"):
-        if means["family"].nunique() > 1:
-            front = means[means["pareto"]].sort_values("cost")
-            steps = ", ".join(
-                f"{row.family} {100 * row.accuracy:.2f} at {_number(row.cost)}" for row in front.itertuples()
-            )
-            lines.append(f"{study.setup}, {_sparse(float(density))}: Pareto front in {study.unit}: {steps}")
+    for density in sorted(drawn):
+        front = means[(means["density"] == density) & means["pareto"]].sort_values("cost")
+        steps = ", ".join(f"{row.family} {100 * row.accuracy:.2f} at {_number(row.cost)}" for row in front.itertuples())
+        lines.append(f"{study.setup}, {_sparse(density)}: Pareto front in {study.unit}: {steps}")
     return lines or [f"{study.setup}: no two families have results at one density for the same cost"]
 
 

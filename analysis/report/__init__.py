@@ -12,10 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import pandas as pd
+from matplotlib.figure import Figure
 from plotly.offline import get_plotlyjs
 
 from analysis.code import package_version_notes
 from analysis.compare import aggregate_seeds, line_names, select_comparable, select_update_period, varying_choices
+from analysis.cyclic.cost import draw_cost
+from analysis.cyclic.findings import compare_costs
+from analysis.cyclic.study import studies
 from analysis.figures.canvas import STYLE, as_sentences
 from analysis.figures.critical_distance import describe_ranking, draw_diagrams
 from analysis.figures.periods import cells_with_several_periods
@@ -75,7 +79,8 @@ def _data(collection: Collection, runs: pd.DataFrame) -> dict[str, Any]:
         "statuses": _statuses(runs),
         "findings": [*overall, *notes],
         "setup_findings": by_setup,
-        "diagrams": [_image(regime, ranking) for regime, ranking in found.items()],
+        "diagrams": [_diagram(regime, ranking) for regime, ranking in found.items()],
+        "costs": _costs(collection),
         "rank_notes": [sentence for regime, ranking in found.items() for sentence in describe_ranking(regime, ranking)],
         "notes": notes,
         "metrics": METRIC_NAMES,
@@ -107,12 +112,28 @@ def _line_style(line: str, color: str) -> dict[str, str]:
     return {"label": label(line), "color": color, "symbol": _SYMBOLS.get(marker(line), "circle")}
 
 
-def _image(regime: str, ranking: Ranking) -> dict[str, str]:
+def _costs(collection: Collection) -> dict[str, list[Any]]:
+    """Returns images and findings of the comparison at equal cost; none where all runs have the same procedure."""
+    if collection.runs.get("procedure", pd.Series()).nunique() < 2:
+        return {"images": [], "findings": []}
+    found = studies(collection, {})
+    images = []
+    for study in found:
+        with matplotlib.rc_context(STYLE):
+            if drawing := draw_cost(study):
+                images.append(_image(drawing.figure, f"{study.setup}: {' '.join(drawing.caption)}"))
+    return {"images": images, "findings": compare_costs(found)[1] if images else []}
+
+
+def _diagram(regime: str, ranking: Ranking) -> dict[str, str]:
     with matplotlib.rc_context(STYLE):
-        buffer = io.BytesIO()
-        draw_diagrams({regime: ranking}).savefig(buffer, format="svg")
-    source = f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-    return {"source": source, "about": " ".join(describe_ranking(regime, ranking))}
+        return _image(draw_diagrams({regime: ranking}), " ".join(describe_ranking(regime, ranking)))
+
+
+def _image(figure: Figure, about: str) -> dict[str, str]:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg")
+    return {"source": f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}", "about": about}
 
 
 def _script_safe(text: str) -> str:

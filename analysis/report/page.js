@@ -45,6 +45,13 @@ $("setup-finding-list").append(...data.setup_findings.map((sentence) => element(
 $("setup-findings").hidden = data.setup_findings.length === 0;
 $("setup-findings").open = data.setup_findings.length < 8;
 for (const image of data.diagrams) $("diagrams").append(element("img", undefined, { src: image.source, alt: image.about }));
+for (const image of data.costs.images) {
+  const figure = element("figure");
+  figure.append(element("img", undefined, { src: image.source, alt: image.about }), element("figcaption", image.about));
+  $("cost-images").append(figure);
+}
+$("cost-findings").append(...data.costs.findings.map((sentence) => element("li", sentence)));
+$("costs").hidden = $("costs-link").hidden = !data.costs.images.length;
 $("rank-notes").append(...data.rank_notes.map((sentence) => element("p", sentence)));
 $("notes").append(...data.notes.map((sentence) => element("p", sentence)));
 

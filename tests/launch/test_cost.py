@@ -22,7 +22,7 @@ KINDS = {
         "update_period=5",
         "sparsity.update_batch_size=300",
     ),
-    "pruned by the gradient of a larger batch": (
+    "pruned by a larger batch": (
         *("growth=random", "criterion=snip", "update_period=5", "sparsity.update_batch_size=300"),
     ),
     "dense momentum": ("growth=momentum", "sparsity.momentum=dense", "update_period=5"),

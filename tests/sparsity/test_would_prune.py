@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dst.sparsity import dynamic, make_criterion, prune_mask
+from dst.sparsity import Criterion, dynamic, make_criterion, prune_mask
 from tests.sparsity.networks import Layers, sparse
 
 SHAPES = [(12, 10), (10, 12), (6, 12)]  # two of one size, which are chosen together
@@ -33,13 +33,14 @@ def test_the_next_update_prunes_what_it_would_prune(
     _, sparsity = prepared(criterion, scope)
     expected = sparsity.would_prune()
     kept: list[Tensor] = []
-    prune = dynamic.prune_lowest
+    prune = dynamic.prune_scored
 
-    def noted(scores: Tensor, weight: Tensor, mask: Tensor, n: Any, **more: bool) -> Tensor:
-        kept.append((mask & ~prune(scores, weight, mask, n, **more)).flatten())
-        return prune(scores, weight, mask, n, **more)
+    def noted(criterion: Criterion, scores: Tensor, weight: Tensor, mask: Tensor, n: Any) -> Tensor:
+        after = prune(criterion, scores, weight, mask, n)
+        kept.append((mask & ~after).flatten())
+        return after
 
-    monkeypatch.setattr(dynamic, "prune_lowest", noted)
+    monkeypatch.setattr(dynamic, "prune_scored", noted)
     sparsity.step()
     assert torch.equal(torch.cat(kept), torch.cat([mask.flatten() for mask in expected.values()]))
     (update,) = sparsity.pop_updates()
