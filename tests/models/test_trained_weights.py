@@ -15,6 +15,8 @@ from dst.config import compose, run_id
 from dst.config.tree import component
 from dst.errors import UserError, is_of_place
 from dst.models import build_model
+from launch.plan import Plan
+from launch.sweep import Point
 
 torch.set_num_threads(1)
 
@@ -76,6 +78,15 @@ def test_without_network_one_line_names_the_file_and_what_to_set(home: Path) -> 
         "put the file there, or set TORCH_HOME to a folder with hub/checkpoints/" + line.split("/")[-1]
     )
     assert is_of_place(error.value)  # a sweep's runs wait for the file instead of failing
+
+
+def test_runs_are_planned_without_the_file_with_a_warning(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    chosen = ("model=efficientnet_b0", "dataset=tiny_imagenet", "model.weights=imagenet")
+    assert len(Plan.make("fine-tuned", home, [Point(chosen)]).runs) == 1
+    [line] = caplog.messages
+    assert line.startswith("efficientnet_b0 is not checked: model.weights=imagenet: ")
+    with pytest.raises(UserError, match="weights=imagnet: unknown"):
+        Plan.make("mistyped", home, [Point((*chosen[:2], "model.weights=imagnet"))])
 
 
 def test_a_damaged_file_is_named_and_kept(home: Path) -> None:
