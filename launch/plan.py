@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,11 +11,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dst.errors import UserError
+from dst.errors import UserError, is_of_place
 from dst.run.code import code_version
 from dst.run.layout import run_dir, sweep_dir
 from dst.run.plan import Frozen, PlannedRun, read_plan, write_plan
 from launch.sweep import Point
+
+log = logging.getLogger("dst")
 
 
 @dataclass(frozen=True)
@@ -186,5 +189,7 @@ def _check_models(points: Sequence[Point], configs: Sequence[dict[str, Any]]) ->
                 if density:
                     check_density(node["name"], model, density, distribution, chosen)
         except UserError as error:
-            raise points[number].with_origin(error) from error
+            if not is_of_place(error):
+                raise points[number].with_origin(error) from error
+            log.warning("%s is not checked: %s", node["name"], error)  # trained weights that are not there yet
     torch.set_num_threads(threads)

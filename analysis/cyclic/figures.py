@@ -85,7 +85,11 @@ _ALL = (
         "weight_init=parent_signs",
     ),
     _accuracy(
-        "8b", "as 7, ResNet-50 on CIFAR-100", (*_SCULPT, _DENSE), "resnet50/cifar100", setups="resnet50/cifar100"
+        "8b",
+        "as 7, ResNet-50 on CIFAR-100",
+        (*_SCULPT, _DENSE),
+        "resnet50_cifar/cifar100",
+        setups="resnet50_cifar/cifar100",
     ),
     _accuracy("8c", "as 7, ResNet-50 on ImageNet", _SCULPT, "resnet50/imagenet", setups="resnet50/imagenet"),
     _accuracy(

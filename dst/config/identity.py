@@ -54,8 +54,9 @@ _KEY_DEFAULTS: dict[str, dict[str, Any]] = {
     "model=large_mlp_dropout": {"input_dropout": 0.0},
     "procedure=cyclic": {"strategy": "constant", "max_cycles": 20},
     "procedure=sculpt": {"max_cycles": 20},
+    "dst.models.from_torchvision": {"weights": None},
 }
-"""Keys that came later to groups or options that were there: at its default, such a key enters no identity."""
+"""Keys that came later to groups, options or targets that were there: at its default, such a key enters no identity."""
 
 _WITHOUT_EFFECT = {
     "model": ("_target_",),
@@ -195,7 +196,8 @@ def later_keys(group: str, node: Mapping[str, Any]) -> dict[str, Any]:
         group: of the config.
         node: the group's keys.
     """
-    return {**_KEY_DEFAULTS.get(group, {}), **_KEY_DEFAULTS.get(f"{group}={node.get('name')}", {})}
+    owners = (group, f"{group}={node.get('name')}", str(node.get("_target_")))
+    return {key: value for owner in owners for key, value in _KEY_DEFAULTS.get(owner, {}).items()}
 
 
 def _default(group: str) -> Any:

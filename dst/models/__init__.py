@@ -4,7 +4,7 @@ from dst.models.build import build_model, model_of
 from dst.models.cnn import VGG16, LeNet5, LeNet5Caffe, PlainVGG16, SmallCNN
 from dst.models.mlp import MLP
 from dst.models.resnet import CifarResNet
-from dst.models.torchvision import from_torchvision
+from dst.models.torchvision import from_torchvision, small_image_resnet
 
 __all__ = [
     "MLP",
@@ -17,4 +17,5 @@ __all__ = [
     "build_model",
     "from_torchvision",
     "model_of",
+    "small_image_resnet",
 ]

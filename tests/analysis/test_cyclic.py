@@ -174,7 +174,7 @@ def test_figures_are_drawn_and_findings_written(trained: Any, type_in: TypeIn, t
     for name in ("cost", "2a"):
         picture = tmp_path / "results" / "figures" / f"cyclic_{name}_small_mlp_digits.png"
         assert picture.read_bytes().startswith(b"\x89PNG")
-    assert "figure 8b of small_mlp/digits: nothing to draw, it needs finished runs of resnet50/cifar100" in out
+    assert "figure 8b of small_mlp/digits: nothing to draw, it needs finished runs of resnet50_cifar/cifar100" in out
     told = (tmp_path / "results" / "figures" / "cyclic_cost_findings.txt").read_text()
     assert "80 % sparse: Pareto front in dense trainings: " in told
 

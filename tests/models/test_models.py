@@ -27,12 +27,16 @@ PUBLISHED: dict[str, tuple[tuple[int, ...], int, int, int]] = {  # input shape, 
     "vgg16_imagenet": ((3, 64, 64), 1000, 15_222_464, 15_222_464),  # whatever the images' size
     "efficientnet_b0": ((3, 64, 64), 200, 4_263_748, 4_212_192),
     "resnet50": ((3, 224, 224), 1000, 25_557_032, 25_502_912),
+    "resnet18": ((3, 224, 224), 1000, 11_689_512, 11_678_912),
+    "resnet20": ((3, 32, 32), 10, 272_474, 270_896),
+    "resnet18_cifar": ((3, 32, 32), 10, 11_173_962, 11_164_352),
+    "resnet50_cifar": ((3, 32, 32), 100, 23_705_252, 23_652_032),
     "large_mlp_dropout": ((3, 32, 32), 10, 3_676_682, 3_675_136),
     "lenet300_100": ((1, 28, 28), 10, 266_610, 266_200),
     "lenet300_100_glorot": ((1, 28, 28), 10, 266_610, 266_200),
     "lenet5": ((1, 28, 28), 10, 44_426, 44_190),  # 150 + 2,400 + 256·120 + 120·84 + 84·10 weights, 236 biases
 }
-SMALL = [name for name in PUBLISHED if name not in ("vgg16", "vgg16_imagenet", "efficientnet_b0", "resnet50")]
+SMALL = [name for name, (_, _, parameters, _) in PUBLISHED.items() if parameters < 4_000_000]
 
 
 def node_of(model: str, **changes: Any) -> dict[str, Any]:
@@ -177,6 +181,16 @@ def test_resnet56_has_two_1x1_convolutions_in_its_shortcuts() -> None:
 def test_resnet_accepts_other_depths_and_rejects_invalid_ones() -> None:
     assert sum(len(weight.shape) == 4 for weight in sparsifiable_weights(build("resnet56", depth=20)).values()) == 21
     assert "depth=21: must be 6n + 2" in error_of(node_of("resnet56", depth=21), (3, 32, 32))
+
+
+def test_a_resnet_for_small_images_reduces_32_pixels_to_4_before_it_averages() -> None:
+    model, sizes = build("resnet18_cifar").eval(), []
+    model.avgpool.register_forward_pre_hook(lambda _, inputs: sizes.append(inputs[0].shape))
+    model(torch.zeros(1, 3, 32, 32))
+    assert sizes == [(1, 512, 4, 4)]
+    one_channel = build_model(node_of("resnet18_cifar"), input_shape=(1, 8, 8), num_classes=10, seed=0)
+    assert one_channel(torch.randn(2, 1, 8, 8)).shape == (2, 10)
+    assert "depth=20: must be one of 18, 34" in error_of(node_of("resnet18_cifar", depth=20), (3, 32, 32))
 
 
 def test_any_torchvision_classifier_can_be_built_by_name() -> None:
