@@ -123,7 +123,8 @@ def _choice(overrides: Overrides, config: Mapping[str, Any], samples: int | None
         raise UserError(f"{KEY}={given}: procedure.cycles=auto chooses the epochs itself; give a number of cycles")
     if samples is None or not dataset["shape"] or not dataset["num_classes"]:
         raise UserError(f"{KEY}={given}: dataset={dataset['name']} has no known size; give recipe.epochs instead")
-    network = _network(json.dumps([config["model"], dataset], sort_keys=True))
+    chosen = {key: config["sparsity"][key] for key in ("include", "exclude")}
+    network = _network(json.dumps([config["model"], dataset, chosen], sort_keys=True))
     dense = 3 * network.forward.total * samples * length
     group, key = ("procedure", "budget") if "budget" in config["procedure"] else ("recipe", "epochs")
 
@@ -160,10 +161,10 @@ def _network(key: str) -> _Network:
     from dst.sparsity import sparsifiable_weights
     from dst.training.flops import count_forward
 
-    node, dataset = json.loads(key)
+    node, dataset, chosen = json.loads(key)
     shape = tuple(dataset["shape"])
     model = build_model(node, input_shape=shape, num_classes=dataset["num_classes"], seed=0, dataset=dataset["name"])
-    shapes = {name: tuple(weight.shape) for name, weight in sparsifiable_weights(model).items()}
+    shapes = {name: tuple(weight.shape) for name, weight in sparsifiable_weights(model, **chosen).items()}
     return _Network(count_forward(model, shape), shapes)
 
 
