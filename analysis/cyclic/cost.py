@@ -127,7 +127,7 @@ def _budgets(points: pd.DataFrame) -> pd.DataFrame:
 def rank_families(points: Sequence[pd.DataFrame]) -> tuple[Ranking | None, list[str]]:
     """Ranks families by their mean accuracies in blocks of setup, density and budget.
 
-    The families ranked are those with the most blocks, as many as make the most comparisons.
+    The families ranked are those with the most blocks, as many as make the most pairs of families in a block.
 
     Args:
         points: of :func:`at_budgets`, with their ``setup``.
@@ -139,7 +139,7 @@ def rank_families(points: Sequence[pd.DataFrame]) -> tuple[Ranking | None, list[
     scores = pd.concat(points).pivot_table(index=blocks, columns="family", values="accuracy")
     order = scores.notna().sum().sort_values(ascending=False, kind="stable").index
     complete = {count: len(scores[order[:count]].dropna()) for count in range(2, len(order) + 1)}
-    enough = {count: count * number for count, number in complete.items() if number > 1}
+    enough = {count: math.comb(count, 2) * number for count, number in complete.items() if number > 1}
     if not enough:
         return None, list(map(str, order))
     count = max(enough, key=lambda count: (enough[count], -count))

@@ -20,7 +20,8 @@ def compare_costs(found: Sequence[Study]) -> tuple[Ranking | None, list[str]]:
     Args:
         found: a study of each setup.
     """
-    ranking, left_out = rank_families([at_budgets(study).assign(setup=study.setup) for study in found])
+    whole = {study.setup: at_budgets(study).query("final") for study in found}
+    ranking, left_out = rank_families([points.assign(setup=setup) for setup, points in whole.items()])
     return ranking, [*(line for study in found for line in findings(study)), *ranking_findings(ranking, left_out)]
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 from analysis.compare import select_comparable
 from analysis.similarity.sets import Sets, jaccard, log_of, read_end, read_records
 from analysis.style import legend_order
+from dst.run.choices import config_key
 
 INIT = "init"
 """The row of :func:`end_matrices` of the masks at initialization."""
@@ -137,18 +138,20 @@ def _ended_early(runs: pd.DataFrame) -> pd.Series:
 def _with_probe(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Returns the comparable runs that have the probe's log, and notes on those left out.
 
-    They have a ``line``. Growth and update period become part of the setup where they vary within it.
+    They have a ``line``. Growth, update period and prune fraction become part of the setup where they vary within it:
+    a run has sets of all criteria, which are those of its own choices.
     """
     dynamic = runs[(runs["method"] == "dst") & runs["path"].notna()]
     there = np.array([log_of(path).exists() for path in dynamic["path"]], dtype=bool)
-    chosen = select_comparable(dynamic[there])
-    found = chosen.runs
-    for name in ("growth", "update_period"):
+    parts = [select_comparable(part) for _, part in dynamic[there].groupby("prune_fraction_initial")]
+    if not parts:
+        return dynamic[there].assign(line=None), []
+    found = pd.concat([part.runs for part in parts], ignore_index=True)
+    for name in ("growth", "update_period", "prune_fraction_initial"):
         varies = found.groupby("setup")[name].transform("nunique") > 1
-        found = found.assign(
-            setup=found["setup"].where(~varies, found["setup"] + f", {name}=" + found[name].astype("str"))
-        )
-    return found, chosen.all_notes
+        value = f", {config_key(name) or name}=" + found[name].astype("str")
+        found = found.assign(setup=found["setup"].where(~varies, found["setup"] + value))
+    return found, list(dict.fromkeys(note for part in parts for note in part.all_notes))
 
 
 def _groups(runs: pd.DataFrame) -> Iterator[tuple[tuple[str, float], pd.DataFrame]]:
