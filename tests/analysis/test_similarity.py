@@ -110,6 +110,14 @@ def test_at_the_first_update_seeds_are_averaged_before_layers(study: Collection,
     assert matrix.chance == pytest.approx(statistics.mean(map(statistics.mean, pairs)))
 
 
+def test_prune_fractions_of_a_single_criterion_are_not_mixed(study: Collection) -> None:
+    matrices, _ = first_update_matrices(study.runs[study.runs["criterion"] == "magnitude"])
+    assert [(matrix.prune_fraction, matrix.names, matrix.seeds) for matrix in matrices] == [
+        (0.25, ["magnitude"], 2),
+        (0.5, ["magnitude"], 2),
+    ]
+
+
 def test_at_the_end_layers_are_averaged_before_seeds_and_the_initial_masks_are_a_row(study: Collection) -> None:
     whole = study.runs[study.runs["probes_jaccard_stop"].isna()]
     slow = slow_sets(whole, "", None)
