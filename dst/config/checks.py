@@ -141,8 +141,8 @@ def _check_probes(config: Config) -> None:
         if not (isinstance(node, dict) and str(name).isidentifier() and node.get("name") == name):
             raise UserError(f"probes.{name}: is no probe; choose some with probes=[{','.join(options('probes'))}]")
         _check_component(f"probes.{name}", node, "dst.probes:Probe", ())
-        after_updates = getattr(resolve(f"probes.{name}", node), "after_updates", False)
-        if after_updates and config.sparsity.update_order == "after" and config.method in UPDATING:
+        of_updates = getattr(resolve(f"probes.{name}", node), "of_updates", False)
+        if of_updates and config.sparsity.update_order == "after" and config.method in UPDATING:
             raise UserError(
                 f"probes.{name}: measures topology updates before the optimizer step, sparsity.update_order=after has "
                 "none there; leave one of the two out"

@@ -66,6 +66,9 @@ class Probe:
     name: str
     every: int = 100
 
+    of_updates: ClassVar[bool] = False
+    """Whether what it measures is a topology update, whose state it must see before the optimizer step."""
+
     after_updates: ClassVar[bool] = False
     """Whether it measures after a topology update too, by :meth:`measure_update`, where it did before it."""
 

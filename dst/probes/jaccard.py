@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -28,6 +28,8 @@ class Jaccard(Probe):
         criteria: names of the other criteria, each with its default parameters.
         stop: ends the run right after its first topology update; part of the run's id.
     """
+
+    of_updates: ClassVar[bool] = True
 
     every: int | str = 3200  # type: ignore[assignment]  # also a word
     criteria: list[str] = field(default_factory=list)

@@ -18,6 +18,7 @@ class UpdateEffect(GradientFlow):
     are 0 after the update, but their gradient counts. Runs without topology updates have no lines.
     """
 
+    of_updates: ClassVar[bool] = True
     after_updates: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -52,6 +52,7 @@ def identifier(*overrides: str) -> str:
         ("criterion.beta=0.9", ["criterion.beta"]),
         ("criterion=running_snip criterion.beta=1", ["criterion.beta=1", "[0, 1)"]),
         ("criterion=running_snip procedure=imp", ["criterion=running_snip", "procedure=imp", "magnitude"]),
+        ("probes=jaccard sparsity.update_order=after", ["probes.jaccard", "sparsity.update_order=after"]),
         ("probes=update_effect sparsity.update_order=after", ["probes.update_effect", "sparsity.update_order=after"]),
         ("prune_fraction.initial=2", ["prune_fraction.initial=2", "[0, 1]"]),
         ("+criterion.lambda=2", ["criterion.lambda=2"]),
