@@ -72,7 +72,8 @@ def test_procedures_and_a_parent_whose_workers_are_killed_end_like_undisturbed_o
     cyclic = ("procedure=cyclic", "procedure.cycles=3", "growth=gradient", *length)
     chain = (*CHILDREN, "weight_init=parent", "weight_init.step=100", *length)
     plans = {"cycles": study.plan("cycles", *cyclic), "chain": study.plan("chain", *chain)}
-    undisturbed = Study(tmp_path_factory.mktemp("undisturbed"), study.data_dir)
+    one_core = {**os.environ, "SLURM_CPUS_PER_TASK": "1"}  # as its job has: sums of several threads round otherwise
+    undisturbed = Study(tmp_path_factory.mktemp("undisturbed"), study.data_dir, one_core)
     for name in plans:
         undisturbed.adopt(study, name)
         undisturbed.launch("submit", f"sweep={name}", "cluster=local")
