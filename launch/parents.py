@@ -16,6 +16,8 @@ from launch.sweep import Overrides, merge_overrides
 
 _OF_THE_CHILD = ("parent", "initial_mask", "weight_init", "checkpoint.snapshots")
 _KEPT = ("nothing", "weights", "all")
+_LATER = {"snapshots": [], "phases": False}
+"""Keys of ``checkpoint`` that plans frozen by earlier versions lack."""
 
 
 def family(overrides: Overrides, config: Mapping[str, Any]) -> list[PlannedRun]:
@@ -45,7 +47,7 @@ def merged(one: PlannedRun, other: PlannedRun) -> PlannedRun:
     Args:
         one, other: of the same run id.
     """
-    ours, theirs = one.config["checkpoint"], other.config["checkpoint"]
+    ours, theirs = ({**_LATER, **run.config["checkpoint"]} for run in (one, other))
     kept = {
         "phases": ours["phases"] or theirs["phases"],
         "snapshots": sorted({*ours["snapshots"], *theirs["snapshots"]}),

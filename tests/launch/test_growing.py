@@ -51,3 +51,14 @@ def test_runs_planned_in_another_directory_are_not_kept_beside_new_ones(study: S
     new = replace(Plan.read("other", study.output_dir), cwd=Path("/elsewhere"))
     with pytest.raises(UserError, match=f"was planned in {study.folder}"):
         new.added_to(Plan.read("sweep", study.output_dir))
+
+
+def test_a_plan_of_an_earlier_version_is_added_to(study: Study) -> None:
+    (first,) = study.plan("sweep", "seed=1")
+    frozen = Plan.read("sweep", study.output_dir)
+    for key in ("snapshots", "phases"):  # which earlier versions did not have
+        del frozen.runs[0].config["checkpoint"][key]
+    study.plan("other", "seed=1,2")
+    grown = replace(Plan.read("other", study.output_dir), name="sweep").added_to(frozen)
+    assert [run.run_id for run in grown.runs][:1] == [first]
+    assert len(grown.runs) == 2
