@@ -121,8 +121,13 @@ def _choice(overrides: Overrides, config: Mapping[str, Any], samples: int | None
         raise UserError(f"{KEY}={given}: is a multiple of recipe.epochs, which is 0")
     if config["procedure"].get("cycles") == "auto":
         raise UserError(f"{KEY}={given}: procedure.cycles=auto chooses the epochs itself; give a number of cycles")
-    if samples is None or not dataset["shape"] or not dataset["num_classes"]:
-        raise UserError(f"{KEY}={given}: dataset={dataset['name']} has no known size; give recipe.epochs instead")
+    for missing in (key for key in ("shape", "num_classes") if not dataset[key]):
+        raise UserError(f"{KEY}={given}: dataset.{missing} is not known before the data are read; give it")
+    if samples is None:
+        raise UserError(
+            f"{KEY}={given}: dataset={dataset['name']} has no known size before it is prepared; prepare it with: "
+            "python -m dst.data prepare, and the same overrides"
+        )
     chosen = {key: config["sparsity"][key] for key in ("include", "exclude")}
     network = _network(json.dumps([config["model"], dataset, chosen], sort_keys=True))
     dense = 3 * network.forward.total * samples * length

@@ -81,7 +81,11 @@ def test_families_cost_the_same() -> None:
             ["cost=0.25", "procedure=lrr", "density.value=0.5"],
             "cost=0.25: procedure=lrr takes 5 epochs here, which cost 0.863 dense trainings of recipe.epochs=4; raise",
         ),
-        (["cost=1", "dataset=image_folder"], "cost=1: dataset=image_folder has no known size; give recipe.epochs inst"),
+        (["cost=1", "dataset=image_folder"], "cost=1: dataset.shape is not known before the data are read; give it"),
+        (
+            ["cost=1", "dataset=image_folder", "dataset.shape=[3,8,8]", "dataset.num_classes=2"],
+            "cost=1: dataset=image_folder has no known size before it is prepared; prepare it with: python -m",
+        ),
         (
             ["cost=1", "procedure=cyclic", "procedure.cycles=auto"],
             "cost=1: procedure.cycles=auto chooses the",
