@@ -201,7 +201,8 @@ def _left_out_note(setup: str, count: int, values: pd.DataFrame) -> str:
     given = {config_key(name): sorted(set(values[name]) - {_NO_EFFECT}, key=natural_sort_key) for name in values}
     what = ", ".join(f"{key} ({', '.join(found)})" for key, found in given.items())
     equals = {config_key(name): "in [{}, null]" if (values[name] == _NO_EFFECT).any() else "== {}" for name in values}
-    lines = " or ".join(f"where='{key} {equals[key].format(_quote(found[0]))}'" for key, found in given.items())
+    first = {key: next((value for value in found if value != "null"), "null") for key, found in given.items()}
+    lines = " or ".join(f"where='{key} {equals[key].format(_quote(value))}'" for key, value in first.items())
     return f"{count} runs of {setup} are left out, as more than one choice varies: {what}; fix all but one: {lines}"
 
 
