@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from analysis.collect import load_phases, load_probes, load_runs
+    from .collect import load_phases, load_probes, load_runs
 
 __all__ = ["load_phases", "load_probes", "load_runs"]
 
@@ -13,7 +13,7 @@ __all__ = ["load_phases", "load_probes", "load_runs"]
 def __getattr__(name: str) -> Any:
     """Imports lazily, so that ``python -m analysis`` can name a missing library."""
     if name in __all__:
-        from analysis import collect
+        from . import collect
 
         return getattr(collect, name)
     raise AttributeError(f"module {__name__} has no attribute {name}")

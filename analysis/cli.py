@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.arguments import file_name, positive_integer
-from analysis.source import Source
 from dst.errors import UserError, unknown
 from dst.terminal.exits import command
 
+from .arguments import file_name, positive_integer
+from .source import Source
+
 if TYPE_CHECKING:
-    from analysis.collect import Collection
+    from .collect import Collection
 
 HELP = """usage: python -m analysis COMMAND [key=value ...]
 
@@ -113,15 +114,15 @@ def _parse_arguments(argv: Sequence[str], keys: Sequence[str]) -> tuple[Source, 
 
 
 def _collect(source: Source, own: dict[str, str]) -> None:
-    from analysis.collect import collect
-    from analysis.status import status_text
+    from .collect import collect
+    from .status import status_text
 
     print(status_text(collect(source), source))
 
 
 def _table(source: Source, own: dict[str, str]) -> None:
-    from analysis.collect import collect
-    from analysis.table import LAYOUTS, format_table
+    from .collect import collect
+    from .table import LAYOUTS, format_table
 
     layout, metric = _choice(own, "layout", LAYOUTS), _metric(own)
     paper = _paper(own, _TABLE_KEYS)
@@ -130,8 +131,8 @@ def _table(source: Source, own: dict[str, str]) -> None:
             "paper=cyclic: has no tables; python -m analysis figures paper=cyclic fig=cost writes its numbers"
         )
     if paper == "gradient_flow":
-        from analysis.gradient_flow.commands import table_lines
-        from analysis.gradient_flow.tables import TABLES
+        from .gradient_flow.commands import table_lines
+        from .gradient_flow.tables import TABLES
 
         if "reference" in own:
             raise UserError("reference: tables of paper=gradient_flow always show the paper's numbers; leave it out")
@@ -149,14 +150,14 @@ def _figures(source: Source, own: dict[str, str]) -> None:
     if draw_paper := _FIGURES_OF.get(_paper(own, _FIGURE_KEYS)):
         draw_paper(source, own)
         return
-    from analysis.figures import FIGURES, draw, select_figures
+    from .figures import FIGURES, draw, select_figures
 
     if own.get("fig") == "help":
         print("\n".join(f"fig={name:<4} {figure.about}" for name, figure in FIGURES.items()))
         return
     figures, metric, reference = select_figures(own.get("fig", "all")), _metric(own), _reference(own)
-    from analysis.collect import collect
-    from analysis.status import missing_lines
+    from .collect import collect
+    from .status import missing_lines
 
     collection = collect(source)
     for figure in figures:
@@ -167,8 +168,8 @@ def _figures(source: Source, own: dict[str, str]) -> None:
 
 
 def _gradient_flow_figures(source: Source, own: dict[str, str]) -> None:
-    from analysis.gradient_flow.commands import figure_lines
-    from analysis.gradient_flow.figures import FIGURES, select_figures
+    from .gradient_flow.commands import figure_lines
+    from .gradient_flow.figures import FIGURES, select_figures
 
     if own.get("fig") == "help":
         print("\n".join(f"fig={name:<14} {figure.about}" for name, figure in FIGURES.items()))
@@ -177,15 +178,15 @@ def _gradient_flow_figures(source: Source, own: dict[str, str]) -> None:
         raise UserError("metric: the figures of paper=gradient_flow show no accuracy; leave it out")
     _reference(own)
     figures = select_figures(own.get("fig", "all"))
-    from analysis.collect import collect
+    from .collect import collect
 
     print("\n".join(figure_lines(collect(source), figures, own)))
 
 
 def _cyclic_figures(source: Source, own: dict[str, str]) -> None:
-    from analysis.cyclic.commands import figure_lines
-    from analysis.cyclic.figures import FIGURES, select_figures
-    from analysis.cyclic.study import METRICS
+    from .cyclic.commands import figure_lines
+    from .cyclic.figures import FIGURES, select_figures
+    from .cyclic.study import METRICS
 
     if own.get("fig") == "help":
         print("\n".join(f"fig={name:<5} {figure.about}" for name, figure in FIGURES.items()))
@@ -193,7 +194,7 @@ def _cyclic_figures(source: Source, own: dict[str, str]) -> None:
     if "reference" in own:
         raise UserError(f"reference={own['reference']}: only with paper=gradient_flow")
     figures, metric = select_figures(own.get("fig", "all")), _choice(own, "metric", METRICS)
-    from analysis.collect import collect
+    from .collect import collect
 
     print("\n".join(figure_lines(collect(source), figures, metric, own)))
 
@@ -202,18 +203,18 @@ _FIGURES_OF = {"gradient_flow": _gradient_flow_figures, "cyclic": _cyclic_figure
 
 
 def _report(source: Source, own: dict[str, str]) -> None:
-    from analysis.collect import collect
-    from analysis.report import write_report
+    from .collect import collect
+    from .report import write_report
 
     print(f"open {write_report(collect(source))}")
 
 
 def _overview(source: Source, own: dict[str, str]) -> None:
-    from analysis.collect import collect
-    from analysis.figures import draw, select_figures
-    from analysis.report import write_report
-    from analysis.status import status_text
-    from analysis.table import format_table
+    from .collect import collect
+    from .figures import draw, select_figures
+    from .report import write_report
+    from .status import status_text
+    from .table import format_table
 
     metric = _metric(own)
     collection = collect(source)
@@ -225,7 +226,7 @@ def _overview(source: Source, own: dict[str, str]) -> None:
 
 
 def _dashboard(source: Source, own: dict[str, str]) -> None:
-    from analysis.dashboard import save_dashboard
+    from .dashboard import save_dashboard
 
     dry_run = _choice(own, "dry_run", ("false", "true")) == "true"
     print(save_dashboard(source, dry_run=dry_run))
@@ -235,8 +236,8 @@ def _networks(work: str) -> Callable[[Source, dict[str, str]], None]:
     """Returns the command that hands the collected runs to a function of :mod:`analysis.models.commands`."""
 
     def start(source: Source, own: dict[str, str]) -> None:
-        from analysis.collect import collect
-        from analysis.models import commands
+        from .collect import collect
+        from .models import commands
 
         print(getattr(commands, work)(collect(source), own))
 
@@ -244,8 +245,8 @@ def _networks(work: str) -> Callable[[Source, dict[str, str]], None]:
 
 
 def _export(source: Source, own: dict[str, str]) -> None:
-    from analysis.collect import collect
-    from analysis.models.export import export
+    from .collect import collect
+    from .models.export import export
 
     if "run" not in own:
         raise UserError("export: say which run with run=RUN_ID; runs.csv lists them")
@@ -253,8 +254,8 @@ def _export(source: Source, own: dict[str, str]) -> None:
 
 
 def _signal(source: Source, own: dict[str, str]) -> None:
-    from analysis.results_folder import ResultsFolder
-    from analysis.signal_propagation import BASES, Setting, parse_shape, report_signal
+    from .results_folder import ResultsFolder
+    from .signal_propagation import BASES, Setting, parse_shape, report_signal
 
     setting = Setting(
         model=own.get("model", Setting.model),
@@ -267,8 +268,8 @@ def _signal(source: Source, own: dict[str, str]) -> None:
 
 
 def _jaccard(source: Source, own: dict[str, str]) -> None:
-    from analysis.collect import collect
-    from analysis.similarity.report import report_jaccard
+    from .collect import collect
+    from .similarity.report import report_jaccard
 
     print(report_jaccard(collect(source)))
 
@@ -296,7 +297,7 @@ COMMANDS: dict[str, tuple[Callable[[Source, dict[str, str]], None], tuple[str, .
 
 
 def _write_tables(collection: Collection, metric: str, *, reference: bool = False) -> list[Path]:
-    from analysis.table import LAYOUTS, SUFFIXES, format_table
+    from .table import LAYOUTS, SUFFIXES, format_table
 
     return [
         collection.results.write_text(
@@ -320,7 +321,7 @@ def _reference(own: dict[str, str]) -> bool:
 
 
 def _metric(own: dict[str, str]) -> str:
-    from analysis.table import METRICS
+    from .table import METRICS
 
     return _choice(own, "metric", METRICS)
 

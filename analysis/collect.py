@@ -12,18 +12,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tqdm import tqdm
 
-from analysis.frames import runs_frame
-from analysis.metrics_files import concat_tables, read_epochs
-from analysis.phase_files import phase_frame
-from analysis.plan import missing_runs, read_planned_runs
-from analysis.probe_files import probe_frame
-from analysis.results_folder import CachedRuns, ResultsFolder
-from analysis.run_files import file_signature, read_run
-from analysis.source import Source
 from dst.errors import UserError
 from dst.run.outcome import DONE
 from dst.run.plan import PlannedRun
 from dst.run.where import describe_values, row_mask
+
+from .frames import runs_frame
+from .metrics_files import concat_tables, read_epochs
+from .phase_files import phase_frame
+from .plan import missing_runs, read_planned_runs
+from .probe_files import probe_frame
+from .results_folder import CachedRuns, ResultsFolder
+from .run_files import file_signature, read_run
+from .source import Source
 
 
 @dataclass
@@ -58,7 +59,7 @@ def collect(source: Source) -> Collection:
     results = ResultsFolder(source.results)
     memory = results.load_cache()
     if source.source == "wandb":
-        from analysis.wandb_runs import read_project
+        from .wandb_runs import read_project
 
         plan = _plan(source)
         runs, epochs = read_project(source.entity, source.project, plan)

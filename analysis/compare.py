@@ -9,10 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.code import component_version_notes
-from analysis.frames import runs_with_results
-from analysis.style import natural_sort_key
 from dst.run.choices import config_key
+
+from .code import component_version_notes
+from .frames import runs_with_results
+from .style import natural_sort_key
 
 AXES = ("setup", "model", "dataset", "method", "criterion", "growth", "density", "update_period", "seed")
 """The axes of every figure and table. Any other choice that varies within a setup becomes a further axis."""

@@ -9,12 +9,13 @@ from typing import Any
 
 import wandb_workspaces.reports.v2 as wr
 
-from analysis.collect import collect
-from analysis.compare import REFERENCE_LINES
-from analysis.results_folder import ResultsFolder
-from analysis.source import Source
-from analysis.style import growth_title, setup_title
 from dst.errors import UserError
+
+from .collect import collect
+from .compare import REFERENCE_LINES
+from .results_folder import ResultsFolder
+from .source import Source
+from .style import growth_title, setup_title
 
 TITLE = "Where to prune in dynamic sparse training"
 _GROWTHS = ("random", "gradient")
@@ -157,7 +158,7 @@ def _find_panels(source: Source) -> Panels:
 
 
 def _paper_setups() -> list[str]:
-    from analysis.figures.accuracy import APPENDIX, MAIN
+    from .figures.accuracy import APPENDIX, MAIN
 
     return [*MAIN, *APPENDIX]
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.frames import runs_frame
 from dst.errors import UserError
 from dst.run.choices import flatten
 from dst.run.outcome import DONE
 from dst.run.plan import NotPlanned, PlannedRun, read_plan
+
+from .frames import runs_frame
 
 
 def read_planned_runs(output_dir: Path, sweep: str) -> dict[str, PlannedRun]:

@@ -12,10 +12,11 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
 
-from analysis.frames import runs_frame
 from dst.errors import UserError
 from dst.files.atomic import atomic_file
 from dst.files.records import INTEGER, LIST, OBJECT, keep_aside, read_bytes, read_object
+
+from .frames import runs_frame
 
 _FORMAT = 3
 """Incremented when the same run files give different rows, which invalidates older caches."""

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from analysis.code import code_columns
 from dst.files.records import MAX_BYTES, read_bytes
 from dst.run.choices import flatten, parse_config
 from dst.run.layout import CONFIG, FAILURE, METRICS, SUMMARY
 from dst.run.outcome import read_failure, read_summary
+
+from .code import code_columns
 
 READ = (SUMMARY, CONFIG, METRICS, FAILURE)
 """The files that determine a row."""

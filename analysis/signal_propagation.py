@@ -14,15 +14,16 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from analysis.figures import save
-from analysis.figures.canvas import STYLE
-from analysis.figures.signal_propagation import signal_figure
-from analysis.results_folder import ResultsFolder
 from dst.config import compose
 from dst.errors import UserError
 from dst.models import build_model
 from dst.seeds import generator
 from dst.sparsity import layer_scaled_init, sparsifiable_weights, sparsity_aware_init
+
+from .figures import save
+from .figures.canvas import STYLE
+from .figures.signal_propagation import signal_figure
+from .results_folder import ResultsFolder
 
 SPARSITIES = tuple(round(0.07 * index, 2) for index in range(15))
 """0 to 0.98 (Evci et al., 2022)."""

@@ -11,7 +11,7 @@ import pandas as pd
 import scikit_posthocs
 from scipy import stats
 
-from analysis.compare import aggregate_seeds
+from .compare import aggregate_seeds
 
 ALPHA = 0.05
 MIN_BLOCKS = 11

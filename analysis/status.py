@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from analysis.collect import problem_lines
-from analysis.compare import line_names
-from analysis.source import Source
+from .collect import problem_lines
+from .compare import line_names
+from .source import Source
 
 if TYPE_CHECKING:
-    from analysis.collect import Collection
+    from .collect import Collection
 
 _SHOWN = 5
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.compare import ComparableRuns, aggregate_seeds, select_comparable, select_update_period, setup_of_panel
-from analysis.published import published
-from analysis.style import growth_order, growth_title, label, legend_order, natural_sort_key, setup_title
+from .compare import ComparableRuns, aggregate_seeds, select_comparable, select_update_period, setup_of_panel
+from .published import published
+from .style import growth_order, growth_title, label, legend_order, natural_sort_key, setup_title
 
 _BEST, _SECOND = "▲", "△"
 _LEGEND = f"{_BEST} best and {_SECOND} second of a density. In %: mean ± standard deviation (runs)."

@@ -12,13 +12,14 @@ import pandas as pd
 import pyarrow as pa
 from tqdm import tqdm
 
-from analysis.frames import RESULT_COLUMNS, runs_frame
-from analysis.metrics_files import SCHEMA
-from analysis.run_files import summary_columns
 from dst.errors import UserError
 from dst.files.records import check_values
 from dst.run.choices import check_groups, flatten
 from dst.run.outcome import summary_fault
+
+from .frames import RESULT_COLUMNS, runs_frame
+from .metrics_files import SCHEMA
+from .run_files import summary_columns
 
 _PAGE = 200
 _THREADS = 8

@@ -1,6 +1,6 @@
 """``python -m launch``: plan, submit, status, logs, cancel, timing, sync."""
 
 if __name__ == "__main__":  # spawned training processes import this module again
-    from launch.cli import main
+    from .cli import main
 
     main()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from launch import slurm
-from launch.cancelled import cancel_runs
-from launch.plan import Plan
-from launch.state import SETTLED
-from launch.submit import active_jobs, run_states, submitted, unfinished_runs
+from . import slurm
+from .cancelled import cancel_runs
+from .plan import Plan
+from .state import SETTLED
+from .submit import active_jobs, run_states, submitted, unfinished_runs
 
 
 def cancel(plan: Plan, where: str | None, *, dry_run: bool) -> Iterator[str]:

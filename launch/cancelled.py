@@ -8,7 +8,8 @@ from dst.errors import UserError
 from dst.files.atomic import atomic_file
 from dst.files.records import Damaged, read_bytes
 from dst.run.layout import CANCELLED
-from launch.plan import Plan
+
+from .plan import Plan
 
 
 def cancelled(plan: Plan) -> set[str]:

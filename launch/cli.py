@@ -20,15 +20,16 @@ from dst.errors import UserError, unknown
 from dst.run.archive import archive
 from dst.run.plan import plan_path, planned
 from dst.terminal.exits import command
-from launch.cancel import cancel
-from launch.cluster import ClusterConfig, LaunchConfig
-from launch.cost import cost_text, with_epochs
-from launch.length import period_warning
-from launch.plan import Plan
-from launch.run_logs import failed_logs, find_run, follow_log, read_log
-from launch.state import is_settled, outdated, states, summaries
-from launch.status import growth_text, one_screen, plan_text, status_text
-from launch.submit import (
+
+from .cancel import cancel
+from .cluster import ClusterConfig, LaunchConfig
+from .cost import cost_text, with_epochs
+from .length import period_warning
+from .plan import Plan
+from .run_logs import failed_logs, find_run, follow_log, read_log
+from .state import is_settled, outdated, states, summaries
+from .status import growth_text, one_screen, plan_text, status_text
+from .submit import (
     active_jobs,
     local_worker,
     preview,
@@ -37,8 +38,8 @@ from launch.submit import (
     submit_to_slurm,
     train_locally,
 )
-from launch.sweep import Overrides, Point, expand, expand_overrides, merge_overrides
-from launch.timing import Timing, measure, write_timing
+from .sweep import Overrides, Point, expand, expand_overrides, merge_overrides
+from .timing import Timing, measure, write_timing
 
 HELP = """usage: python -m launch COMMAND [key=value ...]
 
@@ -222,7 +223,7 @@ def _timing(arguments: Arguments) -> int:
 
 
 def _sync(arguments: Arguments) -> int:
-    from launch.sync import sync
+    from .sync import sync
 
     plan = Plan.read(arguments.name, arguments.output_dir)
     cfg = arguments.launch

@@ -26,7 +26,8 @@ from typing import Any
 from dst.config import compose
 from dst.config.checks import checked_alone
 from dst.errors import UserError
-from launch.sweep import Overrides
+
+from .sweep import Overrides
 
 Resolved = dict[str, Any]
 GroupOverrides = tuple[str, Overrides]

@@ -22,8 +22,9 @@ from dst.config.identity import method_of
 from dst.errors import UserError
 from dst.procedures import planned_phases
 from dst.training.phase import Phase
-from launch.length import TrainSamples
-from launch.sweep import Overrides, Point, merge_overrides
+
+from .length import TrainSamples
+from .sweep import Overrides, Point, merge_overrides
 
 if TYPE_CHECKING:
     from dst.training.flops import ForwardFlops
@@ -95,7 +96,7 @@ def cost_text(chosen: Sequence[Chosen]) -> str:
 
 
 def _choices(kinds: Sequence[Overrides], points: Sequence[Point]) -> Iterator[Chosen]:
-    from launch.composition import RunMistake, compose_all
+    from .composition import RunMistake, compose_all
 
     try:
         configs = compose_all([_without(overrides, KEY) for overrides in kinds])

@@ -6,8 +6,9 @@ import os
 import subprocess
 
 from dst.run.layout import ON_END
-from launch.plan import Plan
-from launch.state import is_settled
+
+from .plan import Plan
+from .state import is_settled
 
 
 def run_on_end(plan: Plan, command: str) -> str | None:

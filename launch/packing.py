@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dst.run.plan import PlannedRun
-from launch.cluster import ClusterConfig
-from launch.timing import Timing
+
+from .cluster import ClusterConfig
+from .timing import Timing
 
 _FILL_FRACTION = 0.8
 """Fraction of a job's time limit that its own runs may take."""

@@ -12,7 +12,8 @@ from dst.config import parent_of, run_id
 from dst.config.identity import uses_parent
 from dst.config.tree import options
 from dst.run.plan import PlannedRun
-from launch.sweep import Overrides, merge_overrides
+
+from .sweep import Overrides, merge_overrides
 
 _OF_THE_CHILD = ("parent", "initial_mask", "weight_init", "checkpoint.snapshots")
 _KEPT = ("nothing", "weights", "all")

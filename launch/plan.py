@@ -15,7 +15,8 @@ from dst.errors import UserError, is_of_place
 from dst.run.code import code_version
 from dst.run.layout import run_dir, sweep_dir
 from dst.run.plan import Frozen, PlannedRun, read_plan, write_plan
-from launch.sweep import Point
+
+from .sweep import Point
 
 log = logging.getLogger("dst")
 
@@ -57,8 +58,8 @@ class Plan:
         """
         if not points:
             raise UserError(f"sweep {name}: has no runs; give each of its axes a value (range(1,6) is 1 to 5)")
-        from launch.composition import RunMistake, compose_all  # takes seconds, and reading a plan does not need it
-        from launch.parents import family, merged
+        from .composition import RunMistake, compose_all  # takes seconds, and reading a plan does not need it
+        from .parents import family, merged
 
         try:
             configs = compose_all([(*point.overrides, f"output_dir='{output_dir}'") for point in points])
@@ -95,7 +96,7 @@ class Plan:
         Raises:
             UserError: if the frozen plan was made in another directory, to which paths in its runs' configs may refer.
         """
-        from launch.parents import merged
+        from .parents import merged
 
         runs = [merged(run, frozen.by_id[run.run_id]) if run.run_id in frozen.by_id else run for run in self.runs]
         kept = [run for run in frozen.runs if run.run_id not in self.by_id]

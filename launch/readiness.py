@@ -7,8 +7,9 @@ from pathlib import Path
 
 from dst.files.lock import holder, last_heartbeat
 from dst.run.plan import PlannedRun
-from launch.plan import Plan
-from launch.state import is_settled
+
+from .plan import Plan
+from .state import is_settled
 
 READY, WAIT, LEAVE = "ready", "wait", "leave"
 

@@ -11,8 +11,9 @@ from dst.errors import UserError
 from dst.files.lock import holder
 from dst.files.records import Damaged, read_bytes
 from dst.run.layout import PRINTED, runs_dir
-from launch.plan import Plan
-from launch.state import failure_of, is_finished, is_settled
+
+from .plan import Plan
+from .state import failure_of, is_finished, is_settled
 
 _POLL_S = 0.5
 _LAST_WORDS_S = 1.0

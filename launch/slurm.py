@@ -16,8 +16,9 @@ from typing import Any
 from dst.config.tree import CONF_DIR
 from dst.errors import UserError
 from dst.run.code import COMMIT_FILE, commit, user_source
-from launch.cluster import ClusterConfig
-from launch.worker import Worker
+
+from .cluster import ClusterConfig
+from .worker import Worker
 
 DEFAULT_ARRAY = 1001
 """SLURM's default MaxArraySize."""
@@ -165,7 +166,8 @@ def take_snapshot(folder: Path, modules: Iterable[str] = (), *, copy: bool = Tru
         modules: top-level modules of the runs' components; the user's own modules are copied too.
         copy: False to return the path without writing anything.
     """
-    packages = {name: Path(sys.modules[name].__file__ or "").parent for name in ("dst", "launch")}
+    ours = {"dst", __name__.partition(".")[0]}  # installed, this package is a part of dst
+    packages = {name: Path(sys.modules[name].__file__ or "").parent for name in ours}
     sources = packages | ({} if CONF_DIR.is_relative_to(packages["dst"]) else {"conf": CONF_DIR})
     sources |= {name: root for name in modules if name not in sources and (root := user_source(name))}
     files = {

@@ -17,7 +17,8 @@ from dst.files.records import Damaged, read_lines
 from dst.run.code import changed_components
 from dst.run.layout import CHECKPOINT, PROBLEMS, SUMMARY, runs_dir
 from dst.run.outcome import DONE, FAILURE_FIELDS, read_failure, read_summary
-from launch.plan import Plan
+
+from .plan import Plan
 
 FOR_PARENT = "waiting for its parent"
 STATES = ("finished", "diverged", "running", "queued", "failed", "interrupted", "lost", "waiting", FOR_PARENT)

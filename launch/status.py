@@ -17,10 +17,11 @@ from dst.files.records import INTEGER, NULL, NUMBER, Damaged, parse_object
 from dst.procedures import planned_epochs
 from dst.run.layout import METRICS
 from dst.run.plan import PlannedRun
-from launch.plan import Plan
-from launch.state import STATES, RunState, outdated, problems
-from launch.submit import ActiveJob, unfinished_runs
-from launch.timing import Timing
+
+from .plan import Plan
+from .state import STATES, RunState, outdated, problems
+from .submit import ActiveJob, unfinished_runs
+from .timing import Timing
 
 _BAR_WIDTH = 30
 _MAX_LISTED = 10

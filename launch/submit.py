@@ -18,16 +18,17 @@ from dst.files.records import LIST, TEXT, scan_lines
 from dst.run.layout import JOBS
 from dst.run.outcome import clear_failure
 from dst.run.plan import PlannedRun
-from launch.cancelled import cancelled, resume_runs
-from launch.cluster import ClusterConfig
-from launch.ending import begin_again
-from launch.packing import Job, pack
-from launch.parents import generations
-from launch.plan import Plan
-from launch.slurm import DEFAULT_ARRAY, Slurm, max_array_size, queued_jobs
-from launch.state import RunState, states
-from launch.timing import Timing
-from launch.worker import Worker, available_cpus
+
+from .cancelled import cancelled, resume_runs
+from .cluster import ClusterConfig
+from .ending import begin_again
+from .packing import Job, pack
+from .parents import generations
+from .plan import Plan
+from .slurm import DEFAULT_ARRAY, Slurm, max_array_size, queued_jobs
+from .state import RunState, states
+from .timing import Timing
+from .worker import Worker, available_cpus
 
 _SHUTDOWN_MARGIN_S = 20.0
 """Time kept free between the last checkpoint after a signal and SLURM's SIGKILL."""

@@ -27,8 +27,9 @@ from dst.run.layout import UPLOADED, runs_dir
 from dst.run.outcome import read_summary
 from dst.run.tracker import report_logs
 from dst.run.wandb_tracker import WandbTracker
-from launch.plan import Plan
-from launch.state import is_finished
+
+from .plan import Plan
+from .state import is_finished
 
 _MAX_ATTEMPTS = 6
 _FIRST_WAIT_S = 4.0

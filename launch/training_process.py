@@ -24,10 +24,11 @@ from dst.run.layout import PRINTED
 from dst.run.outcome import write_failure
 from dst.run.plan import PlannedRun
 from dst.terminal.signals import StopSignals
-from launch.cancelled import cancelled
-from launch.plan import Plan
-from launch.readiness import READY, WAIT, Readiness
-from launch.state import failure_of
+
+from .cancelled import cancelled
+from .plan import Plan
+from .readiness import READY, WAIT, Readiness
+from .state import failure_of
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _POLL_S = 2.0

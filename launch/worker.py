@@ -20,10 +20,11 @@ from typing import Any
 from dst.errors import UserError
 from dst.run.layout import run_dir, sweep_dir
 from dst.run.outcome import write_failure
-from launch.ending import run_on_end
-from launch.plan import Plan
-from launch.state import is_settled, write_problem
-from launch.training_process import STOP_SIGNALS, TrainingProcess
+
+from .ending import run_on_end
+from .plan import Plan
+from .state import is_settled, write_problem
+from .training_process import STOP_SIGNALS, TrainingProcess
 
 _MAX_CRASHES = 3
 """Crashes of its training process (out of memory, a fault in a library) after which a run counts as failed."""

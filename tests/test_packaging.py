@@ -40,20 +40,32 @@ def test_a_wheel_finds_its_own_config(installed: Path, tmp_path: Path) -> None:
     assert found.stdout.split() == [str(installed / "dst" / "conf"), run_id(compose())], found.stderr
 
 
+def test_a_wheel_installs_one_name(installed: Path) -> None:
+    assert {path.name for path in installed.iterdir() if not path.name.endswith(".dist-info")} == {"dst"}
+    assert not list(installed.rglob("*.pyc"))
+
+
+def test_a_wheel_has_the_hash_of_the_checkout(installed: Path, tmp_path: Path) -> None:
+    line = "from dst.run.code import _package_hash; print(_package_hash())"
+    hashes = [python(source, tmp_path, "-c", line) for source in (installed, ROOT)]
+    assert hashes[0].stdout == hashes[1].stdout != "", hashes[0].stderr
+
+
 def test_a_run_and_a_plan_start_from_a_wheel(installed: Path, tmp_path: Path) -> None:
     trained = python(
         installed, tmp_path, "-m", "dst.train", "dataset=digits", "model=small_mlp", "tracker=local", "recipe.epochs=1"
     )
     assert trained.returncode == 0, trained.stderr
     assert list((tmp_path / "outputs" / "runs").glob("*/summary.json"))
-    planned = python(installed, tmp_path, "-m", "launch", "plan", "sweep=demo")
+    planned = python(installed, tmp_path, "-m", "dst.launch", "plan", "sweep=demo")
     assert planned.returncode == 0, planned.stderr
     assert (tmp_path / "outputs" / "sweeps" / "demo" / "plan.jsonl").exists()
 
 
 def test_a_wheel_has_the_published_results(installed: Path, tmp_path: Path) -> None:
     line = (
-        "from analysis.gradient_flow.published import published as p; print(len(p('lenet5/mnist', {0.05}).similarity))"
+        "from dst.analysis.gradient_flow.published import published; "
+        "print(len(published('lenet5/mnist', {0.05}).similarity))"
     )
     found = python(installed, tmp_path, "-c", line)
     assert found.stdout == "6\n", found.stderr

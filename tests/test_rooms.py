@@ -60,12 +60,29 @@ def imported(path: Path) -> Iterator[str]:
             continue
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in MODULES)
-        elif isinstance(node, ast.ImportFrom) and node.module in MODULES:
-            submodules = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and (module := _absolute(node, path)) in MODULES:
+            submodules = [f"{module}.{alias.name}" for alias in node.names]
             found = [name for name in submodules if name in MODULES]
             yield from found
             if len(found) < len(submodules):
-                yield node.module
+                yield module
+
+
+def _absolute(node: ast.ImportFrom, path: Path) -> str:
+    package = path.relative_to(ROOT).parts[: -node.level] if node.level else ()
+    return ".".join([*package, *filter(None, [node.module])])
+
+
+def test_launch_and_analysis_can_be_installed_below_another_package() -> None:
+    wrong = [
+        f"{name}: {ast.unparse(node)}"
+        for name, path in MODULES.items()
+        if not name.startswith("dst")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        if ast.unparse(node).split()[1].partition(".")[0] in ("launch", "analysis")
+    ]
+    assert not wrong, "the wheel holds dst.launch and dst.analysis: import their modules relatively"
 
 
 def test_no_module_imports_itself_through_others() -> None:

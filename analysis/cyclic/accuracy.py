@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.cyclic.panels import add_legend, crop_outliers, draw_means, line_styles, set_sparsity_axis
-from analysis.cyclic.study import METRICS, Study, over_seeds
-from analysis.figures.canvas import Drawing, Grid, as_sentences, seeds_note
-from analysis.style import setup_title
+from ..figures.canvas import Drawing, Grid, as_sentences, seeds_note
+from ..style import setup_title
+from .panels import add_legend, crop_outliers, draw_means, line_styles, set_sparsity_axis
+from .study import METRICS, Study, over_seeds
 
 AXES = {"density": "sparsity (%)", "phase": "level or cycle", "epoch": "epochs"}
 """What accuracies are drawn against, by column."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import matplotlib
 
-from analysis.collect import Collection
-from analysis.cyclic.figures import CyclicFigure, draw
-from analysis.cyclic.findings import compare_costs, ranking_findings
-from analysis.cyclic.panels import line_styles
-from analysis.cyclic.study import Study, studies
-from analysis.figures import save
-from analysis.figures.canvas import STYLE, Drawing, as_sentences
-from analysis.figures.critical_distance import draw_diagrams
+from ..collect import Collection
+from ..figures import save
+from ..figures.canvas import STYLE, Drawing, as_sentences
+from ..figures.critical_distance import draw_diagrams
+from .figures import CyclicFigure, draw
+from .findings import compare_costs, ranking_findings
+from .panels import line_styles
+from .study import Study, studies
 
 
 def figure_lines(collection: Collection, figures: list[CyclicFigure], metric: str, own: dict[str, str]) -> list[str]:

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.cyclic.accuracy import Selection
-from analysis.cyclic.panels import add_legend, line_styles
-from analysis.cyclic.study import Study
-from analysis.figures.canvas import Drawing, Grid, as_sentences
-from analysis.models.hessian import Settings
-from analysis.models.measured import between_phases, spectra_of
-from analysis.models.states import NetworkState, phase_ends
-from analysis.style import setup_title
 from dst.errors import UserError
+
+from ..figures.canvas import Drawing, Grid, as_sentences
+from ..models.hessian import Settings
+from ..models.measured import between_phases, spectra_of
+from ..models.states import NetworkState, phase_ends
+from ..style import setup_title
+from .accuracy import Selection
+from .panels import add_legend, line_styles
+from .study import Study
 
 _OPTIONS = {"mask": "none", "batch_norm": "keep", "split": "train"}
 _HESSIAN = Settings(sample=256, method="lanczos", mode="eval")

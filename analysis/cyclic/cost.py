@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.cyclic.panels import add_legend, crop_outliers, draw_means, line_styles
-from analysis.cyclic.study import METRICS, Study, over_seeds
-from analysis.figures.canvas import Drawing, Grid, as_sentences, seeds_note, set_log_ticks
-from analysis.stats import Ranking, rank
-from analysis.style import setup_title
+from ..figures.canvas import Drawing, Grid, as_sentences, seeds_note, set_log_ticks
+from ..stats import Ranking, rank
+from ..style import setup_title
+from .panels import add_legend, crop_outliers, draw_means, line_styles
+from .study import METRICS, Study, over_seeds
 
 WITHIN = 0.1
 """Costs that differ from a budget by no more than this share of it count as equal."""

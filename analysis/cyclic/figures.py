@@ -8,13 +8,14 @@ from functools import partial
 
 import matplotlib
 
-from analysis.cyclic.accuracy import Selection, draw_accuracy
-from analysis.cyclic.connectivity import draw_connectivity
-from analysis.cyclic.cost import draw_cost
-from analysis.cyclic.study import Study
-from analysis.figures import save
-from analysis.figures.canvas import STYLE, Drawing
 from dst.errors import UserError, unknown
+
+from ..figures import save
+from ..figures.canvas import STYLE, Drawing
+from .accuracy import Selection, draw_accuracy
+from .connectivity import draw_connectivity
+from .cost import draw_cost
+from .study import Study
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import pandas as pd
 from scipy import stats
 
-from analysis.cyclic.cost import at_budgets, cost_means, panel_densities, rank_families
-from analysis.cyclic.study import Study
-from analysis.stats import ALPHA, MIN_BLOCKS, Ranking
+from ..stats import ALPHA, MIN_BLOCKS, Ranking
+from .cost import at_budgets, cost_means, panel_densities, rank_families
+from .study import Study
 
 _NO_SPREAD = 1e-9
 

@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from analysis.cyclic.families import is_cyclic
-from analysis.figures.canvas import set_log_ticks
-from analysis.style import natural_sort_key
+from ..figures.canvas import set_log_ticks
+from ..style import natural_sort_key
+from .families import is_cyclic
 
 _COLORS = (
     *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5195", "#8c6d31"),

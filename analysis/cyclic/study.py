@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.collect import Collection
-from analysis.compare import name_what_varies
-from analysis.cyclic.families import families
-from analysis.frames import runs_with_results
-from analysis.phase_files import phase_frame
-from analysis.results_folder import ResultsFolder
 from dst.errors import UserError
+
+from ..collect import Collection
+from ..compare import name_what_varies
+from ..frames import runs_with_results
+from ..phase_files import phase_frame
+from ..results_folder import ResultsFolder
+from .families import families
 
 METRICS = {"test_acc": "test accuracy", "val_acc": "validation accuracy"}
 """The accuracies that phases have."""

@@ -14,13 +14,17 @@ from typing import TYPE_CHECKING
 import matplotlib
 import pandas as pd
 
-from analysis.compare import select_comparable
-from analysis.figures.accuracy import figure_1, figure_10, figure_22
-from analysis.figures.appendix import figure_7, figure_8, figure_12, figure_13, figure_14, figure_15, figure_16
-from analysis.figures.canvas import STYLE, Drawing, FigureData
-from analysis.figures.critical_distance import figure_3
-from analysis.figures.curves import LEARNING_CURVES, all_learning_curves, figure_2, learning_curves
-from analysis.figures.jaccard import (
+from dst.errors import UserError, unknown
+from dst.files.atomic import atomic_file
+
+from ..compare import select_comparable
+from ..frames import runs_with_results
+from .accuracy import figure_1, figure_10, figure_22
+from .appendix import figure_7, figure_8, figure_12, figure_13, figure_14, figure_15, figure_16
+from .canvas import STYLE, Drawing, FigureData
+from .critical_distance import figure_3
+from .curves import LEARNING_CURVES, all_learning_curves, figure_2, learning_curves
+from .jaccard import (
     NEEDS_END,
     NEEDS_FIRST,
     figure_6a,
@@ -31,16 +35,13 @@ from analysis.figures.jaccard import (
     figure_20,
     figure_21,
 )
-from analysis.figures.loss_gap import figure_4
-from analysis.figures.periods import figure_5, figure_11
-from analysis.figures.settings import at_main_settings
-from analysis.frames import runs_with_results
-from dst.errors import UserError, unknown
-from dst.files.atomic import atomic_file
+from .loss_gap import figure_4
+from .periods import figure_5, figure_11
+from .settings import at_main_settings
 
 if TYPE_CHECKING:
-    from analysis.collect import Collection
-    from analysis.results_folder import ResultsFolder
+    from ..collect import Collection
+    from ..results_folder import ResultsFolder
 
 
 @dataclass(frozen=True)

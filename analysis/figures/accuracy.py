@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.compare import aggregate_seeds, dynamic_lines, select_comparable, select_update_period, setup_of_panel
-from analysis.figures.canvas import (
+from ..compare import aggregate_seeds, dynamic_lines, select_comparable, select_update_period, setup_of_panel
+from ..style import colors, growth_order, growth_title, natural_sort_key
+from ..table import METRIC_NAMES
+from .canvas import (
     Drawing,
     FigureData,
     Grid,
@@ -21,8 +23,6 @@ from analysis.figures.canvas import (
     seeds_note,
     set_log_ticks,
 )
-from analysis.style import colors, growth_order, growth_title, natural_sort_key
-from analysis.table import METRIC_NAMES
 
 MAIN = (
     *("small_mlp/higgs", "large_mlp/cifar10", "lenet5_caffe/fashion_mnist"),

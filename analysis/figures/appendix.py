@@ -7,9 +7,14 @@ from dataclasses import replace
 
 import pandas as pd
 
-from analysis.compare import CELL_COLUMNS, aggregate_seeds, select_comparable, select_update_period, setup_of_panel
-from analysis.figures.accuracy import accuracy_versus_density
-from analysis.figures.canvas import (
+from dst.config.identity import GRADIENT_FREE
+
+from ..compare import CELL_COLUMNS, aggregate_seeds, select_comparable, select_update_period, setup_of_panel
+from ..frames import runs_with_results
+from ..style import colors, growth_order, growth_title
+from ..table import METRIC_NAMES
+from .accuracy import accuracy_versus_density
+from .canvas import (
     Drawing,
     FigureData,
     Grid,
@@ -22,12 +27,8 @@ from analysis.figures.canvas import (
     seeds_note,
     set_log_ticks,
 )
-from analysis.figures.curves import curves_caption, draw_curves, mean_curves
-from analysis.figures.periods import accuracy_versus_period
-from analysis.frames import runs_with_results
-from analysis.style import colors, growth_order, growth_title
-from analysis.table import METRIC_NAMES
-from dst.config.identity import GRADIENT_FREE
+from .curves import curves_caption, draw_curves, mean_curves
+from .periods import accuracy_versus_period
 
 _MLP, _LENET = "large_mlp/cifar10", "lenet5_caffe/fashion_mnist"
 _PAIR = ("sensitivity", "rsensitivity")

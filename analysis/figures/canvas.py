@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
-from analysis.compare import line_names
-from analysis.style import colors, label, marker, setup_title
+from ..compare import line_names
+from ..style import colors, label, marker, setup_title
 
 STYLE = {
     "font.size": 8,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.compare import select_comparable, select_update_period, setup_of_panel
-from analysis.figures.canvas import Drawing, FigureData, as_sentences, missing_note
-from analysis.stats import ALPHA, MIN_BLOCKS, Ranking, rankings
-from analysis.style import colors, label
+from ..compare import select_comparable, select_update_period, setup_of_panel
+from ..stats import ALPHA, MIN_BLOCKS, Ranking, rankings
+from ..style import colors, label
+from .canvas import Drawing, FigureData, as_sentences, missing_note
 
 
 def figure_3(data: FigureData) -> list[Drawing]:

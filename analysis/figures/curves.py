@@ -8,14 +8,15 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.compare import (
+from ..compare import (
     CELL_COLUMNS,
     ComparableRuns,
     select_comparable,
     select_update_period,
     setup_of_panel,
 )
-from analysis.figures.canvas import (
+from ..style import colors, growth_order, growth_title, natural_sort_key, setup_title
+from .canvas import (
     Drawing,
     FigureData,
     Grid,
@@ -24,7 +25,6 @@ from analysis.figures.canvas import (
     missing_note,
     seeds_note,
 )
-from analysis.style import colors, growth_order, growth_title, natural_sort_key, setup_title
 
 LEARNING_CURVES = {
     "23": "lenet5_caffe/fashion_mnist",

@@ -9,8 +9,7 @@ from itertools import groupby
 import numpy as np
 from matplotlib.axes import Axes
 
-from analysis.figures.canvas import Drawing, FigureData, Grid, as_sentences, draw_matrix, line_style
-from analysis.similarity.matrices import (
+from ..similarity.matrices import (
     Matrix,
     end_matrices,
     end_notes,
@@ -18,7 +17,8 @@ from analysis.similarity.matrices import (
     over_training,
     shared_shares,
 )
-from analysis.style import colors, label, legend_order
+from ..style import colors, label, legend_order
+from .canvas import Drawing, FigureData, Grid, as_sentences, draw_matrix, line_style
 
 NEEDS_FIRST = "dynamic runs with probes=jaccard that measured their first topology update (probes.jaccard.every=first)"
 NEEDS_END = "dynamic runs with probes=jaccard that were trained to their end"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.compare import ComparableRuns, aggregate_seeds, select_comparable, select_update_period, setup_of_panel
-from analysis.figures.canvas import Drawing, FigureData, Grid, nearest_density
-from analysis.figures.curves import curves_caption, draw_curves, mean_curves, panel_slug
-from analysis.style import colors, growth_order, growth_title, label, legend_order, natural_sort_key, setup_title
-from analysis.table import METRIC_NAMES
+from ..compare import ComparableRuns, aggregate_seeds, select_comparable, select_update_period, setup_of_panel
+from ..style import colors, growth_order, growth_title, label, legend_order, natural_sort_key, setup_title
+from ..table import METRIC_NAMES
+from .canvas import Drawing, FigureData, Grid, nearest_density
+from .curves import curves_caption, draw_curves, mean_curves, panel_slug
 
 _LOSS_GAP_SETUP, _LOSS_GAP_DENSITY = "large_mlp/cifar10", 0.5
 _DROPOUT = "_dropout"

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.figures.canvas import Drawing, Grid, as_sentences, draw_matrix, line_style
-from analysis.style import colors, label
+from ..style import colors, label
+from .canvas import Drawing, Grid, as_sentences, draw_matrix, line_style
 
 _LABELLED = 30
 """Points are labelled if there are no more than these."""

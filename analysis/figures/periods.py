@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis.compare import ComparableRuns, aggregate_seeds, select_comparable, setup_of_panel
-from analysis.figures.canvas import (
+from ..compare import ComparableRuns, aggregate_seeds, select_comparable, setup_of_panel
+from ..published import published
+from ..style import colors, growth_order, growth_title
+from .canvas import (
     Drawing,
     FigureData,
     Grid,
@@ -20,8 +22,6 @@ from analysis.figures.canvas import (
     seeds_note,
     set_log_ticks,
 )
-from analysis.published import published
-from analysis.style import colors, growth_order, growth_title
 
 _SETUPS = ("large_mlp/cifar10", "small_cnn/cifar10", "resnet56/cifar10")
 _ITOP_SETUP, _ITOP_DENSITY = "large_mlp/cifar10", 0.1

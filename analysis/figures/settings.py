@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import pandas as pd
 
-from analysis.figures.canvas import FigureData
+from .canvas import FigureData
 
 _PANELS = {
     "sparsity_scope": "local",

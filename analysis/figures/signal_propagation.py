@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.figures.canvas import Drawing, Grid
-from analysis.style import colors
+from ..style import colors
+from .canvas import Drawing, Grid
 
 
 def signal_figure(found: pd.DataFrame, about: str) -> Drawing:

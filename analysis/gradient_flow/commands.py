@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from analysis.collect import Collection
-from analysis.gradient_flow.figures import GradientFlowFigure, draw
-from analysis.gradient_flow.study import studies
-from analysis.gradient_flow.tables import TABLES, format_comparison, make_tables
-from analysis.table import LAYOUTS, SUFFIXES
+from ..collect import Collection
+from ..table import LAYOUTS, SUFFIXES
+from .figures import GradientFlowFigure, draw
+from .study import studies
+from .tables import TABLES, format_comparison, make_tables
 
 
 def figure_lines(collection: Collection, figures: list[GradientFlowFigure], own: dict[str, str]) -> list[str]:

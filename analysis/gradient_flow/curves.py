@@ -7,11 +7,11 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.figures.canvas import Drawing, Grid, as_sentences, seeds_note
-from analysis.gradient_flow.published import Curves
-from analysis.gradient_flow.study import Study
-from analysis.probe_files import probe_frame
-from analysis.style import paper_method_order, paper_method_style, setup_title
+from ..figures.canvas import Drawing, Grid, as_sentences, seeds_note
+from ..probe_files import probe_frame
+from ..style import paper_method_order, paper_method_style, setup_title
+from .published import Curves
+from .study import Study
 
 NORM_METHODS = ("Lottery", "RigL+", "Scratch", "Scratch+", "Small Dense")
 """The lines of the paper's figure of the gradient norm."""

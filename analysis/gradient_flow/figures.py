@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import matplotlib
 
-from analysis.figures import save
-from analysis.figures.canvas import STYLE, Drawing
-from analysis.gradient_flow.curves import NORM_METHODS, gradient_norm, update_effect
-from analysis.gradient_flow.solutions import METHODS, interpolation, plane
-from analysis.gradient_flow.study import Study
 from dst.errors import UserError, unknown
+
+from ..figures import save
+from ..figures.canvas import STYLE, Drawing
+from .curves import NORM_METHODS, gradient_norm, update_effect
+from .solutions import METHODS, interpolation, plane
+from .study import Study
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.figures.canvas import Drawing, Grid, as_sentences
-from analysis.gradient_flow.study import Study
-from analysis.models.measured import distances_between, interpolated
-from analysis.models.pairs import distance_matrix, scale
-from analysis.models.states import NetworkState
-from analysis.style import paper_method_style, setup_title
+from ..figures.canvas import Drawing, Grid, as_sentences
+from ..models.measured import distances_between, interpolated
+from ..models.pairs import distance_matrix, scale
+from ..models.states import NetworkState
+from ..style import paper_method_style, setup_title
+from .study import Study
 
 METHODS = ("Lottery", "Scratch")
 """The methods whose starts and ends the paper compares with the pruned network."""

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from analysis.collect import Collection
-from analysis.frames import runs_with_results
-from analysis.gradient_flow.methods import check_one_setting, paper_methods
-from analysis.gradient_flow.published import Published, published
-from analysis.models.states import NetworkState, select_states
-from analysis.results_folder import ResultsFolder
 from dst.errors import UserError
+
+from ..collect import Collection
+from ..frames import runs_with_results
+from ..models.states import NetworkState, select_states
+from ..results_folder import ResultsFolder
+from .methods import check_one_setting, paper_methods
+from .published import Published, published
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,14 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.gradient_flow.study import Study
-from analysis.models.measured import predictions_compared
-from analysis.models.pairs import summarise_pairs
-from analysis.style import paper_method_order
-from analysis.table import METRIC_NAMES, escape_latex
-from analysis.text_table import aligned
 from dst.errors import UserError
+
+from ..models.measured import predictions_compared
+from ..models.pairs import summarise_pairs
+from ..style import paper_method_order
+from ..table import METRIC_NAMES, escape_latex
+from ..text_table import aligned
+from .study import Study
 
 COLUMNS = ("setup", "method", "quantity", "mean", "std", "count", "published", "published_std")
 _SIMILAR = ("Lottery", "Scratch", "Scratch+", "Prune restart")

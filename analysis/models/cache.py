@@ -9,9 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.models.states import NetworkState
-from analysis.results_folder import ResultsFolder
 from dst.files.records import OBJECT, Damaged, read_object
+
+from ..results_folder import ResultsFolder
+from .states import NetworkState
 
 _FORMAT = 1
 """Incremented when the same networks and options give different results, which invalidates older caches."""

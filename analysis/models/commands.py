@@ -9,20 +9,21 @@ from typing import TYPE_CHECKING
 import matplotlib
 import pandas as pd
 
-from analysis.arguments import file_name, positive_integer
-from analysis.collect import Collection
-from analysis.figures import save
-from analysis.figures.canvas import STYLE
-from analysis.figures.networks import disagreement_figure, interpolation_figure, plane_figure, spectrum_figure
-from analysis.models.measured import between_phases, distances_between, interpolated, predictions_compared, spectra_of
-from analysis.models.pairs import distance_matrix, scale, summarise_pairs
-from analysis.models.states import Selection, check_same, phase_ends, select_states
-from analysis.style import label
-from analysis.text_table import aligned
 from dst.errors import UserError, unknown
 
+from ..arguments import file_name, positive_integer
+from ..collect import Collection
+from ..figures import save
+from ..figures.canvas import STYLE
+from ..figures.networks import disagreement_figure, interpolation_figure, plane_figure, spectrum_figure
+from ..style import label
+from ..text_table import aligned
+from .measured import between_phases, distances_between, interpolated, predictions_compared, spectra_of
+from .pairs import distance_matrix, scale, summarise_pairs
+from .states import Selection, check_same, phase_ends, select_states
+
 if TYPE_CHECKING:
-    from analysis.models.load import Place
+    from .load import Place
 
 INTERPOLATION = {
     "mask": ("none", "start", "end", "both"),
@@ -144,8 +145,9 @@ def compute_spectra(collection: Collection, own: dict[str, str]) -> str:
         collection: of the runs.
         own: the shared keys, ``sample``, ``method``, ``max_size``, ``dtype`` and ``mode``.
     """
-    from analysis.models.hessian import MODES, Settings
     from dst.probes.spectrum import DTYPES, METHODS
+
+    from .hessian import MODES, Settings
 
     settings = Settings(
         sample=positive_integer(own, "sample", Settings.sample),
@@ -211,7 +213,7 @@ def _named(own: dict[str, str]) -> list[str]:
 
 
 def _place(own: dict[str, str]) -> Place:
-    from analysis.models.load import Place
+    from .load import Place
 
     return Place(own.get("device", "auto"), Path(own["data_dir"]) if "data_dir" in own else None)
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from analysis.models.load import Network, Place, load_network, load_weights
-from analysis.models.states import NetworkState
 from dst.training.device import autocast
+
+from .load import Network, Place, load_network, load_weights
+from .states import NetworkState
 
 
 def disagreement(states: Sequence[NetworkState], where: Place) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from analysis.models.load import Place, load_weights, parameter_names
-from analysis.models.states import NetworkState
+from .load import Place, load_weights, parameter_names
+from .states import NetworkState
 
 
 def distances(states: Sequence[NetworkState], where: Place) -> pd.DataFrame:

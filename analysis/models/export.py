@@ -11,14 +11,15 @@ from omegaconf import OmegaConf
 from safetensors.torch import save
 from torch import Tensor
 
-from analysis.collect import Collection
-from analysis.models.load import Place, load_config, load_weights
-from analysis.models.states import select_states
 from dst.errors import UserError
 from dst.files.atomic import atomic_file
 from dst.run.layout import CONFIG
 from dst.run.outcome import read_summary
 from dst.terminal.output import describe
+
+from ..collect import Collection
+from .load import Place, load_config, load_weights
+from .states import select_states
 
 MODEL, MASKS, CARD = "model.safetensors", "masks.safetensors", "README.md"
 

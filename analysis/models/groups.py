@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.compare import line_names
 from dst.errors import UserError, unknown
 from dst.run.choices import column_name, config_key
+
+from ..compare import line_names
 
 
 def seed_groups(runs: pd.DataFrame, keys: str = "") -> pd.Series:

@@ -9,12 +9,13 @@ import pandas as pd
 from torch import Tensor
 from tqdm import tqdm
 
-from analysis.models.load import Network, Place, load_network, load_weights
-from analysis.models.states import NetworkState
 from dst.data.batches import Batch
 from dst.errors import UserError
 from dst.probes.spectrum import DTYPES, Hessian, spectrum
 from dst.training.metrics import loss_of
+
+from .load import Network, Place, load_network, load_weights
+from .states import NetworkState
 
 MODES = ("train", "eval")
 

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from analysis.models.load import SPLITS, Network, Place, Weights, load_network, load_weights
-from analysis.models.states import NetworkState
 from dst.errors import UserError
 from dst.training.device import autocast
 from dst.training.evaluation import evaluate
+
+from .load import SPLITS, Network, Place, Weights, load_network, load_weights
+from .states import NetworkState
 
 ALPHAS = tuple(round(-0.2 + 0.05 * index, 2) for index in range(29))
 """Points of the line: 0 is its start, 1 its end (google-research/rigl, ``configs/interpolate.gin``)."""

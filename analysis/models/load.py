@@ -13,7 +13,6 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 from yaml import YAMLError
 
-from analysis.models.states import NetworkState
 from dst.config import Config, checked
 from dst.data import Data, training_samples
 from dst.data.batches import Batch
@@ -25,6 +24,8 @@ from dst.run.outcome import read_summary
 from dst.train import inherited
 from dst.training.build import load_data, training_factory
 from dst.training.device import place, prepare_device
+
+from .states import NetworkState
 
 SPLITS = ("train", "test")
 """The splits that networks are evaluated on."""

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from analysis.models.cache import Frames, cached
-from analysis.models.states import NetworkState
-from analysis.results_folder import ResultsFolder
+from ..results_folder import ResultsFolder
+from .cache import Frames, cached
+from .states import NetworkState
 
 if TYPE_CHECKING:
-    from analysis.models.hessian import Settings
-    from analysis.models.load import Place
+    from .hessian import Settings
+    from .load import Place
 
 
 def interpolated(
@@ -37,7 +37,7 @@ def interpolated(
     """
 
     def compute() -> Frames:
-        from analysis.models.interpolate import Line, barriers, interpolate
+        from .interpolate import Line, barriers, interpolate
 
         splits = ("train", "test") if options["split"] == "both" else (options["split"],)
         points = interpolate(starts, end, Line(options["mask"], options["batch_norm"], splits), _place(given))
@@ -78,7 +78,7 @@ def spectra_of(
     """
 
     def compute() -> Frames:
-        from analysis.models.hessian import spectra
+        from .hessian import spectra
 
         networks, eigenvalues = spectra(states, settings, _place(given))
         return {"networks": networks, "eigenvalues": eigenvalues}
@@ -99,7 +99,7 @@ def predictions_compared(
     """
 
     def compute() -> Frames:
-        from analysis.models.disagreement import disagreement
+        from .disagreement import disagreement
 
         pairs, members = disagreement(states, _place(given))
         return {"pairs": pairs, "members": members}
@@ -119,7 +119,7 @@ def distances_between(results: ResultsFolder, states: Sequence[NetworkState], gi
     """
 
     def compute() -> Frames:
-        from analysis.models.distances import distances
+        from .distances import distances
 
         return {"pairs": distances(states, _place(given))}
 
@@ -127,6 +127,6 @@ def distances_between(results: ResultsFolder, states: Sequence[NetworkState], gi
 
 
 def _place(given: Mapping[str, str]) -> Place:
-    from analysis.models.load import Place
+    from .load import Place
 
     return Place(given.get("device", "auto"), Path(given["data_dir"]) if "data_dir" in given else None)

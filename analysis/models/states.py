@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.models.groups import seed_groups
 from dst.errors import UserError, unknown
 from dst.files.records import INTEGER, read_lines
 from dst.run.choices import config_key
 from dst.run.layout import CHECKPOINT, CONFIG, PHASES, SNAPSHOTS, snapshot_name
+
+from .groups import seed_groups
 
 POINTS = ("last", "best", "0")
 """The last weights, those of the best validation epoch, and those before the first step; besides any step kept."""

@@ -15,23 +15,23 @@ import pandas as pd
 from matplotlib.figure import Figure
 from plotly.offline import get_plotlyjs
 
-from analysis.code import package_version_notes
-from analysis.compare import aggregate_seeds, line_names, select_comparable, select_update_period, varying_choices
-from analysis.cyclic.cost import draw_cost
-from analysis.cyclic.findings import compare_costs
-from analysis.cyclic.study import studies
-from analysis.figures.canvas import STYLE, as_sentences
-from analysis.figures.critical_distance import describe_ranking, draw_diagrams
-from analysis.figures.periods import cells_with_several_periods
-from analysis.report.findings import findings
-from analysis.report.payload import CURVES, POINTS, columnar, pack_curves, table_columns
-from analysis.stats import Ranking, rankings
-from analysis.status import status_table
-from analysis.style import colors, label, marker
-from analysis.table import METRIC_NAMES
+from ..code import package_version_notes
+from ..compare import aggregate_seeds, line_names, select_comparable, select_update_period, varying_choices
+from ..cyclic.cost import draw_cost
+from ..cyclic.findings import compare_costs
+from ..cyclic.study import studies
+from ..figures.canvas import STYLE, as_sentences
+from ..figures.critical_distance import describe_ranking, draw_diagrams
+from ..figures.periods import cells_with_several_periods
+from ..stats import Ranking, rankings
+from ..status import status_table
+from ..style import colors, label, marker
+from ..table import METRIC_NAMES
+from .findings import findings
+from .payload import CURVES, POINTS, columnar, pack_curves, table_columns
 
 if TYPE_CHECKING:
-    from analysis.collect import Collection
+    from ..collect import Collection
 
 _SYMBOLS = {
     "s": "square",

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 
 import pandas as pd
 
-from analysis.compare import aggregate_seeds, dynamic_lines
-from analysis.figures.critical_distance import too_few_blocks
-from analysis.stats import ALPHA, Ranking
-from analysis.style import growth_title, label, setup_title
+from ..compare import aggregate_seeds, dynamic_lines
+from ..figures.critical_distance import too_few_blocks
+from ..stats import ALPHA, Ranking
+from ..style import growth_title, label, setup_title
 
 _FEW = 3
 

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.compare import select_comparable
-from analysis.similarity.sets import Sets, jaccard, log_of, read_end, read_records
-from analysis.style import legend_order
 from dst.run.choices import config_key
+
+from ..compare import select_comparable
+from ..style import legend_order
+from .sets import Sets, jaccard, log_of, read_end, read_records
 
 INIT = "init"
 """The row of :func:`end_matrices` of the masks at initialization."""

@@ -8,16 +8,17 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from analysis.collect import Collection
-from analysis.similarity.matrices import (
+from dst.errors import UserError
+
+from ..collect import Collection
+from ..style import label
+from .matrices import (
     Matrix,
     end_matrices,
     first_update_matrices,
     over_training,
     shared_shares,
 )
-from analysis.style import label
-from dst.errors import UserError
 
 
 def report_jaccard(collection: Collection) -> str:

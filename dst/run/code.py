@@ -118,6 +118,9 @@ def _hash(target: str, modules: tuple[str, ...]) -> str | None:
 @cache
 def _package_hash() -> str:
     digest = hashlib.sha256()
-    for path in sorted(_PACKAGE.rglob("*.py")):
+    others = {
+        _PACKAGE / name for name in ("launch", "analysis")
+    }  # beside this package in a checkout, in it if installed
+    for path in sorted(path for path in _PACKAGE.rglob("*.py") if others.isdisjoint(path.parents)):
         digest.update(f"{path.relative_to(_PACKAGE).as_posix()}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()
