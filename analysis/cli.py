@@ -26,7 +26,7 @@ HELP = """usage: python -m analysis COMMAND [key=value ...]
   table, figures reference=true   with the paper's own numbers, where it prints them
   table, figures paper=gradient_flow   the tables (table=methods, similarity) and figures (fig=help) of that paper;
                               device=auto, data_dir=… for its networks
-  figures  paper=cyclic       those of the paper on cyclic training; fig=cost: all families of methods at equal cost
+  table, figures paper=cyclic  accuracy and cost of all families of methods; that paper's figures, fig=cost
   jaccard                     how similar the weights are that criteria remove or end with (probes=jaccard); CSV too
   report                      one report.html to open in a browser, without any network
   overview                    collect, table, accuracy figure and report in one go
@@ -127,9 +127,13 @@ def _table(source: Source, own: dict[str, str]) -> None:
     layout, metric = _choice(own, "layout", LAYOUTS), _metric(own)
     paper = _paper(own, _TABLE_KEYS)
     if paper == "cyclic":
-        raise UserError(
-            "paper=cyclic: has no tables; python -m analysis figures paper=cyclic fig=cost writes its numbers"
-        )
+        from .cyclic.commands import table_lines as families_lines
+        from .cyclic.study import METRICS
+
+        if wrong := [key for key in ("table", "reference") if key in own]:
+            raise UserError(f"{wrong[0]}={own[wrong[0]]}: paper=cyclic has one table, without published numbers")
+        print("\n".join(families_lines(collect(source), layout, _choice(own, "metric", METRICS), own)))
+        return
     if paper == "gradient_flow":
         from .gradient_flow.commands import table_lines
         from .gradient_flow.tables import TABLES

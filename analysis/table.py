@@ -11,6 +11,7 @@ import pandas as pd
 from .compare import ComparableRuns, aggregate_seeds, select_comparable, select_update_period, setup_of_panel
 from .published import published
 from .style import growth_order, growth_title, label, legend_order, natural_sort_key, setup_title
+from .text_table import escape_latex
 
 _BEST, _SECOND = "▲", "△"
 _LEGEND = f"{_BEST} best and {_SECOND} second of a density. In %: mean ± standard deviation (runs)."
@@ -194,11 +195,6 @@ def _latex(found: list[Panel], metric: str, notes: list[str]) -> str:
             r"\end{table}",
         ]
     return "\n".join(parts) + "\n"
-
-
-def escape_latex(text: str) -> str:
-    """Returns a text with the characters escaped that tables of ours have and LaTeX reads otherwise."""
-    return text.replace("_", r"\_").replace("Δ", r"$\Delta$").replace("%", r"\%").replace("±", r"$\pm$")
 
 
 def _rows(panel: Panel, marks: tuple[Callable[[str], str], ...]) -> list[list[str]]:

@@ -12,8 +12,8 @@ from dst.errors import UserError
 from ..models.measured import predictions_compared
 from ..models.pairs import summarise_pairs
 from ..style import paper_method_order
-from ..table import METRIC_NAMES, escape_latex
-from ..text_table import aligned
+from ..table import METRIC_NAMES
+from ..text_table import formatted
 from .study import Study
 
 COLUMNS = ("setup", "method", "quantity", "mean", "std", "count", "published", "published_std")
@@ -135,7 +135,9 @@ def format_comparison(frame: pd.DataFrame, layout: str) -> str:
         frame: the table.
         layout: one of :data:`analysis.table.LAYOUTS`.
     """
-    return _LAYOUTS[layout](frame)
+    if layout == "csv":
+        return frame.to_csv(index=False)
+    return formatted(layout, _HEAD, _cells(frame), texts=3, note=_UNIT)
 
 
 def _two(values: list[float]) -> tuple[float | None, float | None]:
@@ -164,43 +166,3 @@ def _percent(mean: float, std: float, count: int = 0) -> str:
 
 def _yes(value: Any) -> str:
     return "–" if pd.isna(value) else "yes" if value else "no"
-
-
-def _text(frame: pd.DataFrame) -> str:
-    return f"{aligned(_HEAD, _cells(frame), texts=3)}\n{_UNIT}"
-
-
-def _markdown(frame: pd.DataFrame) -> str:
-    head, *rows = [f"| {' | '.join(row)} |" for row in (_HEAD, *_cells(frame))]
-    return "\n".join([head, "| :-- | :-- | :-- | --: | --: | --: | :-: |", *rows, "", _UNIT])
-
-
-def _latex(frame: pd.DataFrame) -> str:
-    head, *rows = [" & ".join(map(escape_latex, row)) + r" \\" for row in (_HEAD, *_cells(frame))]
-    return "\n".join(
-        [
-            r"% needs \usepackage{booktabs}",
-            r"\begin{table}",
-            rf"\caption{{{escape_latex(_UNIT)}}}",
-            r"\begin{tabular}{lllrrrc}",
-            r"\toprule",
-            head,
-            r"\midrule",
-            *rows,
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table}",
-        ]
-    )
-
-
-def _csv(frame: pd.DataFrame) -> str:
-    return frame.to_csv(index=False)
-
-
-_LAYOUTS: dict[str, Callable[[pd.DataFrame], str]] = {
-    "text": _text,
-    "markdown": _markdown,
-    "latex": _latex,
-    "csv": _csv,
-}

@@ -179,6 +179,25 @@ def test_figures_are_drawn_and_findings_written(trained: Any, type_in: TypeIn, t
     assert "80 % sparse: Pareto front in dense trainings: " in told
 
 
+def test_the_table_has_accuracy_and_cost_of_every_family(trained: Any, type_in: TypeIn, tmp_path: Path) -> None:
+    output_dir, summaries = trained
+    folders = (f"output_dir={output_dir}", f"results_dir={tmp_path / 'results'}")
+    status, out, err = type_in("table", "paper=cyclic", *folders)
+    assert (status, err) == (0, "")
+    assert "LRR" in out
+    table = pd.read_csv(tmp_path / "results" / "cyclic_families.csv")
+    static = table[table["line"] == "static balanced"].iloc[0]
+    assert static["accuracy"] == summaries["static"]["test_acc"]
+    flops = summaries["static"]["flops_training"] / summaries["dense"]["flops_training"]
+    assert (static["density"], static["cost"]) == (0.2, pytest.approx(flops))
+    for _, here in table.groupby("density"):
+        front = here[here["pareto"]].sort_values("cost")
+        assert front["accuracy"].is_monotonic_increasing
+        assert here["accuracy"].max() == front["accuracy"].max()
+    assert r"\toprule" in (tmp_path / "results" / "cyclic_families.tex").read_text()
+    assert type_in("table", "paper=cyclic", "table=all")[0] == 2
+
+
 def test_help_lists_every_figure_and_a_mistake_is_one_line(type_in: TypeIn) -> None:
     _, out, _ = type_in("figures", "paper=cyclic", "fig=help")
     assert len(out.splitlines()) == len(FIGURES)
