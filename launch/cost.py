@@ -211,12 +211,15 @@ def _of_inactive_weights(config: Mapping[str, Any], phase: Phase, dense: float, 
     if config["sparsity"]["momentum"] == "dense":
         return (dense - sparse) * samples * phase.epochs
     by_batch = getattr(resolve("growth", config["growth"]), "signal", None) == "gradient" and not held
-    scored = getattr(resolve("criterion", config["criterion"]), "uses_gradient", True)
+    criterion = resolve("criterion", config["criterion"])
+    second = getattr(criterion, "signal", None) == "hessian_gradient"
+    scored = not second and getattr(criterion, "uses_gradient", True)
     stop_step = config["prune_fraction"]["stop_at"] * math.ceil(samples / batch) * phase.epochs
     updates = max(0, math.ceil(round(stop_step / config["update_period"]["steps"], 6)) - 1)
+    by_hessian = updates * (2 * sparse + dense) * 4 * (drawn or batch) if second else 0
     if by_batch:
-        return updates * ((2 * sparse + dense) * drawn if drawn else (dense - sparse) * batch)
-    return updates * ((2 * sparse + dense) * held + (3 * sparse * drawn if scored else 0))
+        return by_hessian + updates * ((2 * sparse + dense) * drawn if drawn else (dense - sparse) * batch)
+    return by_hessian + updates * ((2 * sparse + dense) * held + (3 * sparse * drawn if scored else 0))
 
 
 def _value(overrides: Overrides, key: str) -> str | None:

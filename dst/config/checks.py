@@ -130,6 +130,11 @@ def _check_procedure(config: Config) -> None:
         raise UserError(f"procedure={config.procedure['name']}: {error}") from error
     if not any(phase.updates == "gradual" for phase in phases):
         return
+    if getattr(resolve("criterion", config.criterion), "signal", "gradient") != "gradient":
+        raise UserError(
+            f"criterion={config.criterion['name']}: scores by second derivatives, "
+            f"procedure={config.procedure['name']} prunes by the batch's gradient; choose snip or another one"
+        )
     for group, value in (("density", config.density.value), ("update_period", config.update_period.steps)):
         if value is None:
             choice = "dense" if group == "density" else "never"

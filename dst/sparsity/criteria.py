@@ -13,6 +13,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from dst.sparsity.hessian_gradient import GRASP_TEMPERATURE
+
 
 @dataclass(frozen=True)
 class Criterion:
@@ -27,12 +29,15 @@ class Criterion:
     uses_gradient: ClassVar[bool] = True
     """Whether the scores depend on the gradient; where not, none is computed for them."""
 
+    signal: ClassVar[str] = "gradient"
+    """What ``score`` takes as ``grad``: the ``gradient`` g of the loss, or ``hessian_gradient``: Hg, H its Hessian."""
+
     def score(self, weight: Tensor, grad: Tensor) -> Tensor:
         """Returns the importance of each weight, in the shape of ``weight``; the lowest scores are pruned.
 
         Args:
             weight: one layer's weights, or several layers' stacked.
-            grad: the gradient of the batch's loss, in the shape of ``weight``.
+            grad: the gradient of the batch's loss, or what ``signal`` says, in the shape of ``weight``.
 
         Returns:
             Scores, compared in float32 or float64. NaN (such as 0/0) counts as the lowest.
@@ -91,6 +96,28 @@ class SNIPHalf(SNIP):
     """
 
     both_ends: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class GraSP(Criterion):
+    """θ·Hg: keeps the weights whose removal would lower the gradient's norm most (Wang et al., 2020).
+
+    In place of the gradient it takes Hg, the Hessian of the loss times its gradient by all sparsifiable weights, the
+    inactive ones too, as in the authors' code of the paper.
+
+    Attributes:
+        temperature: divides the logits.
+    """
+
+    signal: ClassVar[str] = "hessian_gradient"
+    temperature: float = GRASP_TEMPERATURE
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise ValueError(f"criterion.temperature={self.temperature}: must be above 0")
+
+    def score(self, weight: Tensor, grad: Tensor) -> Tensor:
+        return weight * grad
 
 
 @dataclass(frozen=True)

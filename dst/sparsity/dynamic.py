@@ -36,6 +36,9 @@ _Changes = Iterator[tuple[SparseLayer, Tensor, Tensor, _Counts]]
 _GradientAt = Callable[[int], Mapping[str, Tensor]]
 """Returns the gradient by parameter name at a step."""
 
+_HessianGradientAt = Callable[[int, float], Mapping[str, Tensor]]
+"""Returns the Hessian times the gradient by parameter name, at a step and with logits divided by a temperature."""
+
 
 class DynamicSparsity(MaskedModel):
     """Trains a model sparsely: draws its masks, applies them after every step and updates the topology periodically.
@@ -65,6 +68,8 @@ class DynamicSparsity(MaskedModel):
         growth_gradient: given the step of an update, returns the gradient to grow by in place of the batch's, by
             parameter name; it must leave the model and each ``grad`` as they are.
         update_gradient: likewise, to prune and grow by; called at updates that use a gradient.
+        hessian_gradient: likewise, for a criterion that scores by Hg (``grasp``), given its temperature too; see
+            :func:`dst.sparsity.hessian_gradient.hessian_gradient`.
         update_period: Δt in optimizer steps; None never changes the masks (static sparse training).
         prune_fraction: ρ_t: a schedule, its name, or the initial ρ of a cosine schedule. ``"lr"`` reads the learning
             rate of the optimizer's first parameter group at each update, whoever sets it. Its initial one is that
@@ -103,6 +108,7 @@ class DynamicSparsity(MaskedModel):
         growth: Growth | str = "random",
         growth_gradient: _GradientAt | None = None,
         update_gradient: _GradientAt | None = None,
+        hessian_gradient: _HessianGradientAt | None = None,
         update_period: int | None = 100,
         prune_fraction: Schedule | str | float = "cosine",
         total_steps: int | None = None,
@@ -119,6 +125,7 @@ class DynamicSparsity(MaskedModel):
         self.criterion: Criterion = resolve("criterion", Criterion, criterion)
         self.growth = resolve("growth", Growth, growth)
         self._growth_gradient, self._update_gradient = growth_gradient, update_gradient
+        self._hessian_gradient = hessian_gradient
         self._prunes_by: Mapping[str, Tensor] = {}
         self._grows_by: Mapping[str, Tensor] = {}
         if isinstance(prune_fraction, (int, float)):
@@ -162,10 +169,15 @@ class DynamicSparsity(MaskedModel):
             raise ValueError("total_steps is needed to know when the topology updates end; or set update_period=None")
         if self.growth.signal == "momentum" and momentum != "dense":
             raise ValueError("momentum growth needs the momentum of inactive weights: set momentum='dense'")
+        self._check_signal(self.criterion)
         if self._growth_gradient and self.growth.signal != "gradient":
             raise ValueError(f"growth_gradient: {type(self.growth).__name__} grows by no gradient; leave it out")
         if (sample := getattr(self.growth, "sample", None)) and not self._growth_gradient:
             raise ValueError(f"growth.sample={sample}: give growth_gradient, which returns the gradient of the sample")
+
+    def _check_signal(self, criterion: Criterion) -> None:
+        if criterion.signal == "hessian_gradient" and not self._hessian_gradient:
+            raise ValueError(f"criterion={type(criterion).__name__}: give hessian_gradient, which it scores by")
 
     @property
     def update_due(self) -> bool:
@@ -202,6 +214,7 @@ class DynamicSparsity(MaskedModel):
         self._generator.manual_seed(stream_seed(self.seed, "would prune" if criterion else "growth", step))
         fraction = self._fraction(step - self.first_step, self.stop_step or math.inf)
         chosen = criterion or self.criterion
+        self._check_signal(chosen)
         with self._other_gradients(chosen, step):
             kept = {layer.name: mask for layer, mask, *_ in self._changes(chosen, fraction)}
         return self._by_parameter(lambda layer: layer.mask & ~kept.get(layer.name, layer.mask).view(layer.mask.shape))
@@ -209,10 +222,13 @@ class DynamicSparsity(MaskedModel):
     @contextlib.contextmanager
     def _other_gradients(self, criterion: Criterion, step: int) -> Iterator[None]:
         """Scores by other gradients than the batch's within the block, where there are any."""
-        if self._update_gradient and (criterion.uses_gradient or self._grows_by_batch):
+        scored = criterion.uses_gradient and criterion.signal == "gradient"
+        if self._update_gradient and (scored or self._grows_by_batch):
             self._prunes_by = self._grows_by = self._update_gradient(step)
         if self._growth_gradient:
             self._grows_by = self._growth_gradient(step)
+        if criterion.signal == "hessian_gradient" and self._hessian_gradient:
+            self._prunes_by = self._hessian_gradient(step, getattr(criterion, "temperature", 1.0))
         yield
         self._prunes_by = self._grows_by = {}
 

@@ -72,6 +72,10 @@ class GradualPruning(MaskedModel):
         exclude: Patterns = None,
     ) -> None:
         self.criterion: Criterion = resolve("criterion", Criterion, criterion)
+        if self.criterion.signal != "gradient":
+            raise ValueError(
+                f"criterion={type(self.criterion).__name__}: gradual pruning scores by the batch's gradient"
+            )
         check_choice("scope", scope, ("local", "global"))
         check_choice("update_order", update_order, ("before", "after"))
         check_fraction("density", density, above_zero=True)

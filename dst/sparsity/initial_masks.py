@@ -10,19 +10,16 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dst.sparsity.checks import check_choice, check_fraction
 from dst.sparsity.distribution import kept_count
+from dst.sparsity.hessian_gradient import GRASP_TEMPERATURE, Batches, Loss, hessian_gradient, sum_of_gradients
 from dst.sparsity.weights import Patterns, sparsifiable_weights
 
-Batches = Sequence[tuple[Tensor, Tensor]]
-Loss = Callable[[Tensor, Tensor], Tensor]
 Weights = Mapping[str, nn.Parameter]
 Scores = dict[str, Tensor]
 Masks = dict[str, Tensor]
 
-_GRASP_TEMPERATURE = 200.0
 _SYNFLOW_ROUNDS = 100
 
 
@@ -96,31 +93,16 @@ def _magnitude(model: nn.Module, weights: Weights, batches: Batches, loss: Loss)
 
 
 def _snip(model: nn.Module, weights: Weights, batches: Batches, loss: Loss) -> Scores:
-    gradients = _gradients(model, list(weights.values()), batches, loss)
+    gradients = sum_of_gradients(model, list(weights.values()), batches, loss)
     return {
         name: (weight.detach() * gradient).abs()
         for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
     }
 
 
-@sdpa_kernel(SDPBackend.MATH)  # fused attention has no second derivative
 def _grasp(model: nn.Module, weights: Weights, batches: Batches, loss: Loss) -> Scores:
-    parameters = list(weights.values())
-
-    def warm_loss(logits: Tensor, y: Tensor) -> Tensor:
-        return loss(logits / _GRASP_TEMPERATURE, y)
-
-    gradients = _gradients(model, parameters, batches, warm_loss)
-    products = [torch.zeros_like(weight) for weight in parameters]
-    for x, y in batches:
-        again = torch.autograd.grad(warm_loss(model(x), y), parameters, create_graph=True, allow_unused=True)
-        used = [number for number, gradient in enumerate(again) if gradient is not None]
-        projection = torch.stack([(gradients[number] * _present(again[number])).sum() for number in used]).sum()
-        rows = torch.autograd.grad(projection, parameters, allow_unused=True)
-        for product, row in zip(products, rows, strict=True):
-            if row is not None:
-                product += row
-    return {name: weight.detach() * product for (name, weight), product in zip(weights.items(), products, strict=True)}
+    products = hessian_gradient(model, weights, batches, loss, GRASP_TEMPERATURE)
+    return {name: weight.detach() * products[name] for name, weight in weights.items()}
 
 
 _SCORES: dict[str, Callable[[nn.Module, Weights, Batches, Loss], Scores]] = {
@@ -131,22 +113,6 @@ _SCORES: dict[str, Callable[[nn.Module, Weights, Batches, Loss], Scores]] = {
 
 INITIAL_MASKS = (*_SCORES, "synflow")
 """The methods of :func:`initial_masks`."""
-
-
-def _gradients(model: nn.Module, parameters: list[nn.Parameter], batches: Batches, loss: Loss) -> list[Tensor]:
-    """Returns the gradients of the batches' mean losses, summed; zeros for a parameter without effect."""
-    sums = [torch.zeros_like(parameter) for parameter in parameters]
-    for x, y in batches:
-        found = torch.autograd.grad(loss(model(x), y), parameters, allow_unused=True)
-        for total, gradient in zip(sums, found, strict=True):
-            if gradient is not None:
-                total += gradient
-    return sums
-
-
-def _present(gradient: Tensor | None) -> Tensor:
-    assert gradient is not None
-    return gradient
 
 
 @torch.no_grad()

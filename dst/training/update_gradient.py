@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -11,6 +12,8 @@ from dst.config import Config
 from dst.data.batches import Batch, TrainLoader
 from dst.errors import UserError
 from dst.sparsity import DynamicSparsity
+from dst.sparsity.hessian_gradient import hessian_gradient
+from dst.sparsity.weights import sparsifiable_weights
 from dst.training.growth_gradient import make_growth_gradient
 from dst.training.loop import Sparsity
 from dst.training.metrics import training_loss
@@ -59,10 +62,22 @@ class UpdateGradient:
             if left <= 0:
                 return
 
+    def hessian_gradient(self, weights: Mapping[str, nn.Parameter], step: int, temperature: float) -> dict[str, Tensor]:
+        """Returns the Hessian of that loss times its gradient, summed over the batches, by name.
+
+        Args:
+            weights: by which both are taken.
+            step: of the topology update.
+            temperature: divides the logits.
+        """
+        with undisturbed(self._model, self._seed, "update batch", step):
+            batches = list(self._batches(step))
+            return hessian_gradient(self._model, weights, batches, self._loss_of, temperature)
+
 
 def update_gradients(
     config: Config, model: nn.Module, optimizer: Optimizer, train: TrainLoader
-) -> dict[str, Callable[[int], dict[str, Tensor]] | None]:
+) -> dict[str, Callable[..., dict[str, Tensor]] | None]:
     """Returns the gradients that :class:`dst.sparsity.DynamicSparsity` takes in place of the batch's, by argument.
 
     Args:
@@ -71,15 +86,20 @@ def update_gradients(
         optimizer: over the model's parameters.
         train: whose samples are taken.
     """
-    size, loss_of = config.sparsity.update_batch_size, training_loss(config.recipe)
+    size = config.sparsity.update_batch_size or config.recipe.batch_size
+    drawn = UpdateGradient(model, train, training_loss(config.recipe), size=size, seed=config.seed)
+    weights = sparsifiable_weights(model, **config.chosen_weights)
     return {
         "growth_gradient": make_growth_gradient(config, model, optimizer, train),
-        "update_gradient": UpdateGradient(model, train, loss_of, size=size, seed=config.seed) if size else None,
+        "update_gradient": drawn if config.sparsity.update_batch_size else None,
+        "hessian_gradient": partial(drawn.hessian_gradient, weights),
     }
 
 
 def samples_beside(config: Config, sparsity: Sparsity) -> tuple[int, int]:
     """Returns how many samples besides the batch an update takes gradients of: of the active weights alone, and of all.
+
+    The Hessian times the gradient counts as four gradients: one, and a second one that is differentiated again.
 
     Args:
         config: checked.
@@ -88,6 +108,9 @@ def samples_beside(config: Config, sparsity: Sparsity) -> tuple[int, int]:
     if not isinstance(sparsity, DynamicSparsity):
         return 0, 0
     size, held = config.sparsity.update_batch_size or 0, config.growth.get("sample") or 0
+    if sparsity.criterion.signal == "hessian_gradient":
+        grown_by = held or (size if sparsity.growth.signal == "gradient" else 0)
+        return 0, grown_by + 4 * (size or config.recipe.batch_size)
     if sparsity.growth.signal == "gradient" and not held:
         return 0, size
     return size if sparsity.criterion.uses_gradient else 0, held

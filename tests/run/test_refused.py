@@ -29,7 +29,7 @@ def refusal(*overrides: str) -> str:
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("criterion=null", "criterion=null: unknown; choose one of grad_step, magnitude"),
+        ("criterion=null", "criterion=null: unknown; choose one of grad_step, grasp, magnitude"),
         ("recipe=1", "recipe=1: unknown; choose one of"),
         ("=1", "=1: write key=value"),
         ("prune_fraction.stop_at=null", "prune_fraction.stop_at=None: "),
@@ -129,7 +129,7 @@ def test_a_batch_larger_than_the_training_set_is_told(type_in: TypeIn, overrides
 def test_help_lists_the_groups_of_a_training_and_no_others(type_in: TypeIn) -> None:
     status, out, _ = type_in("density=0.3", "--help")
     assert status == 0
-    assert "\n  criterion       grad_step, magnitude, mest," in out
+    assert "\n  criterion       grad_step, grasp, magnitude, mest," in out
     assert "\n  value: 0.3\n" in out
     assert "slurm" not in out
 
