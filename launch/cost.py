@@ -130,7 +130,7 @@ def _choice(overrides: Overrides, config: Mapping[str, Any], samples: int | None
             "python -m dst.data prepare, and the same overrides"
         )
     chosen = {key: config["sparsity"][key] for key in ("include", "exclude")}
-    network = _network(json.dumps([config["model"], dataset, chosen], sort_keys=True))
+    network = _network(json.dumps([config["model"], dataset, config["task"], chosen], sort_keys=True))
     dense = 3 * network.forward.total * samples * length
     group, key = ("procedure", "budget") if "budget" in config["procedure"] else ("recipe", "epochs")
 
@@ -167,9 +167,9 @@ def _network(key: str) -> _Network:
     from dst.sparsity import sparsifiable_weights
     from dst.training.flops import count_forward
 
-    node, dataset, chosen = json.loads(key)
-    shape = tuple(dataset["shape"])
-    model = build_model(node, input_shape=shape, num_classes=dataset["num_classes"], seed=0, dataset=dataset["name"])
+    node, dataset, task, chosen = json.loads(key)
+    shape, name = tuple(dataset["shape"]), dataset["name"]
+    model = build_model(node, input_shape=shape, num_classes=dataset["num_classes"], seed=0, dataset=name, task=task)
     shapes = {name: tuple(weight.shape) for name, weight in sparsifiable_weights(model, **chosen).items()}
     return _Network(count_forward(model, shape), shapes)
 

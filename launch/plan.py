@@ -172,7 +172,7 @@ def _check_models(points: Sequence[Point], configs: Sequence[dict[str, Any]]) ->
     for number, config in enumerate(configs):
         chosen = {key: config["sparsity"][key] for key in ("include", "exclude")}
         sparse = json.dumps([config["density"]["value"], config["distribution"]["name"], chosen])
-        distinct[json.dumps([config["model"], config["dataset"]])].setdefault(sparse, number)
+        distinct[json.dumps([config["model"], config["dataset"], config["task"]])].setdefault(sparse, number)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # faster for a batch of one sample
     for densities in distinct.values():
@@ -183,7 +183,12 @@ def _check_models(points: Sequence[Point], configs: Sequence[dict[str, Any]]) ->
             continue  # known only once the data is loaded
         try:
             model = build_model(
-                node, input_shape=tuple(shape), num_classes=num_classes, seed=0, dataset=dataset["name"]
+                node,
+                input_shape=tuple(shape),
+                num_classes=num_classes,
+                seed=0,
+                dataset=dataset["name"],
+                task=configs[number]["task"],
             )
             for sparse, number in densities.items():  # noqa: B007 - used in the error below
                 density, distribution, chosen = json.loads(sparse)

@@ -19,12 +19,13 @@ MAY_IMPORT = {
     "ranks": ("errors",),
     "files": ("errors",),
     "undisturbed": ("seeds",),
+    "tasks": ("errors", "config"),
     "config": ("errors",),
     "sparsity": ("errors", "seeds", "config"),  # config only where a criterion, growth or schedule is named, see below
-    "models": ("errors", "seeds", "config"),
+    "models": ("errors", "seeds", "config", "tasks"),
     "data": ("errors", "seeds", "ranks", "config", "files", "terminal"),  # terminal: python -m dst.data is a command
     "probes": ("errors", "seeds", "sparsity", "undisturbed"),
-    "training": ("errors", "seeds", "ranks", "config", "sparsity", "models", "data", "probes", "undisturbed"),
+    "training": ("errors", "seeds", "ranks", "config", "tasks", "sparsity", "models", "data", "probes", "undisturbed"),
     "procedures": ("errors", "config", "sparsity", "training"),
     "run": ("errors", "config", "files"),
     "terminal": ("errors", "config", "procedures", "run", "training"),

@@ -12,7 +12,6 @@ from tqdm import tqdm
 from dst.data.batches import Batch
 from dst.errors import UserError
 from dst.probes.spectrum import DTYPES, Hessian, spectrum
-from dst.training.metrics import loss_of
 
 from .load import Network, Place, load_network, load_weights
 from .states import NetworkState
@@ -72,7 +71,7 @@ def _hessian(state: NetworkState, settings: Settings, where: Place) -> Hessian:
         network.model.train(settings.mode == "train"),
         weights.masks,
         _first_samples(network, settings.sample),
-        loss_of,
+        network.task.loss,
         dtype=DTYPES[settings.dtype],
     )
 

@@ -21,6 +21,7 @@ from dst.models import model_of
 from dst.run.directory import read_checkpoint
 from dst.run.layout import CONFIG
 from dst.run.outcome import read_summary
+from dst.tasks import Task, task_of
 from dst.train import inherited
 from dst.training.build import load_data, training_factory
 from dst.training.device import place, prepare_device
@@ -65,6 +66,7 @@ class Network:
     data: Data
     device: torch.device
     precision: str
+    task: Task
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Loads parameters and buffers."""
@@ -117,9 +119,8 @@ def load_network(state: NetworkState, where: Place) -> Network:
     data = load_data(config, device)
     if (read_summary(state.path) or {}).get("data_fingerprint") not in (None, data.fingerprint):
         raise UserError(f"{state.run_id}: the data in data_dir={config.data_dir} differ from those it was trained on")
-    return Network(
-        place(model_of(config, data.shape, data.num_classes), device, config.precision), data, device, config.precision
-    )
+    model = place(model_of(config, data.shape, data.num_classes), device, config.precision)
+    return Network(model, data, device, config.precision, task_of(vars(config)))
 
 
 def parameter_names(state: NetworkState, where: Place) -> list[str]:

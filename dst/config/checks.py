@@ -25,6 +25,7 @@ _COMPONENTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "growth": ("dst.sparsity:Growth", ()),
     "prune_fraction": ("dst.sparsity:Schedule", ()),
     "procedure": ("dst.procedures:Procedure", ()),
+    "task": ("dst.tasks:Task", ()),
     "lr_schedule": ("dst.training.lr_schedule:LRSchedule", ()),
 }
 """Per group: the class of what it builds, imported when needed, and the arguments that only a run can give it."""

@@ -9,7 +9,7 @@ from typing import Any
 
 _ALWAYS = (
     *("model", "dataset", "recipe", "seed", "precision", "deterministic", "procedure", "lr_schedule"),
-    *("weight_init", "parent"),
+    *("weight_init", "parent", "task"),
 )
 _MASKS = (*_ALWAYS, "density", "distribution")
 _GROUPS = {
@@ -31,6 +31,7 @@ DEFAULTS: dict[str, Any] = {
     "lr_schedule": {"_target_": "dst.training.lr_schedule.Step", "name": "step", "warmup": 0.0},
     "weight_init": {"name": "default"},
     "parent": None,
+    "task": {"_target_": "dst.tasks.Classification", "name": "classification", "best_by": "val_acc"},
 }
 """Groups that came later: where one is at its default it enters no identity, so that ids of earlier runs hold."""
 
@@ -67,6 +68,7 @@ _WITHOUT_EFFECT = {
     "prune_fraction": ("_target_",),
     "procedure": ("_target_",),
     "lr_schedule": ("_target_",),
+    "task": ("_target_",),
 }
 """Keys of those groups that decide nothing: where things lie, how fast they are read, what they are called."""
 
@@ -133,6 +135,8 @@ def deciding(resolved: Mapping[str, Any]) -> dict[str, Any]:
             found[group] = {name: value for name, value in found[group].items() if name != key}
     if not uses_parent(resolved):
         found.pop("parent", None)
+    if found.get("task", {}).get("name") == "binary":  # classification of two classes
+        found["task"] = {**found["task"], "name": "classification"}
     if stopping := stopping_probes(resolved):
         found["probes"] = {name: {"stop": True} for name in stopping}
     return {group: node for group, node in found.items() if node not in (_default(group), {})}

@@ -158,7 +158,8 @@ class DatasetConfig:
     shape: list[int] | None = field(
         default=MISSING,
         metadata=limited(
-            lambda value: len(value) in (1, 3) and min(value) >= 1, "must be one number, or channels, height and width"
+            lambda value: len(value) <= 3 and min(value, default=0) >= 1,
+            "must be one number, or channels, height and width, or choices and length",
         ),
     )
     num_classes: int | None = field(default=MISSING, metadata=limited(lambda value: value >= 1, "must be 1 or more"))
@@ -247,6 +248,7 @@ class Config:
 
     model: dict[str, Any] = MISSING
     dataset: DatasetConfig = MISSING
+    task: dict[str, Any] = field(default_factory=lambda: dict(DEFAULTS["task"]))
     criterion: dict[str, Any] = MISSING
     growth: dict[str, Any] = MISSING
     density: DensityConfig = MISSING

@@ -13,31 +13,44 @@ from dst.config import Config
 from dst.config.components import build, told_by
 from dst.errors import UserError
 from dst.seeds import stream_seed
+from dst.tasks import task_of
 
 
 def build_model(
-    node: Mapping[str, Any], *, input_shape: tuple[int, ...], num_classes: int, seed: int, dataset: str = "the data"
+    node: Mapping[str, Any],
+    *,
+    input_shape: tuple[int, ...],
+    num_classes: int,
+    seed: int,
+    dataset: str = "the data",
+    task: Mapping[str, Any] | None = None,
 ) -> nn.Module:
     """Builds the network of a config node on the CPU.
 
     Args:
         node: the config group ``model``: ``_target_``, ``name`` and the network's own parameters.
         input_shape: of one sample, without the batch dimension.
-        num_classes: 2 give one logit (for binary cross-entropy), more give one logit per class.
+        num_classes: of the data.
         seed: of the run; the initial weights come from its stream ``weights``.
         dataset: name for the error message.
+        task: the config group ``task``, which says what the network's inputs and outputs are; None: classification.
 
     Raises:
-        UserError: if the node is invalid or the network does not accept ``input_shape``.
+        UserError: if the node is invalid, the network does not accept ``input_shape``, or the data are of another task.
     """
-    outputs = 1 if num_classes == 2 else num_classes
+    learned = task_of({"task": task})
+    try:
+        shape_of_input, outputs = learned.model_shapes(input_shape, num_classes)
+    except ValueError as error:
+        raise UserError(f"task={(task or {}).get('name')}: dataset={dataset} does not go with it: {error}") from error
     shape = "×".join(map(str, input_shape))
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Initializing zero-element tensors")  # rejected below
         torch.manual_seed(stream_seed(seed, "weights"))
         try:
-            model: nn.Module = build("model", node, nn.Module, input_shape=input_shape, outputs=outputs)
-            _check_forward(model, input_shape, outputs)
+            model: nn.Module = build("model", node, nn.Module, input_shape=shape_of_input, outputs=outputs)
+            _check_forward(model, shape_of_input, outputs)
+            learned.adapt(model, input_shape)
         except Exception as error:  # a user's network may raise anything
             line = f"model={node.get('name')}: cannot be built for {dataset}'s {shape} inputs"
             raise UserError(told_by(error, line)) from error
@@ -58,6 +71,7 @@ def model_of(config: Config, shape: Iterable[int], num_classes: int) -> nn.Modul
         num_classes=num_classes,
         seed=config.seed,
         dataset=config.dataset.name,
+        task=config.task,
     )
 
 

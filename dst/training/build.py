@@ -20,6 +20,7 @@ from dst.models import model_of
 from dst.probes import Observer
 from dst.seeds import stream_seed
 from dst.sparsity import DynamicSparsity, disconnected_layers
+from dst.tasks import task_of
 from dst.training.beginning import NOTHING, Inherited, Tensors, first_masks, initialise_weights
 from dst.training.device import make_scaler, place, prepare_device
 from dst.training.growth_gradient import check_growth_sample
@@ -162,6 +163,7 @@ def build_training(
         data,
         phases,
         make_parts,
+        task=task_of(vars(config)),
         recipe=config.recipe,
         lr_schedule=build("lr_schedule", config.lr_schedule),
         scaler=make_scaler(config.precision, device),

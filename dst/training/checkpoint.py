@@ -75,8 +75,9 @@ def load_training_state(training: Training, state: dict[str, Any]) -> None:
     if training.observer:
         training.observer.load_state_dict(state.get("probes", {}))  # which earlier versions did not have
     training.metrics.load_state_dict(state["tally"])
-    density = training.sparsity.density  # of earlier versions, whose runs kept theirs
-    training.best, training.last = Best(**{"density": density, **state["best"]}), state["last"]
+    best = state["best"]  # of earlier versions without density, as their runs kept theirs, and without score
+    before = {"density": training.sparsity.density, "score": best["val_acc"]}
+    training.best, training.last = Best(**{**before, **best}), state["last"]
     training.kept = {name: tensor.to(training.device) for name, tensor in state.get("kept", {}).items()}
     training.dead_layers = state.get("dead_layers", training.dead_layers)
     if not 0 <= training.step_in_epoch <= len(training.data.train):

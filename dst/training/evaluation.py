@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -11,24 +12,26 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from dst.tasks import Task
 from dst.training.device import autocast
-from dst.training.metrics import RunningMetrics, loss_of
+from dst.training.metrics import RunningMetrics
 
 if TYPE_CHECKING:
     from dst.training.loop import Training
 
 
 class Evaluable(Protocol):
-    """A model and where and how it computes, such as a :class:`~dst.training.loop.Training`."""
+    """A model, its task, and where and how it computes, such as a :class:`~dst.training.loop.Training`."""
 
     model: nn.Module
     precision: str
     device: torch.device
+    task: Task
 
 
 @dataclass
 class Best:
-    """Of the epochs at the lowest density so far the one with the highest validation accuracy, the earliest of equals.
+    """Of the epochs at the lowest density so far the one that the task scores highest, the earliest of equals.
 
     So the best epoch of a run that is pruned while it trains is as sparse as its end.
 
@@ -37,12 +40,14 @@ class Best:
         val_acc: its validation accuracy, a fraction of 1.
         model: its weights and buffers by name.
         density: active share of the sparsifiable weights.
+        score: :meth:`dst.tasks.Task.score` of the epoch.
     """
 
     epoch: int = 0
     val_acc: float = -1.0
     model: dict[str, Tensor] | None = None
     density: float = 1.0
+    score: float = -math.inf
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the fields by name; the weights are not copied."""
@@ -63,7 +68,7 @@ def evaluate(training: Evaluable, batches: Iterable[tuple[Tensor, Tensor]]) -> t
         for x, y in batches:
             if len(y):  # or this process has no share of the last batch
                 logits = training.model(x)
-                metrics.add(loss_of(logits, y), logits, y)
+                metrics.add(training.task.loss(logits, y), training.task.correct(logits, y), len(y))
     return metrics.pop_means()
 
 
@@ -82,8 +87,9 @@ def run_epoch(training: Training, after_step: Callable[[], None] = lambda: None)
     train_loss, train_acc = training.train_epoch(after_step)
     val_loss, val_acc = evaluate(training, training.data.val)
     density = training.sparsity.density
-    if val_acc > training.best.val_acc or density < training.best.density:
-        training.best = Best(training.epoch, val_acc, copy.deepcopy(training.model.state_dict()), density)
+    score = training.task.score({"val_acc": val_acc, "val_loss": val_loss})
+    if score > training.best.score or density < training.best.density:
+        training.best = Best(training.epoch, val_acc, copy.deepcopy(training.model.state_dict()), density, score)
     training.last = {
         "epoch": training.epoch,
         "phase": training.phase + 1,

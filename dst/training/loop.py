@@ -16,11 +16,12 @@ from dst import ranks
 from dst.config import RecipeConfig
 from dst.data import Data
 from dst.sparsity import Criterion, DenseModel, MaskedModel, sparsifiable_weights
+from dst.tasks import Task
 from dst.training.device import autocast
 from dst.training.evaluation import Best
 from dst.training.gradients import scoring_gradients
 from dst.training.lr_schedule import LRSchedule, Span, set_learning_rate
-from dst.training.metrics import RunningMetrics, training_loss
+from dst.training.metrics import RunningMetrics
 from dst.training.phase import Phase
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Training:
         step: optimizer steps taken, in all phases.
         criterion: what procedures prune by between two phases.
         best: the best validation epoch so far.
+        task: what the model learns.
         loss_of: returns the mean training loss of logits and labels.
         last: the line of ``metrics.jsonl`` of the last finished epoch.
         last_step: the step that the training ends with, though an epoch and a phase are under way; None: the last one.
@@ -64,6 +66,7 @@ class Training:
         phases: list[Phase],
         make_parts: PhaseParts,
         *,
+        task: Task,
         recipe: RecipeConfig,
         lr_schedule: LRSchedule,
         scaler: GradScaler,
@@ -75,7 +78,7 @@ class Training:
         self._forward = model
         self.recipe, self.lr_schedule = recipe, lr_schedule
         self.scaler, self.precision, self.device, self.criterion = scaler, precision, device, criterion
-        self.loss_of = training_loss(recipe)
+        self.task, self.loss_of = task, task.training_loss(recipe.label_smoothing)
         self.metrics = RunningMetrics(device)
         self.epoch = self.step = 0
         self.left_out: tuple[int, int] | None = None
@@ -208,7 +211,7 @@ class Training:
         observe(loss.detach())
         sparse_step(self._optimizer_step)
         self.scaler.update()
-        self.metrics.add(loss, logits, y)
+        self.metrics.add(loss, self.task.correct(logits, y), len(y))
 
     def _weighted(self, loss: Tensor, samples: int) -> Tensor:
         """Returns the mean loss of a share such that the mean over all processes is that of the whole batch."""

@@ -3,37 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from dst import ranks
-from dst.config import RecipeConfig
-
-
-def loss_of(logits: Tensor, y: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Returns the mean cross-entropy; the binary one for a single logit.
-
-    Args:
-        logits: ``(batch, outputs)``.
-        y: int64 labels ``(batch,)``.
-        label_smoothing: ε: targets are (1 − ε) of the label and ε of a uniform distribution (Szegedy et al., 2016).
-    """
-    if logits.shape[1] > 1:
-        return F.cross_entropy(logits, y, label_smoothing=label_smoothing)
-    target = y.to(logits.dtype)
-    if label_smoothing:
-        target = (1 - label_smoothing) * target + label_smoothing / 2
-    return F.binary_cross_entropy_with_logits(logits[:, 0], target)
-
-
-def training_loss(recipe: RecipeConfig) -> Callable[[Tensor, Tensor], Tensor]:
-    """Returns the loss that a recipe trains by: :func:`loss_of` with its label smoothing."""
-    return partial(loss_of, label_smoothing=recipe.label_smoothing)
 
 
 @dataclass
@@ -49,18 +24,17 @@ class RunningMetrics:
         self.loss = torch.zeros((), device=self.device)
         self.samples, self.correct = (torch.zeros((), dtype=torch.int64, device=self.device) for _ in range(2))
 
-    def add(self, loss: Tensor, logits: Tensor, y: Tensor) -> None:
+    def add(self, loss: Tensor, correct: Tensor, samples: int) -> None:
         """Adds a batch.
 
         Args:
             loss: its mean loss, a scalar.
-            logits: ``(batch, outputs)``.
-            y: int64 labels ``(batch,)``.
+            correct: the number of its correct predictions, an integer scalar.
+            samples: their number.
         """
-        self.samples.add_(len(y))
-        self.loss.add_(loss.detach(), alpha=len(y))
-        predicted = (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(dim=1)
-        self.correct.add_((predicted == y).sum())
+        self.samples.add_(samples)
+        self.loss.add_(loss.detach(), alpha=samples)
+        self.correct.add_(correct)
 
     def means(self) -> tuple[float, float]:
         """Returns the mean loss and the accuracy, NaN for no samples."""

@@ -18,10 +18,10 @@ from dst.data.load import Data
 from dst.data.normalise import Normalise
 from dst.models import build_model
 from dst.run.directory import RunDirectory
+from dst.tasks import Classification
 from dst.training.build import build_training
 from dst.training.device import place
 from dst.training.loop import Training
-from dst.training.metrics import loss_of
 from dst.training.optimizer import make_optimizer
 
 
@@ -109,7 +109,7 @@ def floor(setup: Setup, device: torch.device, steps: int) -> Callable[[], None]:
         for step in range(steps):
             x, y = batches[step % len(batches)]
             optimizer.zero_grad()
-            loss_of(model(x), y).backward()
+            Classification().loss(model(x), y).backward()
             optimizer.step()
 
     return advance

@@ -9,7 +9,7 @@ from collections import defaultdict
 
 import torch
 
-from dst.training.metrics import loss_of
+from dst.tasks import Classification
 from tests.benchmarks.setups import Setup, make_loop
 
 PARTS = ("batch", "forward", "backward", "mask", "optimizer", "tally")
@@ -45,7 +45,7 @@ def measure_step_parts(setup: Setup, device: torch.device) -> dict[str, float]:
         x, y = training.data.train.make_batch(raw, labels)
         clock.lap("batch")
         logits = training.model(x)
-        loss = loss_of(logits, y)
+        loss = Classification().loss(logits, y)
         clock.lap("forward")
         training.optimizer.zero_grad()
         loss.backward()
@@ -55,6 +55,6 @@ def measure_step_parts(setup: Setup, device: torch.device) -> dict[str, float]:
         clock.lap("mask")
         training.optimizer.step()
         clock.lap("optimizer")
-        training.metrics.add(loss, logits, y)
+        training.metrics.add(loss, training.task.correct(logits, y), len(y))
         clock.lap("tally")
     return {part: statistics.median(clock.times[part]) for part in PARTS}

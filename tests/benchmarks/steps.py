@@ -11,8 +11,8 @@ import torch
 
 from dst.models import build_model
 from dst.sparsity import make_criterion, make_growth
+from dst.tasks import Classification
 from dst.training.loop import Training
-from dst.training.metrics import loss_of
 from tests.benchmarks.setups import Setup, floor, make_loop, methods
 
 CRITERIA = ("magnitude", "set", "mest", "snip", "sensitivity", "rsensitivity", "random")
@@ -83,7 +83,7 @@ def activations_mb(setup: Setup) -> float:
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         batch = torch.empty(config.recipe.batch_size, *setup.shape, device="meta")
-        loss_of(model(batch), torch.zeros(len(batch), dtype=torch.int64, device="meta"))
+        Classification().loss(model(batch), torch.zeros(len(batch), dtype=torch.int64, device="meta"))
     return sum(tensor.untyped_storage().nbytes() for key, tensor in kept.items() if key not in weights) / 2**20
 
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from dst.config import checked, compose
 from dst.models import build_model
+from dst.tasks import Classification
 from dst.train import run
 from dst.training.device import autocast
-from dst.training.metrics import loss_of
 from tests.benchmarks.setups import SETUPS
 from tests.benchmarks.steps import activations_mb
 
@@ -62,5 +62,5 @@ def activations(precision: str) -> list[Tensor]:
 
     cpu = torch.device("cpu")
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), autocast(precision, cpu):
-        loss_of(model(torch.randn(8, 3, 32, 32)), torch.zeros(8, dtype=torch.int64)).backward()
+        Classification().loss(model(torch.randn(8, 3, 32, 32)), torch.zeros(8, dtype=torch.int64)).backward()
     return [tensor for pointer, tensor in kept.items() if pointer not in weights]

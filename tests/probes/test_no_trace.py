@@ -12,11 +12,11 @@ import torch
 
 from dst.config import checked, compose, run_id
 from dst.probes import Observer, Probe, View
+from dst.tasks import Classification
 from dst.train import run
 from dst.training.beginning import NOTHING
 from dst.training.build import training_factory
 from dst.training.evaluation import run_epoch
-from dst.training.metrics import loss_of
 from dst.training.recorded_step import RecordedStep
 from dst.training.step_graph import WARM_UP
 from tests.run.outcomes import assert_equal, run_outcome, training_outcome
@@ -82,7 +82,7 @@ def test_random_state_buffers_and_mode_are_restored_and_draws_depend_on_seed_and
     for disturb in (0, 3):
         training = training_factory(config)(NOTHING)
         torch.rand(disturb)
-        observer = Observer([Rude("rude", every=1)], training, loss_of, seed=1)
+        observer = Observer([Rude("rude", every=1)], training, Classification().loss, seed=1)
         buffers = [buffer.clone() for buffer in training.model.buffers()]
         training.model.train()
         before = torch.get_rng_state()

@@ -12,10 +12,10 @@ import torch
 from dst.attempt import Stopped
 from dst.config import checked, compose, run_id
 from dst.sparsity import initial_masks, sparsifiable_weights
+from dst.tasks import Classification
 from dst.train import run
 from dst.training.beginning import NOTHING
 from dst.training.build import training_factory
-from dst.training.metrics import loss_of
 from tests.run.outcomes import run_outcome
 
 Overrides = Callable[..., list[str]]
@@ -30,7 +30,7 @@ def test_a_static_run_trains_the_weights_that_the_method_chose(
     training = training_factory(checked(compose(overrides("density=dense"))))(NOTHING)
     weights = {name: weight.detach().clone() for name, weight in training.model.named_parameters()}
     batches = training.data.train.epoch(-1)
-    expected = initial_masks(method, training.model, batches, 0.07, loss_of)
+    expected = initial_masks(method, training.model, batches, 0.07, Classification().loss)
     summary = run(compose(overrides(*more)))
     folder = tmp_path / "outputs" / "runs" / summary["run_id"]
     found = torch.load(folder / "masks.pt")

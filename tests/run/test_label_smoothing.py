@@ -11,10 +11,10 @@ from torch.nn import functional as F
 
 from dst.config import checked, compose
 from dst.errors import UserError
+from dst.tasks import Classification
 from dst.training.beginning import NOTHING
 from dst.training.build import training_factory
 from dst.training.evaluation import evaluate
-from dst.training.metrics import loss_of
 
 Overrides = Callable[..., list[str]]
 
@@ -31,7 +31,7 @@ def test_a_single_logit_has_the_loss_of_two_classes(epsilon: float) -> None:
     torch.manual_seed(0)
     logit, y = torch.randn(20, 1), torch.randint(2, (20,))
     expected = smoothed(torch.cat([torch.zeros(20, 1), logit], dim=1), y, epsilon)
-    torch.testing.assert_close(loss_of(logit, y, epsilon), expected)
+    torch.testing.assert_close(Classification().loss(logit, y, epsilon), expected)
 
 
 def test_one_step_follows_the_smoothed_loss_and_the_evaluation_the_plain_one(overrides: Overrides) -> None:
