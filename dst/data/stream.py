@@ -1,4 +1,4 @@
-"""Batches of a dataset too large for memory: worker processes decode its files in every epoch."""
+"""Batches of a dataset too large for memory: worker processes decode its images in every epoch."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from dst.data.batches import Batch, TrainLoader
-from dst.data.image_files import ImageFiles
+from dst.data.image_files import DecodedImages
 from dst.data.normalise import Normalise
 from dst.errors import UserError
 from dst.ranks import share
 from dst.seeds import generator
 
 _Sample = tuple[int, int]
-"""Index of a file, and the seed of its augmentation."""
+"""Index of an image, and the seed of its augmentation."""
 
 
 class Stream:
-    """Decodes files in worker processes, started for each epoch, and yields uint8 batches on the device.
+    """Decodes images in worker processes, started for each epoch, and yields uint8 batches on the device.
 
     Batches are copied as uint8, a quarter of the size of float32, asynchronously from pinned memory.
 
@@ -35,7 +35,7 @@ class Stream:
     """
 
     def __init__(
-        self, files: ImageFiles, normalise: Normalise, *, batch_size: int, workers: int, device: torch.device
+        self, files: DecodedImages, normalise: Normalise, *, batch_size: int, workers: int, device: torch.device
     ) -> None:
         self.files, self.normalise, self.batch_size = files, normalise, batch_size
         self._workers, self._device = workers, device
