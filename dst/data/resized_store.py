@@ -6,6 +6,7 @@ finished; ``meta.json`` comes last. A complete store is used without the origina
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterator
@@ -99,6 +100,9 @@ def prepare_resized(
         if is_alone:
             for temporary in folder.glob(".*.tmp"):  # of processes killed while they wrote
                 temporary.unlink(missing_ok=True)
+        with contextlib.suppress(CorruptDatasetError):  # whose tree is unknown
+            if meta := _read_meta(folder):
+                _check_root(cfg, folder, meta.root)
         try:
             root, train, test = find_images()
         except PlaceError as error:
@@ -108,12 +112,28 @@ def prepare_resized(
         return _write(folder, root, train, test, cfg.workers)
 
     found = read_or_make(data_dir, folder, _read, make)
-    if cfg.root is not None and (root := str(Path(cfg.root).expanduser().resolve())) != found.root:
-        raise UserError(
-            f"dataset.root={root}: {folder} was made from {found.root}; give the new data a dataset.name of their own, "
-            f"or remove {folder} to make it anew"
-        )
+    _check_root(cfg, folder, found.root)
     return found
+
+
+def _check_root(cfg: DatasetConfig, folder: Path, root: str) -> None:
+    if cfg.root is not None and (given := str(Path(cfg.root).expanduser().resolve())) != root:
+        raise UserError(
+            f"dataset.root={given}: {folder} was made from {root}; give the new data a dataset.name of their own, or "
+            f"remove {folder} to make it anew"
+        )
+
+
+def _read_meta(folder: Path) -> _Meta | None:
+    try:
+        meta = _Meta(**json.loads((folder / _META).read_text()))
+        if not isinstance(meta.shards, dict):
+            raise TypeError("no sizes of shards")
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise CorruptDatasetError(f"{folder / _META} was not written by this version") from error
+    return meta
 
 
 def _read(folder: Path) -> ResizedStore | None:
@@ -122,17 +142,15 @@ def _read(folder: Path) -> ResizedStore | None:
     Raises:
         CorruptDatasetError: for files that are missing, truncated or changed.
     """
+    meta = _read_meta(folder)
+    if meta is None:
+        return None
     try:
-        meta = _Meta(**json.loads((folder / _META).read_text()))
         paths = [folder / name for name in meta.shards]
         indices = [read_index(path) for path in paths]
         sizes = [path.stat().st_size for path in paths]
     except DamagedShardError as error:
         raise CorruptDatasetError(str(error)) from error
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError, AttributeError) as error:
-        raise CorruptDatasetError(f"{folder / _META} was not written by this version") from error
     count = sum(map(len, indices))
     is_as_written = sizes == list(meta.shards.values()) and _fingerprint(paths, indices) == meta.fingerprint
     if not is_as_written or count != meta.train_images + meta.test_images:
@@ -155,7 +173,7 @@ def _write(folder: Path, root: Path, train: Images, test: Images, workers: int) 
     (folder / _PROBLEMS).unlink(missing_ok=True)
     if problems:
         with atomic_file(folder / _PROBLEMS) as file:
-            file.write("".join(f"{path}: {reason}\n" for path, reason in problems).encode())
+            file.write("".join(f"{path}: {reason}\n" for path, reason in problems).encode(errors="backslashreplace"))
         raise UserError(
             f"{len(problems)} of {len(train.paths) + len(test.paths)} images cannot be used: "
             f"{join_first([f'{path} ({reason})' for path, reason in problems])}; {folder / _PROBLEMS} lists them all; "

@@ -252,10 +252,17 @@ def test_a_damaged_image_is_told_in_one_line_when_it_is_read(data_dir: Path, tmp
         list(data.train.raw_batches(0)), list(data.val)
 
 
-def test_a_store_of_another_tree_is_refused(data_dir: Path, tmp_path: Path) -> None:
-    other = write_photos(tmp_path / "other")
+@pytest.mark.parametrize("damage", [None, truncate])
+def test_a_store_of_another_tree_is_refused_and_kept(
+    damage: Callable[[Path], None] | None, data_dir: Path, tmp_path: Path
+) -> None:
+    other, folder = write_photos(tmp_path / "other"), copy_of(data_dir, tmp_path)
+    if damage:
+        damage(folder)
+    before = contents(tmp_path)
     with pytest.raises(UserError, match=r"^dataset\.root=[^\n]* was made from [^\n]* a dataset\.name of their own"):
-        data_of(data_dir, root=str(other))
+        prepare(tmp_path, other)
+    assert contents(tmp_path) == before
 
 
 def test_the_command_line_prepares_the_store(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
