@@ -197,6 +197,18 @@ def check_dataset(cfg: DatasetConfig) -> None:
     check_limits(cfg, "dataset")
     if cfg.image_size is not None and cfg.source not in pkgutil.resolve_name("dst.data.sources:RESIZED"):
         raise UserError(f"dataset.image_size={cfg.image_size}: only images in folders are resized, leave it null")
+    if cfg.store == "resized":
+        _check_resized(cfg)
+
+
+def _check_resized(cfg: DatasetConfig) -> None:
+    if cfg.source not in pkgutil.resolve_name("dst.data.sources:STREAMED"):
+        raise UserError(f"dataset.store=resized: dataset={cfg.name} is decoded once anyway; leave it at original")
+    if (cfg.image_size or 0) > 224:
+        raise UserError(
+            f"dataset.image_size={cfg.image_size}: dataset.store=resized keeps 256 pixels of the shorter side, enough "
+            "for 224 or less; choose dataset.store=original"
+        )
 
 
 def _take_from(cfg: DatasetConfig, like: str) -> None:

@@ -51,7 +51,7 @@ _KEY_DEFAULTS: dict[str, dict[str, Any]] = {
         **{"include": None, "exclude": None},
         **{"normalise": "none", "update_order": "before", "update_batch_size": None},
     },
-    "dataset": {"label_noise": 0.0},
+    "dataset": {"label_noise": 0.0, "store": "original"},
     "model=large_mlp_dropout": {"input_dropout": 0.0},
     "procedure=cyclic": {"strategy": "constant", "max_cycles": 20},
     "procedure=sculpt": {"max_cycles": 20},

@@ -145,6 +145,8 @@ class DatasetConfig:
         image_size: images are cropped to a square and resized to it, in pixels; None: they stay as they are.
         like: a known dataset, a choice of the config group, whose ``augment``, ``mean`` and ``std`` are taken.
         workers: processes that decode a streamed dataset; what lies on the device needs none.
+        store: of a streamed dataset; ``original``: image files are decoded as they are, ``resized``: each is resized
+            once, to a shorter side of 256 pixels.
     """
 
     name: str = field(
@@ -188,6 +190,7 @@ class DatasetConfig:
     )
     like: str | None = None
     workers: int = field(default=0, metadata=limited(lambda value: 0 <= value <= 1024, "must be 0 to 1024"))
+    store: str = field(default="original", metadata=one_of("original", "resized"))
 
 
 _PATTERNS = limited(bool, "must be null or one glob pattern of parameter names or more, such as [classifier.*]")

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dst.config import DatasetConfig, checked, compose
-from dst.data.imagenet import find_images
+from dst.data.imagenet import find_images, resized_store
 from dst.data.prepare import prepare
+from dst.data.resized_images import SHORTER_SIDE
 from dst.data.sources import STREAMED
 from dst.data.split import validation_count
 from dst.errors import UserError
@@ -35,6 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _prepare(cfg: DatasetConfig, data_dir: Path) -> str:
     """Prepares the dataset; returns one line with its sample counts and its folder."""
+    if cfg.store == "resized":
+        store = resized_store(cfg, data_dir)
+        return (
+            f"{cfg.name}: {len(store.train.labels):,} train and {len(store.test.labels):,} test images, resized to a "
+            f"shorter side of {SHORTER_SIDE} pixels, {store.size / 1e9:.3g} GB in {store.folder}"
+        )
     if cfg.source in STREAMED:
         root, train, val = find_images(cfg, data_dir)
         return (

@@ -28,6 +28,10 @@ class Images:
     labels: NDArray[np.int64]
     classes: list[str]
 
+    def subset(self, indices: NDArray[np.int64]) -> Images:
+        """Returns some of the images."""
+        return Images([self.paths[index] for index in indices], self.labels[indices], self.classes)
+
 
 def list_images(folder: Path) -> Images:
     """Returns the files in and below each class folder of ``folder``, sorted; ignores names that begin with a dot.

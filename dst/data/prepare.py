@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from dst.config import DatasetConfig
 from dst.config.checks import check_dataset
@@ -14,6 +16,8 @@ from dst.errors import PlaceError, UserError
 from dst.files.flock import file_lock
 
 log = logging.getLogger("dst")
+
+T = TypeVar("T")
 
 
 def prepare(cfg: DatasetConfig, data_dir: Path) -> tuple[Arrays, Meta]:
@@ -32,27 +36,51 @@ def prepare(cfg: DatasetConfig, data_dir: Path) -> tuple[Arrays, Meta]:
     check_dataset(cfg)
     assert cfg.source not in STREAMED
     folder = data_dir.absolute() / cfg.name
+    found = read_or_make(
+        data_dir, folder, store.read, lambda is_alone: _decode(cfg, data_dir.absolute(), folder, is_alone)
+    )
+    _check_origin(cfg, found[1], folder)
+    return found
+
+
+def read_or_make(
+    data_dir: Path,
+    folder: Path,
+    read: Callable[[Path], T | None],
+    make: Callable[[bool], T],
+) -> T:
+    """Returns what lies in ``folder``; makes it first if necessary, in one process while others wait for it.
+
+    Args:
+        data_dir: folder of all datasets, as the user gave it.
+        folder: created if necessary.
+        read: returns what lies there, None if nothing does; a CorruptDatasetError is reported in a warning.
+        make: given whether this process is surely the only one to make it.
+
+    Raises:
+        UserError: from ``make``.
+        PlaceError: when ``folder`` cannot be read or written.
+    """
     try:
         try:
-            found = store.read(folder)
+            found = read(folder)
         except CorruptDatasetError:  # or another process is writing it: read it again under the lock
             found = None
         if found is None:
             folder.mkdir(parents=True, exist_ok=True)
             with file_lock(folder / ".lock") as is_alone:
-                found = _read_or_warn(folder) or _decode(cfg, data_dir.absolute(), folder, is_alone)
+                found = _read_or_warn(folder, read) or make(is_alone)
     except OSError as error:
         raise PlaceError(
             f"data_dir={data_dir}: {error.filename or folder}: {error.strerror or error}; choose a data_dir of your "
             "own, and set dataset.root=… to where the raw data lie"
         ) from error
-    _check_origin(cfg, found[1], folder)
     return found
 
 
-def _read_or_warn(folder: Path) -> tuple[Arrays, Meta] | None:
+def _read_or_warn(folder: Path, read: Callable[[Path], T | None]) -> T | None:
     try:
-        return store.read(folder)
+        return read(folder)
     except CorruptDatasetError as error:
         log.warning("%s; decoding the dataset anew", error)
         return None

@@ -1,4 +1,4 @@
-"""Batches of a dataset too large for memory: worker processes decode its files in every epoch."""
+"""Batches of a dataset too large for memory: worker processes decode its images in every epoch."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from dst.data.batches import Batch, TrainLoader
-from dst.data.image_files import ImageFiles
+from dst.data.image_files import DecodedImages
 from dst.data.normalise import Normalise
 from dst.errors import UserError
 from dst.ranks import share
 from dst.seeds import generator
 
 _Sample = tuple[int, int]
-"""Index of a file, and the seed of its augmentation."""
+"""Index of an image, and the seed of its augmentation."""
 
 
 class Stream:
-    """Decodes files in worker processes, started for each epoch, and yields uint8 batches on the device.
+    """Decodes images in worker processes, started for each epoch, and yields uint8 batches on the device.
 
     Batches are copied as uint8, a quarter of the size of float32, asynchronously from pinned memory.
 
     Args:
-        files: decoded in the order that :meth:`batches` is given.
+        files: the images, decoded in the order that :meth:`batches` is given.
         normalise: applied on the device by whoever iterates.
         batch_size: samples per batch; the last one may be smaller.
         workers: number of processes; 0: decodes in this process.
@@ -35,7 +35,7 @@ class Stream:
     """
 
     def __init__(
-        self, files: ImageFiles, normalise: Normalise, *, batch_size: int, workers: int, device: torch.device
+        self, files: DecodedImages, normalise: Normalise, *, batch_size: int, workers: int, device: torch.device
     ) -> None:
         self.files, self.normalise, self.batch_size = files, normalise, batch_size
         self._workers, self._device = workers, device
@@ -44,7 +44,7 @@ class Stream:
         return math.ceil(len(self.files) / self.batch_size)
 
     def not_augmented(self) -> Stream:
-        """Returns a stream of the same files, not augmented."""
+        """Returns a stream of the same images, not augmented."""
         files = self.files.not_augmented()
         return Stream(files, self.normalise, batch_size=self.batch_size, workers=self._workers, device=self._device)
 
@@ -57,9 +57,9 @@ class Stream:
             shared: of each batch only this process's share is decoded.
 
         Raises:
-            UserError: for a file that cannot be decoded.
+            UserError: for an image that cannot be decoded.
         """
-        size, message = self.batch_size, ""
+        size, message, kind = self.batch_size, "", UserError
         batches = [samples[begin : begin + size] for begin in range(start * size, len(samples), size)]
         loader = DataLoader(
             self.files,
@@ -72,10 +72,11 @@ class Stream:
             for x, y in loader:
                 yield x.to(self._device, non_blocking=True), y.to(self._device, non_blocking=True)
         except UserError as error:  # from a worker, the message is the last line of its traceback
-            message = str(error).strip().splitlines()[-1].removeprefix("dst.errors.UserError: ")
+            kind = type(error)
+            message = str(error).strip().splitlines()[-1].removeprefix(f"dst.errors.{kind.__name__}: ")
             error.__traceback__ = None  # it references the loader and keeps its workers alive
         if message:
-            raise UserError(message)
+            raise kind(message)
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class TrainStream(TrainLoader):
         return list(zip(order.tolist(), seeds.tolist(), strict=True))
 
     def raw_sample(self, n: int, start: int = 0) -> Batch:
-        """Decodes the files."""
+        """Decodes the images."""
         samples = [(index, 0) for index in range(start, start + n)]
         images, labels = zip(*self.stream.not_augmented().batches(samples), strict=True)
         return torch.cat(images), torch.cat(labels)
