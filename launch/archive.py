@@ -96,8 +96,8 @@ def restore(output_dir: Path, name: str) -> str:
     """
     name = name.removesuffix(".tar")
     if name not in archives(output_dir):
-        there = ", ".join(archives(output_dir)) or "none"
-        raise UserError(f"{name}: no archive in {archive_dir(output_dir)}; there are: {there}")
+        others = ", ".join(archives(output_dir)) or "none"
+        raise UserError(f"{name}: no archive in {archive_dir(output_dir)}; there are: {others}")
     path, runs = archive_dir(output_dir) / f"{name}.tar", runs_dir(output_dir)
     staging = runs / _STAGING
     with _alone(archive_dir(output_dir)):

@@ -250,10 +250,10 @@ def test_a_mistake_is_one_line_and_removes_nothing(
 
 @pytest.fixture
 def many(copied: Study) -> Study:
-    """A sweep of 300 runs, copies of one, so that a command takes a while."""
+    """A sweep of 120 runs, copies of one, so that a command takes a while."""
     header, line, *_ = (copied.output_dir / "sweeps" / "mine" / "plan.jsonl").read_text().splitlines()
     first = json.loads(line)
-    ids = [f"{number:012x}" for number in range(300)]
+    ids = [f"{number:012x}" for number in range(120)]
     folder = copied.output_dir / "sweeps" / "many"
     folder.mkdir()
     lines = [json.dumps({**json.loads(header), "runs": len(ids)}), *(json.dumps({**first, "run_id": i}) for i in ids)]
@@ -275,10 +275,10 @@ def killed_when(study: Study, condition: Callable[[], bool], *arguments: str) ->
 def test_a_delete_killed_midway_leaves_each_run_whole_or_gone(many: Study) -> None:
     runs = many.output_dir / "runs"
     before = {run_id: contents(many.run_dir(run_id)) for run_id in many.planned("many")}
-    killed_when(many, lambda: len(list(runs.glob("0*"))) < 250, "delete", "sweep=many", "yes=true")
+    killed_when(many, lambda: len(list(runs.glob("0*"))) < 100, "delete", "sweep=many", "yes=true")
     left = {path.name for path in runs.glob("0*")}
     whole = [run_id for run_id in left if without_locks(contents(many.run_dir(run_id))) == before[run_id]]
-    assert len(left) < 250
+    assert len(left) < 100
     assert set(whole) == left
     if left:
         delete(choose(many.output_dir, "many", None))
@@ -292,14 +292,12 @@ def test_an_archive_killed_midway_loses_nothing(many: Study, moment: str) -> Non
     before = contents(runs)
 
     def now() -> bool:
-        return any(folder.glob(".*.tmp")) if moment == "writing" else len(list(runs.glob("0*"))) < 250
+        return any(folder.glob(".*.tmp")) if moment == "writing" else len(list(runs.glob("0*"))) < 100
 
     killed_when(many, now, "archive", "sweep=many", "yes=true")
     for claim in runs.glob("*/claim.*"):
         claim.unlink()
     assert moment == "removing" or contents(runs) == before
-    for claim in folder.glob("claim.*"):  # the lock of the killed one, which another machine would take over later
-        claim.unlink()
     if any(runs.glob("0*")):
         archive_runs(choose(many.output_dir, "many", None), "many", checkpoints=True)
     assert not [*folder.glob(".*.tmp"), *runs.glob("0*")]
