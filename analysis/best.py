@@ -14,6 +14,7 @@ from .frames import runs_with_results
 from .paired import Differences, paired
 from .repeat import repeat_command
 from .stats import ALPHA
+from .text_table import aligned
 
 _TEST = "test_acc"
 _TIE = 1e-12
@@ -36,11 +37,10 @@ class Candidate:
     mean: float
     missing: tuple[int, ...]
 
-    def text(self, by: str) -> str:
+    def cells(self, by: str) -> list[str]:
         """Returns label, mean ± standard deviation (number of runs), test accuracy, and the seeds that it lacks."""
         lacks = f", no seed {', '.join(map(str, self.missing))}" if self.missing else ""
-        parts = [self.label, f"{by} {spread(self.runs[by])} ({len(self.runs)}{lacks})"]
-        return "  ".join([*parts, *([f"{_TEST} {spread(self.runs[_TEST])}"] if by != _TEST else [])])
+        return [self.label, f"{spread(self.runs[by])} ({len(self.runs)}{lacks})", spread(self.runs[_TEST])]
 
 
 @dataclass(frozen=True)
@@ -141,10 +141,17 @@ def spread(values: pd.Series) -> str:
 def _lines(best: Best) -> list[str]:
     first, second = best.candidates[0], best.runner_up
     runs = sum(len(candidate.runs) for candidate in best.candidates)
-    lines = [f"{best.group}: {len(best.candidates)} choices, {runs} runs", f"  best       {first.text(best.by)}"]
+    shown = [["best", *first.cells(best.by)]]
+    if second is not None:
+        shown.append(["runner-up", *second.cells(best.by)])
+    titles = ["", "choice", best.by, _TEST]
+    if best.by == _TEST:
+        titles, shown = titles[:-1], [cells[:-1] for cells in shown]
+    lines = [f"{best.group}: choices: {len(best.candidates)}, runs: {runs}"]
+    lines += [f"  {line}" for line in aligned(titles, shown, 4).splitlines()]
     if second is None:
         return [*lines, "  there is no other choice to compare with"]
-    lines += [f"  runner-up  {second.text(best.by)}", f"  difference {_difference_text(best.difference)}"]
+    lines.append(f"  difference {_difference_text(best.difference)}")
     if best.ties:
         more = f" and {len(best.ties) - _NAMED} more" if len(best.ties) > _NAMED else ""
         lines.append(f"  tie: as good on average: {'; '.join(best.ties[:_NAMED])}{more}")

@@ -21,6 +21,7 @@ from dst.files.lock import locked
 from dst.run.outcome import write_failure
 from dst.train import run
 from launch.archive import archive_runs, restore
+from launch.cancelled import cancelled
 from launch.cli import main
 from launch.plan import Plan
 from launch.removal import check, choose, delete
@@ -197,6 +198,28 @@ def test_a_run_in_training_is_refused_by_name(copied: Study) -> None:
     run_id = copied.planned("mine")[1]
     with locked(copied.run_dir(run_id)), pytest.raises(UserError, match=f"runs {run_id}: being trained or queued"):
         check(choose(copied.output_dir, "mine", None), shared=False)
+
+
+def test_a_run_queued_in_slurm_is_refused_by_name_and_all_are_where_slurm_does_not_answer(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queued, failed = study.plan("mine", "seed=1,2")
+    for run_id in (queued, failed):
+        study.run_dir(run_id).mkdir(parents=True)
+    write_failure(study.run_dir(failed), "no luck", "here")
+    job = {"job_id": "7", "cluster": "slurm", "runs": [queued, failed]}
+    (study.output_dir / "sweeps" / "mine" / "jobs.jsonl").write_text(f"{json.dumps(job)}\n")
+    monkeypatch.setenv("PATH", str(study.folder))
+    with pytest.raises(UserError, match="which runs of sweep mine are queued is not known: squeue: not found"):
+        choose(study.output_dir, "mine", None)
+    (study.folder / "squeue").write_text("#!/bin/sh\necho '7|PENDING|'\n")
+    (study.folder / "squeue").chmod(0o755)
+    with pytest.raises(UserError, match=f"runs {queued}: being trained or queued"):
+        check(choose(study.output_dir, "mine", None), shared=False)
+    removal = choose(study.output_dir, "mine", 'state == "failed"')
+    check(removal, shared=False)
+    delete(removal)
+    assert cancelled(Plan.read("mine", study.output_dir)) == {failed}  # or the job would train it again
 
 
 def test_a_run_that_is_locked_after_the_check_stays(copied: Study) -> None:
