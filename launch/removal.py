@@ -174,7 +174,7 @@ def remove(run_dir: Path, unchanged: Callable[[], bool] = lambda: True) -> bool:
                 return False
             run_dir.rename(waste)
     except Locked as error:
-        raise UserError(f"{run_dir.name}: is being trained ({error}); nothing further was removed") from error
+        raise UserError(f"{error}; nothing further was removed") from error
     except OSError as error:
         raise UserError(f"{run_dir}: cannot be removed ({error.strerror})") from error
     for left in waste.parent.iterdir():  # with what a command killed here has left
