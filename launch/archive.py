@@ -62,17 +62,16 @@ def archive_runs(removal: Removal, name: str, *, checkpoints: bool) -> str:
     runs = {run.run_id: removal.plan.run_dir(run.run_id) for run in removal.plan.runs}
     with _alone(folder):
         path = _free_path(folder, name)
-        contents = {run_id: _contents(directory) for run_id, directory in runs.items()}
-        kept = {
-            run_id: [file for file in found if checkpoints or not _is_weights(file, removal.state[run_id].state)]
-            for run_id, found in contents.items()
-        }
-        hashes = _write(path, {directory: kept[run_id] for run_id, directory in runs.items()})
         try:
-            _verify(path, hashes)
-        except PlaceError:
-            path.unlink()
-            raise
+            contents = {run_id: _contents(directory) for run_id, directory in runs.items()}
+            kept = {
+                run_id: [file for file in found if checkpoints or not _is_weights(file, removal.state[run_id].state)]
+                for run_id, found in contents.items()
+            }
+            hashes = _write(path, {directory: kept[run_id] for run_id, directory in runs.items()})
+        except OSError as error:  # such as of a file that vanished or shrank at this moment
+            raise UserError(f"{error.filename or path}: cannot be read as it is ({error}); all runs stay") from error
+        _verify(path, hashes)
         forget(removal, path.stem)
         changed = [
             run_id
@@ -211,15 +210,18 @@ class _HashingReader:
 
 
 def _verify(path: Path, hashes: dict[str, str]) -> None:
-    """Reads an archive back; raises PlaceError unless it has the files that were hashed while it was written."""
+    """Reads an archive back; removes it and raises PlaceError unless it has the files as hashed while written."""
+    fault = ""
     try:
         with tarfile.open(path) as tar:
             files = [member for member in tar if member.isreg()][:-1]  # the last one is the list of hashes
             found = {member.name: _sha256(tar.extractfile(member)) for member in files}
+        fault = "" if found == hashes else "its content differs"
     except (tarfile.TarError, OSError) as error:
-        raise PlaceError(f"{path}: cannot be read back ({error}); all runs stay where they are") from error
-    if found != hashes:
-        raise PlaceError(f"{path}: reads back other than it was written; all runs stay where they are")
+        fault = str(error)
+    if fault:
+        path.unlink()
+        raise PlaceError(f"{path}: does not read back as it was written ({fault}); all runs stay where they are")
 
 
 def _unpack(path: Path, folder: Path) -> dict[str, str]:

@@ -242,7 +242,8 @@ def _remove(arguments: Arguments, command: str, action: Callable[[Removal], str]
     if not arguments.launch.yes:
         if not (sys.stdin.isatty() and sys.stdout.isatty()):
             raise UserError(f"{command}: there is no terminal to ask on; give yes=true to {command} these {count} runs")
-        if input(f"{command} these {count} runs? [y/N] ").strip().lower() not in ("y", "yes"):
+        print(f"{command} these {count} runs? [y/N] ", end="", flush=True)
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             print("nothing was removed")
             return 1
     print(action(removal))

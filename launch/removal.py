@@ -87,7 +87,7 @@ def choose(output_dir: Path, sweep: str | None, where: str | None) -> Removal:
     if sweep is None and where is None:
         raise UserError("which runs? give sweep=NAME, where='expression' such as 'seed > 3', or both")
     sweeps = tuple(Plan.read(name, output_dir) for name in planned(output_dir))
-    plan = Plan.read(sweep, output_dir) if sweep is not None else _found(output_dir)
+    plan = Plan.read(sweep, output_dir) if sweep is not None else _found(output_dir, sweeps)
     plan = replace(plan, runs=[run for run in plan.runs if os.path.lexists(plan.run_dir(run.run_id))])
     if not plan.runs:
         raise UserError(f"{f'sweep={sweep}' if sweep else f'output_dir={output_dir}'}: has no run directory")
@@ -210,10 +210,14 @@ def _states(plan: Plan, sweeps: Iterable[Plan]) -> dict[str, RunState]:
     return states(plan, queued)
 
 
-def _found(output_dir: Path) -> Plan:
-    """Returns the run directories as a plan; what has no readable config is no run."""
+def _found(output_dir: Path, sweeps: Iterable[Plan]) -> Plan:
+    """Returns the run directories as a plan; what is in no sweep and has no readable config is no run."""
+    known = {run.run_id: run for sweep in sweeps for run in sweep.runs}
     runs = []
     for directory in sorted(runs_dir(output_dir).glob("[!.]*")):
+        if directory.name in known:
+            runs.append(known[directory.name])
+            continue
         try:
             config = parse_config((read_bytes(directory / CONFIG) or b"").decode())
         except (Damaged, ValueError, OSError):

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+import launch.archive
 from dst.errors import UserError
 from dst.files.lock import locked
 from dst.run.outcome import write_failure
@@ -192,6 +193,49 @@ def test_a_link_out_of_its_run_is_not_archived_and_not_followed(copied: Study, t
     assert contents(copied.output_dir / "runs") == before
     delete(choose(copied.output_dir, "mine", None))
     assert contents(outside) == {"file": b"precious"}
+
+
+def test_a_run_that_failed_before_it_wrote_its_config_is_found_without_its_sweep(study: Study) -> None:
+    failed, *_ = study.plan("mine", "seed=1,2")
+    write_failure(study.run_dir(failed), "no luck", "here")
+    delete(choose(study.output_dir, None, 'state == "failed"'))
+    assert not study.run_dir(failed).exists()
+
+
+def test_a_run_that_changes_while_it_is_archived_stays(copied: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    changing = copied.run_dir(copied.planned("mine")[1])
+    removal = choose(copied.output_dir, "mine", None)
+
+    def write_then_verify(path: Path, hashes: dict[str, str]) -> None:
+        (changing / "log.txt").write_text("one more line")
+        verify(path, hashes)
+
+    verify = launch.archive._verify
+    monkeypatch.setattr("launch.archive._verify", write_then_verify)
+    told = archive_runs(removal, "mine", checkpoints=True)
+    assert f"2 runs archived in {copied.output_dir}/archive/mine.tar" in told
+    assert f"{changing.name} has changed meanwhile and stays" in told
+    assert [path.name for path in (copied.output_dir / "runs").glob("[!.]*")] == [changing.name]
+
+
+def test_an_archive_that_does_not_read_back_is_removed_and_the_runs_stay(
+    copied: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = contents(copied.output_dir / "runs")
+    removal = choose(copied.output_dir, "mine", None)
+
+    def spoil_then_verify(path: Path, hashes: dict[str, str]) -> None:
+        text = bytearray(path.read_bytes())
+        text[text.index(b'"run_id"')] ^= 1  # in a summary
+        path.write_bytes(text)
+        verify(path, hashes)
+
+    verify = launch.archive._verify
+    monkeypatch.setattr("launch.archive._verify", spoil_then_verify)
+    with pytest.raises(UserError, match=r"does not read back as it was written \(its content differs\)"):
+        archive_runs(removal, "mine", checkpoints=True)
+    assert contents(copied.output_dir / "runs") == before
+    assert not list((copied.output_dir / "archive").glob("*.tar"))
 
 
 def test_a_run_in_training_is_refused_by_name(copied: Study) -> None:
