@@ -28,6 +28,9 @@ HELP = """usage: python -m analysis COMMAND [key=value ...]
                               device=auto, data_dir=… for its networks
   table, figures paper=cyclic  accuracy and cost of all families of methods; that paper's figures, fig=cost
   jaccard                     how similar the weights are that criteria remove or end with (probes=jaccard); CSV too
+  best     by=val_acc group=model,density   the best of what varies within each group (default: setup,density), its
+                              runner-up, whether they differ, and the command that repeats it
+  compare  sweep=A,B          what both sweeps have, paired by seed: differences, intervals, p-values; by=test_acc
   report                      one report.html to open in a browser, without any network
   overview                    collect, table, accuracy figure and report in one go
   dashboard entity=… project=…  a W&B report that compares the criteria (dry_run=true: write its spec to a file)
@@ -206,6 +209,20 @@ def _cyclic_figures(source: Source, own: dict[str, str]) -> None:
 _FIGURES_OF = {"gradient_flow": _gradient_flow_figures, "cyclic": _cyclic_figures}
 
 
+def _best(source: Source, own: dict[str, str]) -> None:
+    from .best import report_best
+    from .collect import collect
+
+    by, group = own.get("by", "val_acc"), own.get("group", "setup,density")
+    print(report_best(collect(source), by, group, source.output_dir))
+
+
+def _compare(source: Source, own: dict[str, str]) -> None:
+    from .sweep_differences import report_differences
+
+    print(report_differences(source, own.get("by", "test_acc")))
+
+
 def _report(source: Source, own: dict[str, str]) -> None:
     from .collect import collect
     from .report import write_report
@@ -286,6 +303,8 @@ COMMANDS: dict[str, tuple[Callable[[Source, dict[str, str]], None], tuple[str, .
     "collect": (_collect, ()),
     "table": (_table, ("layout", "metric", "paper", "reference", *_TABLE_KEYS)),
     "figures": (_figures, ("fig", "metric", "paper", "reference", *_FIGURE_KEYS)),
+    "best": (_best, ("by", "group")),
+    "compare": (_compare, ("by",)),
     "report": (_report, ()),
     "overview": (_overview, ("metric",)),
     "dashboard": (_dashboard, ("dry_run",)),

@@ -217,14 +217,15 @@ def _values(runs: pd.DataFrame, name: str) -> pd.Series:
     owner = runs[group if group != name and group in runs and config_key(group) else "method"]
     known = runs[name].notna()
     matters = known.groupby(owner).transform("any").eq(True)
-    return runs[name].map(_text).where(known, "null").where(matters, _NO_EFFECT)
+    return runs[name].map(value_text).where(known, "null").where(matters, _NO_EFFECT)
 
 
 def _quote(value: str) -> str:
     return value if re.fullmatch(r"true|false|null|\[.*\]|-?[\d.]+(e[-+]?\d+)?", value) else f'"{value}"'
 
 
-def _text(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """Returns a choice's value as one types it."""
     if str(value) in ("True", "False"):
         return str(value).lower()
     return str(int(value)) if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 else str(value)

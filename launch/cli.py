@@ -21,11 +21,13 @@ from dst.run.archive import archive
 from dst.run.plan import plan_path, planned
 from dst.terminal.exits import command
 
+from .archive import archive_runs, archives, restore
 from .cancel import cancel
 from .cluster import ClusterConfig, LaunchConfig
 from .cost import cost_text, with_epochs
 from .length import period_warning
 from .plan import Plan
+from .removal import Removal, check, choose, delete
 from .run_logs import failed_logs, find_run, follow_log, read_log
 from .state import is_settled, outdated, states, summaries
 from .status import growth_text, one_screen, plan_text, status_text
@@ -55,7 +57,12 @@ HELP = """usage: python -m launch COMMAND [key=value ...]
   logs    RUN_ID [--follow]                what a run printed, and prints until it ends
   logs    sweep=paper failed               the last lines of each failed run
   cancel  sweep=paper                      take its jobs out of the queue; what is trained stays
-  …       where='model == "vgg16"'         submit, status, cancel, logs: only these runs, by the config's names
+  archive sweep=paper                      move its runs into <output_dir>/archive/paper.tar, verified before they go
+                                           (yes=true: do not ask; checkpoints=false: without weights of finished runs)
+  restore paper                            bring the runs of an archive back
+  delete  sweep=paper where='seed > 3'     remove runs for good (yes=true: do not ask; shared=true: other sweeps' too)
+  …       where='model == "vgg16"'         submit, status, cancel, logs, archive, delete: these, by the config's names;
+                                           archive and delete also by state: where='state == "failed"'
   timing                                   write what finished runs took to <output_dir>/timing.yaml
   sync    sweep=paper                      upload finished runs to Weights & Biases
 
@@ -213,6 +220,46 @@ def _cancel(arguments: Arguments) -> int:
     return 0
 
 
+def _delete(arguments: Arguments) -> int:
+    return _remove(arguments, "delete", delete)
+
+
+def _archive(arguments: Arguments) -> int:
+    name = arguments.sweep or time.strftime("runs-%Y%m%d")
+    keep = arguments.launch.checkpoints
+    return _remove(arguments, "archive", lambda removal: archive_runs(removal, name, checkpoints=keep))
+
+
+def _remove(arguments: Arguments, command: str, action: Callable[[Removal], str]) -> int:
+    """Shows the chosen runs, refuses those that must stay, asks, and removes."""
+    removal = choose(arguments.output_dir, arguments.name if arguments.sweep else None, arguments.where)
+    print(removal.text(), flush=True)
+    check(removal, shared=arguments.launch.shared)
+    count = len(removal.plan.runs)
+    if arguments.launch.dry_run:
+        print(f"{count} runs would be {command}d")
+        return 0
+    if not arguments.launch.yes:
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            raise UserError(f"{command}: there is no terminal to ask on; give yes=true to {command} these {count} runs")
+        print(f"{command} these {count} runs? [y/N] ", end="", flush=True)
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            print("nothing was removed")
+            return 1
+    print(action(removal))
+    return 0
+
+
+def _restore(arguments: Arguments) -> int:
+    names = arguments.words or ((arguments.sweep,) if arguments.sweep else ())
+    if not names:
+        there = ", ".join(archives(arguments.output_dir)) or "none"
+        raise UserError(f"which archive? give its name: python -m launch restore NAME (there are: {there})")
+    for name in names:
+        print(restore(arguments.output_dir, name))
+    return 0
+
+
 def _timing(arguments: Arguments) -> int:
     table = measure(summaries(arguments.output_dir))
     if not table:
@@ -236,6 +283,9 @@ COMMANDS: dict[str, Callable[[Arguments], int]] = {
     "status": _status,
     "logs": _logs,
     "cancel": _cancel,
+    "archive": _archive,
+    "restore": _restore,
+    "delete": _delete,
     "timing": _timing,
     "sync": _sync,
 }
@@ -291,7 +341,7 @@ def _parse_arguments(command: str, argv: Sequence[str]) -> Arguments:
         f"{flag}=true" if (flag := argument[2:].replace("-", "_")) in _BOOLEAN_KEYS else argument for argument in argv
     ]
     words = tuple(argument for argument in argv if "=" not in argument.lstrip("~") and argument[0:1] != "~")
-    if words and command != "logs":
+    if words and command not in ("logs", "restore"):
         raise UserError(
             f"{words[0]}: {unknown(words[0].strip('-').replace('-', '_'), launch_keys)}; settings are key=value"
         )
@@ -331,7 +381,7 @@ def _top_level_key(argument: str) -> str:
 _WITHOUT_HYDRA = ("sweep=", "cluster=", "where=", "cluster.on_end=")
 """Settings whose values are taken as they are, whatever they mean in Hydra's syntax."""
 
-_WITH_WHERE = ("status", "submit", "cancel", "logs")
+_WITH_WHERE = ("status", "submit", "cancel", "logs", "archive", "delete")
 _BOOLEAN_KEYS = [key for key, item in LaunchConfig.__dataclass_fields__.items() if item.type == "Boolean"]
 """Settings that have a flag, such as ``--dry-run`` for ``dry_run=true``."""
 

@@ -62,6 +62,8 @@ class LaunchConfig:
     replace: Boolean = field(default=False, metadata=BOOLEAN)
     rerun: Boolean = field(default=False, metadata=BOOLEAN)
     yes: Boolean = field(default=False, metadata=BOOLEAN)
+    shared: Boolean = field(default=False, metadata=BOOLEAN)
+    checkpoints: Boolean = field(default=True, metadata=BOOLEAN)
     jobs: int = field(default=4, metadata=_POSITIVE)
     entity: str | None = None
     project: str | None = None

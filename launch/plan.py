@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -107,13 +107,14 @@ class Plan:
             )
         return replace(self, runs=[*runs, *kept])
 
-    def select(self, where: str | None, *, with_parents: bool = False) -> Plan:
+    def select(self, where: str | None, *, with_parents: bool = False, state: Mapping[str, str] | None = None) -> Plan:
         """Returns the plan of those runs for which an expression is true.
 
         Args:
             where: see :func:`dst.run.where.row_mask`; its names are those of ``analysis`` and ``run_id``. None for all
                 runs.
             with_parents: include the parents of selected runs, and theirs.
+            state: of each run, by run id; then ``state`` is a name of the expression too.
 
         Raises:
             UserError: if the expression is not valid or selects nothing.
@@ -126,6 +127,8 @@ class Plan:
         from dst.run.where import describe_values, row_mask
 
         frame = pd.DataFrame({"run_id": run.run_id, **flatten(run.config)} for run in self.runs)
+        if state is not None:
+            frame["state"] = frame["run_id"].map(state)
         chosen = set(frame.loc[row_mask(frame, where), "run_id"])
         if not chosen:
             found = describe_values(frame, where)

@@ -19,6 +19,7 @@ from dst.run.layout import METRICS
 from dst.run.plan import PlannedRun
 
 from .plan import Plan
+from .removed import removed_text
 from .state import STATES, RunState, outdated, problems
 from .submit import ActiveJob, unfinished_runs
 from .timing import Timing
@@ -46,21 +47,22 @@ def status_text(plan: Plan, state: Mapping[str, RunState], jobs: Sequence[Active
     if len(table) > 1:
         table.loc["all"] = table.sum()
     lines = [f"sweep {plan.name} in {plan.output_dir}", table.rename_axis(None, axis=1).to_string(), _progress(frame)]
-    lines += _truncated([_running(run, state[run.run_id]) for run in frame[frame["state"] == "running"].itertuples()])
-    lines += _truncated(_job_lines(jobs, state, all_jobs=plan.where is None))
+    lines += truncated([_running(run, state[run.run_id]) for run in frame[frame["state"] == "running"].itertuples()])
+    lines += truncated(_job_lines(jobs, state, all_jobs=plan.where is None))
     for name in ("interrupted", "lost"):
         found = frame[frame["state"] == name]
-        lines += _truncated([f"{name} {run.run_id} at epoch {run.done} of {run.epochs}" for run in found.itertuples()])
+        lines += truncated([f"{name} {run.run_id} at epoch {run.done} of {run.epochs}" for run in found.itertuples()])
     failed = {run_id: run for run_id, run in state.items() if run.state == "failed"}
-    lines += _truncated(
+    lines += truncated(
         [
             f"failed {run_id}: {' '.join(run.detail['error'].split())}  ({plan.run_dir(run_id) / 'log.txt'})"
             for run_id, run in failed.items()
         ]
     )
-    lines += _truncated(
+    lines += truncated(
         [f"damaged {run_id}: {run.damage}: counts as unfinished" for run_id, run in state.items() if run.damage]
     )
+    lines += removed_text(plan)
     recent = {problem["error"]: problem for problem in problems(plan.directory)}
     lines += [
         f"could not train at {recent[error].get('where') or '?'}: {' '.join(error.split())}"
@@ -131,7 +133,13 @@ def growth_text(frozen: Plan, plan: Plan) -> str:
     )
     if kept:
         text += f"{len(kept)} planned runs are not among those asked for now and are kept (replace=true drops them):\n"
-    return text + "".join(f"{line}\n" for line in _truncated(kept))
+    return text + "".join(f"{line}\n" for line in truncated(kept))
+
+
+def truncated(lines: list[str]) -> list[str]:
+    """Returns the first lines, and how many more there are."""
+    more = len(lines) - _MAX_LISTED
+    return [*lines[:_MAX_LISTED], f"… and {more} more"] if more > 0 else lines
 
 
 def one_screen(text: str) -> str:
@@ -194,11 +202,6 @@ def _last_line(path: Path) -> dict[str, Any]:
         with contextlib.suppress(Damaged):  # cut short, or still being written
             return parse_object(line, {"epoch": INTEGER, "epoch_s": NUMBER, "val_acc": NUMBER + NULL})
     return {}
-
-
-def _truncated(lines: list[str]) -> list[str]:
-    more = len(lines) - _MAX_LISTED
-    return [*lines[:_MAX_LISTED], f"… and {more} more"] if more > 0 else lines
 
 
 def _progress(frame: pd.DataFrame) -> str:

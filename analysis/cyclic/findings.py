@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 from scipy import stats
 
+from ..paired import holm
 from ..stats import ALPHA, MIN_BLOCKS, Ranking
 from .cost import at_budgets, cost_means, panel_densities, rank_families
 from .study import Study
@@ -86,10 +87,7 @@ def compared_with_best(points: pd.DataFrame) -> pd.DataFrame:
     found = pd.DataFrame({"mean": groups.mean(), "std": groups.std(ddof=1), "count": groups.count()})
     found = found.sort_values("mean", ascending=False, kind="stable")
     raw = pd.Series({name: _welch(found.iloc[0], row) for name, row in found.iloc[1:].iterrows()}, dtype=float)
-    ordered = raw.dropna().sort_values()
-    factors = range(len(ordered), 0, -1)
-    adjusted = (ordered * pd.Series(factors, index=ordered.index, dtype=float)).cummax().clip(upper=1)
-    return found.assign(p=adjusted.reindex(found.index))
+    return found.assign(p=holm(raw).reindex(found.index))
 
 
 def _welch(one: pd.Series, other: pd.Series) -> float:

@@ -24,6 +24,8 @@ PROBLEMS = "problems.jsonl"
 CANCELLED = "cancelled.txt"
 ON_END = "on_end.log"
 
+REMOVED = "removed.jsonl"
+
 
 def snapshot_name(step: int | str) -> str:
     """Returns the name of the file that holds the weights after an optimizer step."""
@@ -38,6 +40,11 @@ def probe_log(name: str) -> str:
 def runs_dir(output_dir: Path) -> Path:
     """Returns the folder of all run directories."""
     return output_dir / "runs"
+
+
+def archive_dir(output_dir: Path) -> Path:
+    """Returns the folder of archives of runs."""
+    return output_dir / "archive"
 
 
 def run_dir(output_dir: Path, run_id: str) -> Path:
