@@ -54,6 +54,7 @@ HELP = """usage: python -m launch COMMAND [key=value ...]
   status  sweep=paper [--watch]            what is finished, running, queued, failed, interrupted, lost
   logs    RUN_ID [--follow]                what a run printed, and prints until it ends
   logs    sweep=paper failed               the last lines of each failed run
+  search  search=lr_by_criterion           find the best hyper-parameters of each method (conf/search; status, cancel too)
   cancel  sweep=paper                      take its jobs out of the queue; what is trained stays
   …       where='model == "vgg16"'         submit, status, cancel, logs: only these runs, by the config's names
   timing                                   write what finished runs took to <output_dir>/timing.yaml
@@ -61,7 +62,7 @@ HELP = """usage: python -m launch COMMAND [key=value ...]
 
 Further key=value pairs of plan and submit go to every run (recipe.epochs=10, data_dir=/scratch/data).
 submit … cluster.on_end='COMMAND' runs a shell command once all runs have ended, with DST_SWEEP and DST_OUTPUT_DIR.
-Sweeps: conf/sweep. Clusters: conf/cluster; change any setting with cluster.KEY=VALUE.
+Sweeps: conf/sweep. Searches: conf/search; change any setting with search.KEY=VALUE. Clusters: conf/cluster; change any setting with cluster.KEY=VALUE.
 """
 
 
@@ -75,6 +76,8 @@ class Arguments:
         clusters: the clusters named by ``cluster=``.
         run_overrides: overrides applied to every run.
         where: expression that selects some of the sweep's runs; None for all.
+        search: name in ``conf/search`` or path of a search file; None for none.
+        search_settings: ``key=value`` of the search itself.
         words: arguments without ``=``.
     """
 
@@ -83,6 +86,8 @@ class Arguments:
     clusters: tuple[ClusterConfig, ...]
     run_overrides: Overrides
     where: str | None
+    search: str | None
+    search_settings: tuple[str, ...]
     words: tuple[str, ...]
 
     @property
@@ -92,8 +97,9 @@ class Arguments:
 
     @property
     def name(self) -> str:
-        """Name of the sweep: ``name=``, or the stem of the sweep file."""
-        name = self.launch.name or (Path(self.sweep).stem if self.sweep else None)
+        """Name of the sweep or search: ``name=``, or the stem of its file."""
+        file = self.sweep or self.search
+        name = self.launch.name or (Path(file).stem if file else None)
         if not name:
             existing = ", ".join(planned(self.output_dir)) or "none yet"
             raise UserError(f"which sweep? give sweep=NAME (planned in {self.output_dir}: {existing})")
@@ -166,7 +172,47 @@ def _archive_outdated(plan: Plan) -> None:
     print(f"{len(archived)} finished runs were trained with other source code of their components{where}", flush=True)
 
 
+def _search(arguments: Arguments) -> int:
+    from . import searching  # imports Optuna
+    from .search import describe, is_begun, read
+
+    name, output_dir, (cluster, *more) = arguments.name, arguments.output_dir, arguments.clusters
+    if more or cluster.on_end:
+        raise UserError(f"search={name}: takes one cluster, and no cluster.on_end")
+    asked = arguments.search_settings or arguments.run_overrides
+    if is_begun(name, output_dir) and not asked:
+        search = read(name, output_dir)
+    else:
+        search = describe(arguments.search, arguments.search_settings, arguments.run_overrides)
+    plan = searching.check(name, output_dir, search)
+    if arguments.launch.dry_run:
+        studies = len(search.combinations())
+        print(f"would search {studies} times among {', '.join(search.space)}, {search.trials} trials each")
+        print("" if cluster.executor == "local" else searching.script(search, plan, cluster), end="")
+        return 0
+    studies = searching.begin(name, output_dir, search)
+    if cluster.executor == "local":
+        searching.train_here(studies, plan, cluster)
+        print(searching.status_text(studies))
+        return int(studies.left() > 0)
+    jobs = searching.submit(studies, plan, cluster)
+    print("\n".join(jobs) if jobs else "nothing to submit: all trials have ended, or enough jobs are queued")
+    return 0
+
+
+def _search_status(arguments: Arguments) -> int:
+    from . import searching
+    from .studies import Studies
+
+    print(searching.status_text(Studies(arguments.name, arguments.output_dir)))
+    for job in active_jobs(searching.directory_plan(arguments.name, arguments.output_dir)):
+        print(f"job {job.job_id} {job.state} {job.node} ({job.cluster})")
+    return 0
+
+
 def _status(arguments: Arguments) -> int:
+    if arguments.search:
+        return _search_status(arguments)
     plan = Plan.read(arguments.name, arguments.output_dir).select(arguments.where)
     while True:
         try:
@@ -207,7 +253,12 @@ def _logs(arguments: Arguments) -> int:
 
 
 def _cancel(arguments: Arguments) -> int:
-    plan = Plan.read(arguments.name, arguments.output_dir)
+    if arguments.search:
+        from .searching import directory_plan
+
+        plan = directory_plan(arguments.name, arguments.output_dir)
+    else:
+        plan = Plan.read(arguments.name, arguments.output_dir)
     for line in cancel(plan, arguments.where, dry_run=arguments.launch.dry_run):
         print(line)
     return 0
@@ -233,6 +284,7 @@ def _sync(arguments: Arguments) -> int:
 COMMANDS: dict[str, Callable[[Arguments], int]] = {
     "plan": _plan,
     "submit": _submit,
+    "search": _search,
     "status": _status,
     "logs": _logs,
     "cancel": _cancel,
@@ -286,7 +338,7 @@ def _plan_command(arguments: Arguments) -> str:
 
 
 def _parse_arguments(command: str, argv: Sequence[str]) -> Arguments:
-    launch_keys = ["sweep", "where", *LaunchConfig.__dataclass_fields__]
+    launch_keys = ["sweep", "search", "where", *LaunchConfig.__dataclass_fields__]
     argv = [
         f"{flag}=true" if (flag := argument[2:].replace("-", "_")) in _BOOLEAN_KEYS else argument for argument in argv
     ]
@@ -298,7 +350,7 @@ def _parse_arguments(command: str, argv: Sequence[str]) -> Arguments:
     given = [argument for argument in argv if argument not in words]
     launch_arguments = [argument for argument in given if _top_level_key(argument) in launch_keys]
     run_overrides = tuple(argument for argument in given if argument not in launch_arguments)
-    if run_overrides and command not in ("plan", "submit"):
+    if run_overrides and command not in ("plan", "submit", "search"):
         first = run_overrides[0]
         raise UserError(
             f"{first}: {unknown(_top_level_key(first), launch_keys)}; {command} takes no overrides for the runs"
@@ -306,6 +358,8 @@ def _parse_arguments(command: str, argv: Sequence[str]) -> Arguments:
     keys = [argument.partition("=")[0] for argument in launch_arguments]
     if duplicates := [key for key in keys if keys.count(key) > 1]:
         raise UserError(f"{duplicates[0]}: is given twice; give it once")
+    settings = tuple(argument.removeprefix("search.") for argument in given if argument.startswith("search."))
+    launch_arguments = [argument for argument in launch_arguments if not argument.startswith("search.")]
     choices = dict(argument.split("=", 1) for argument in launch_arguments if argument.startswith(_WITHOUT_HYDRA))
     rest = [
         f"++{argument}" if argument.startswith("cluster.extra") else argument  # accepts any sbatch flag
@@ -321,14 +375,15 @@ def _parse_arguments(command: str, argv: Sequence[str]) -> Arguments:
     clusters, where = tuple(config.cluster for config in configs), choices.get("where")
     if where is not None and command not in _WITH_WHERE:
         raise UserError(f"where={where}: {command} takes all runs; {', '.join(_WITH_WHERE)} take some")
-    return Arguments(choices.get("sweep"), configs[0], clusters, run_overrides, where, words)
+    sweep, search = choices.get("sweep"), choices.get("search")
+    return Arguments(sweep, configs[0], clusters, run_overrides, where, search, settings, words)
 
 
 def _top_level_key(argument: str) -> str:
     return re.split(r"[.=]", argument.lstrip("+~"))[0]
 
 
-_WITHOUT_HYDRA = ("sweep=", "cluster=", "where=", "cluster.on_end=")
+_WITHOUT_HYDRA = ("sweep=", "search=", "cluster=", "where=", "cluster.on_end=")
 """Settings whose values are taken as they are, whatever they mean in Hydra's syntax."""
 
 _WITH_WHERE = ("status", "submit", "cancel", "logs")
