@@ -54,7 +54,7 @@ HELP = """usage: python -m launch COMMAND [key=value ...]
   status  sweep=paper [--watch]            what is finished, running, queued, failed, interrupted, lost
   logs    RUN_ID [--follow]                what a run printed, and prints until it ends
   logs    sweep=paper failed               the last lines of each failed run
-  search  search=lr_by_criterion           find the best hyper-parameters of each method (conf/search; status, cancel too)
+  search  search=lr_by_criterion           find each method's best hyper-parameters; also status, cancel
   cancel  sweep=paper                      take its jobs out of the queue; what is trained stays
   …       where='model == "vgg16"'         submit, status, cancel, logs: only these runs, by the config's names
   timing                                   write what finished runs took to <output_dir>/timing.yaml
@@ -62,7 +62,8 @@ HELP = """usage: python -m launch COMMAND [key=value ...]
 
 Further key=value pairs of plan and submit go to every run (recipe.epochs=10, data_dir=/scratch/data).
 submit … cluster.on_end='COMMAND' runs a shell command once all runs have ended, with DST_SWEEP and DST_OUTPUT_DIR.
-Sweeps: conf/sweep. Searches: conf/search; change any setting with search.KEY=VALUE. Clusters: conf/cluster; change any setting with cluster.KEY=VALUE.
+Sweeps: conf/sweep. Searches: conf/search; search.KEY=VALUE changes a setting.
+Clusters: conf/cluster; change any setting with cluster.KEY=VALUE.
 """
 
 
@@ -173,46 +174,16 @@ def _archive_outdated(plan: Plan) -> None:
 
 
 def _search(arguments: Arguments) -> int:
-    from . import searching  # imports Optuna
-    from .search import describe, is_begun, read
+    from .search_commands import search  # imports Optuna
 
-    name, output_dir, (cluster, *more) = arguments.name, arguments.output_dir, arguments.clusters
-    if more or cluster.on_end:
-        raise UserError(f"search={name}: takes one cluster, and no cluster.on_end")
-    asked = arguments.search_settings or arguments.run_overrides
-    if is_begun(name, output_dir) and not asked:
-        search = read(name, output_dir)
-    else:
-        search = describe(arguments.search, arguments.search_settings, arguments.run_overrides)
-    plan = searching.check(name, output_dir, search)
-    if arguments.launch.dry_run:
-        studies = len(search.combinations())
-        print(f"would search {studies} times among {', '.join(search.space)}, {search.trials} trials each")
-        print("" if cluster.executor == "local" else searching.script(search, plan, cluster), end="")
-        return 0
-    studies = searching.begin(name, output_dir, search)
-    if cluster.executor == "local":
-        searching.train_here(studies, plan, cluster)
-        print(searching.status_text(studies))
-        return int(studies.left() > 0)
-    jobs = searching.submit(studies, plan, cluster)
-    print("\n".join(jobs) if jobs else "nothing to submit: all trials have ended, or enough jobs are queued")
-    return 0
-
-
-def _search_status(arguments: Arguments) -> int:
-    from . import searching
-    from .studies import Studies
-
-    print(searching.status_text(Studies(arguments.name, arguments.output_dir)))
-    for job in active_jobs(searching.directory_plan(arguments.name, arguments.output_dir)):
-        print(f"job {job.job_id} {job.state} {job.node} ({job.cluster})")
-    return 0
+    return search(arguments)
 
 
 def _status(arguments: Arguments) -> int:
     if arguments.search:
-        return _search_status(arguments)
+        from .search_commands import status
+
+        return status(arguments)
     plan = Plan.read(arguments.name, arguments.output_dir).select(arguments.where)
     while True:
         try:
@@ -254,9 +225,9 @@ def _logs(arguments: Arguments) -> int:
 
 def _cancel(arguments: Arguments) -> int:
     if arguments.search:
-        from .searching import directory_plan
+        from .search_commands import without_runs
 
-        plan = directory_plan(arguments.name, arguments.output_dir)
+        plan = without_runs(arguments.name, arguments.output_dir)
     else:
         plan = Plan.read(arguments.name, arguments.output_dir)
     for line in cancel(plan, arguments.where, dry_run=arguments.launch.dry_run):

@@ -1,33 +1,27 @@
-"""Begins a search, trains its trials on this machine or on SLURM, and shows what it has found."""
+"""Begins a search and trains its trials, on this machine or on SLURM."""
 
 from __future__ import annotations
 
 import math
-import shlex
-from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
 from tqdm import tqdm
 
 from dst.errors import UserError
 from dst.files.lock import Locked, locked
-from dst.run.code import code_version
 from dst.run.plan import plan_path
 
 from .cluster import ClusterConfig
 from .packing import Job
 from .plan import Plan
-from .search import Search, is_begun, read
+from .search import Search
+from .search_files import is_begun, read
 from .search_worker import SearchWorker
 from .slurm import Slurm
 from .studies import Studies
 from .submit import Submitted, active_jobs, local_worker, record_jobs, slurm_worker
 from .sweep import Point
 from .timing import Timing
-
-_STATES = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running", "WAITING": "waiting"}
-_BEST_SEEDS = "seed=range(1,6)"
 
 
 def check(name: str, output_dir: Path, search: Search) -> Plan:
@@ -109,27 +103,26 @@ def submit(studies: Studies, plan: Plan, cluster: ClusterConfig) -> list[str]:
     Raises:
         UserError: if another process is submitting the search, or SLURM does not answer or refuses.
     """
-    submitter, job, missing = _jobs(studies, plan, cluster)
+    job = Job((), _runs_per_gpu(plan, cluster))
+    at_once = min(studies.search.parallel, studies.left())
+    needed = min(math.ceil(at_once / (job.runs_per_gpu * (cluster.gpus or 1))), cluster.max_jobs)
+    worker = slurm_worker(plan, job, cluster, SearchWorker)
+    ids: list[str] = []
     try:
         with locked(plan.directory):
-            missing = min(missing, cluster.max_jobs) - len(active_jobs(plan))
-            if missing <= 0:
-                return []
-            worker = slurm_worker(plan, job, cluster, SearchWorker)
-            ids = []
-            for array in submitter.submit([worker] * missing):
-                record_jobs(plan, [Submitted(job_id, cluster.name, []) for job_id in array])
-                ids += array
-            return ids
+            if (missing := needed - len(active_jobs(plan))) > 0:
+                for array in Slurm(cluster, plan.directory, plan.name, plan.modules).submit([worker] * missing):
+                    record_jobs(plan, [Submitted(job_id, cluster.name, []) for job_id in array])
+                    ids += array
     except Locked as error:
         raise UserError(f"search={plan.name}: is being submitted at this moment ({error})") from error
+    return ids
 
 
-def script(search: Search, plan: Plan, cluster: ClusterConfig) -> str:
+def script(plan: Plan, cluster: ClusterConfig) -> str:
     """Returns the sbatch script of the search's jobs; writes nothing.
 
     Args:
-        search: as described.
         plan: see :func:`check`.
         cluster: where.
     """
@@ -138,71 +131,6 @@ def script(search: Search, plan: Plan, cluster: ClusterConfig) -> str:
     return Slurm(cluster, plan.directory, plan.name, plan.modules).script(worker, 1)
 
 
-def _jobs(studies: Studies, plan: Plan, cluster: ClusterConfig) -> tuple[Slurm, Job, int]:
-    """Returns who submits the jobs, what each is, and how many the search needs."""
-    job = Job((), _runs_per_gpu(plan, cluster))
-    trials = min(studies.search.parallel, studies.left())
-    count = math.ceil(trials / (job.runs_per_gpu * max(1, cluster.gpus or 0)))
-    return Slurm(cluster, plan.directory, plan.name, plan.modules), job, count
-
-
 def _runs_per_gpu(plan: Plan, cluster: ClusterConfig) -> int:
     timing = Timing.read(plan.output_dir)
     return cluster.runs_per_gpu or min(timing.runs_per_gpu(run.setup) for run in plan.runs)
-
-
-def directory_plan(name: str, output_dir: Path) -> Plan:
-    """Returns a plan without runs, for the jobs of a search that has begun.
-
-    Args:
-        name: of the search.
-        output_dir: where searches and runs are stored.
-    """
-    return Plan(name, output_dir, [], code_version(), Path(read(name, output_dir).cwd))
-
-
-def status_text(studies: Studies) -> str:
-    """Returns a table of the trials, the best of each study, and the commands that train the best with more seeds."""
-    search, rows, best = studies.search, [], []
-    for combination in studies.combinations:
-        for trial in studies.trials(combination):
-            params = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in trial.params.items()}
-            rows.append(
-                {
-                    "study": combination,
-                    "trial": trial.number,
-                    "state": _STATES[trial.state.name],
-                    search.metric: "" if trial.value is None else f"{trial.value:.4f}",
-                    **params,
-                    "runs": " ".join(trial.user_attrs.get("runs", ())),
-                    "error": trial.user_attrs.get("error", ""),
-                }
-            )
-            if trial.state.name == "COMPLETE":
-                best.append((combination, trial))
-    total = sum(map(studies.wanted, studies.combinations))
-    lines = [f"search {studies.name} in {studies.output_dir}: {total - studies.left()} of {total} trials ended"]
-    if rows:
-        table = pd.DataFrame(rows).fillna("")
-        lines.append(table.loc[:, (table != "").any()].to_string(index=False))
-    return "\n".join([*lines, *_best_lines(studies, best)])
-
-
-def _best_lines(studies: Studies, finished: Sequence[tuple[str, object]]) -> list[str]:
-    """Returns what the best trial of each study is, and what trains it."""
-    sign = 1 if studies.search.direction == "maximize" else -1
-    lines, commands = [], []
-    for combination, overrides in studies.combinations.items():
-        trials = [trial for name, trial in finished if name == combination]
-        if not trials:
-            continue
-        best = max(trials, key=lambda trial: sign * trial.value)
-        point = studies.search.point(overrides, best.params)
-        chosen = [override for override in point if override.partition("=")[0] in best.params]
-        lines.append(f"best of {combination}: {studies.search.metric} {best.value:.4f} with {' '.join(chosen)}")
-        words = ["python", "-m", "launch", "plan", f"name={studies.name}_best", *point, _BEST_SEEDS]
-        commands.append(f"  {shlex.join(words)}")
-    if commands:
-        commands.insert(0, "train the best with five seeds (plan each, then submit):")
-        commands.append(f"  python -m launch submit sweep={studies.name}_best")
-    return [*lines, *commands]

@@ -15,15 +15,20 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import optuna
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
-from optuna.trial import TrialState
-
+from dst.errors import UserError
 from dst.files.lock import DirectoryLock, Locked, last_heartbeat, locked
 from dst.run.layout import CLAIMS, TRIALS, sweep_dir
 
-from .search import Search, read
+from .search import Search
+from .search_files import read
 from .sweep import Overrides
+
+try:
+    import optuna
+    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+    from optuna.trial import TrialState
+except ImportError as error:
+    raise UserError("search: needs Optuna 4.2 or newer: pip install 'fantastic-weights[search]'") from error
 
 _RESUMES = "resumes"
 """Attribute of a trial that goes on with one whose process ended: the number of that trial."""
@@ -66,7 +71,7 @@ class Claim:
         Args:
             metrics: a line of ``metrics.jsonl``.
         """
-        if self._search.pruner["name"] == "none":
+        if self._search.choice("pruner")["name"] == "none":
             return
         value = metrics.get(self._search.epoch_metric)
         value = math.nan if value is None else float(value)
@@ -210,7 +215,7 @@ class Studies:
         sampler = None
         if asks:
             trials = len(self._study(combination).get_trials(deepcopy=False))
-            key = f"{self.search.sampler.get('seed', 0)} {combination} {trials}"
+            key = f"{self.search.choice('sampler').get('seed', 0)} {combination} {trials}"
             sampler = self.search.make("sampler", seed=zlib.crc32(key.encode()))
         pruner = self.search.make("pruner")
         return optuna.load_study(study_name=combination, storage=self._storage, sampler=sampler, pruner=pruner)
