@@ -7,9 +7,11 @@ import re
 import signal
 
 import pytest
+from omegaconf import DictConfig, OmegaConf
 
 from dst.errors import UserError
 from dst.run.outcome import write_failure
+from dst.train import run as train_run
 from launch.cluster import ClusterConfig
 from launch.plan import Plan
 from launch.search import Search
@@ -17,7 +19,6 @@ from launch.search_files import changed_by, named
 from launch.search_report import status_text
 from launch.searching import begin, check, train_here
 from launch.studies import Studies
-from launch.submit import train_locally
 from tests.launch.study import SHORT, Study
 from tests.slurm.cluster import wait_until
 
@@ -38,11 +39,15 @@ def begun(study: Study, settings: list[str], *overrides: str) -> Studies:
     return begin("best", study.output_dir, described)
 
 
-def train(studies: Studies) -> str:
-    """Trains all trials with two processes; returns what ``status`` shows then."""
+def train(studies: Studies, processes: int = 1) -> str:
+    """Trains all trials; returns what ``status`` shows then."""
     plan = check("best", studies.output_dir, studies.search)
-    train_here(studies, plan, ClusterConfig("local", "local", gpus=None, runs_per_gpu=2))
+    train_here(studies, plan, ClusterConfig("local", "local", gpus=None, runs_per_gpu=processes))
     return status_text(studies)
+
+
+def config_of(study: Study, name: str, run_id: str) -> DictConfig:
+    return OmegaConf.create(Plan.read(name, study.output_dir).by_id[run_id].config)
 
 
 def ids(studies: Studies, combination: str = "all") -> list[str]:
@@ -121,7 +126,7 @@ def test_processes_killed_in_the_middle_lose_no_trial_and_train_no_run_twice(stu
     os.killpg(first.pid, signal.SIGKILL)
     first.communicate()
     started = ids(studies)
-    answer = train(studies)
+    answer = train(studies, processes=2)
     assert "3 of 3 trials ended" in answer
     assert set(started) < set(ids(studies))
     assert [study.times_finished(run_id) for run_id in ids(studies)] == [1] * 3
@@ -131,14 +136,13 @@ def test_processes_killed_in_the_middle_lose_no_trial_and_train_no_run_twice(stu
 
 def test_a_grid_takes_what_a_sweep_has_trained_and_tells_the_mean_over_seeds(study: Study) -> None:
     runs = study.plan("sweep", "density=d0.2", "growth=gradient", "recipe.epochs=2", "recipe.lr=0.1,0.5", "seed=1,2")
-    train_locally(Plan.read("sweep", study.output_dir), ClusterConfig("local", "local", gpus=None), retry_failed=False)
+    trained = [train_run(config_of(study, "sweep", run_id))["best_val_acc"] for run_id in runs]
     studies = begun(study, ["sampler=grid", "seeds=2"], "recipe.epochs=2", "recipe.lr=0.1,0.5")
     assert "2 of 2 trials ended" in train(studies)
     assert sorted(ids(studies)) == sorted(runs)
-    assert [study.times_finished(run_id) for run_id in runs] == [1] * 4
-    for trial in studies.trials("all"):
-        accuracies = [study.summary(run_id)["best_val_acc"] for run_id in trial.user_attrs["runs"]]
-        assert trial.value == pytest.approx(sum(accuracies) / 2)
+    assert not any(study.log(run_id) for run_id in runs)
+    means = [(trained[0] + trained[1]) / 2, (trained[2] + trained[3]) / 2]
+    assert [trial.value for trial in studies.trials("all")] == pytest.approx(means)
 
 
 def test_a_pruned_trial_stops_with_its_checkpoint_and_a_sweep_can_train_it_to_its_end(study: Study) -> None:
@@ -152,9 +156,9 @@ def test_a_pruned_trial_stops_with_its_checkpoint_and_a_sweep_can_train_it_to_it
     assert not study.is_finished(run_id)
     lr = next(override for override in studies.search.point((), trial.params) if override.startswith("recipe.lr="))
     assert study.plan("rest", "density=d0.2", "growth=gradient", "recipe.epochs=10", lr) == [run_id]
-    train_locally(Plan.read("rest", study.output_dir), ClusterConfig("local", "local", gpus=None), retry_failed=False)
-    assert "resuming run" in study.log(run_id)
-    assert study.is_finished(run_id)
+    now: list[int] = []
+    train_run(config_of(study, "rest", run_id), on_epoch=lambda metrics: now.append(metrics["epoch"]))
+    assert now == list(range(epochs + 1, 11))
 
 
 def test_a_run_that_failed_is_a_failed_trial_and_the_others_go_on(study: Study) -> None:
