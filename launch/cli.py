@@ -347,6 +347,12 @@ def _parse_arguments(command: str, argv: Sequence[str]) -> Arguments:
     if where is not None and command not in _WITH_WHERE:
         raise UserError(f"where={where}: {command} takes all runs; {', '.join(_WITH_WHERE)} take some")
     sweep, search = choices.get("sweep"), choices.get("search")
+    if (search or settings) and command not in _WITH_SEARCH:
+        raise UserError(f"search={search or '…'}: is for the commands {', '.join(_WITH_SEARCH)}, not for {command}")
+    if sweep and command == "search":
+        raise UserError(f"sweep={sweep}: a search is no sweep; give search=NAME (conf/search), or name=NAME")
+    if search and where is not None:
+        raise UserError(f"where={where}: selects runs of a sweep, not trials of a search")
     return Arguments(sweep, configs[0], clusters, run_overrides, where, search, settings, words)
 
 
@@ -357,6 +363,7 @@ def _top_level_key(argument: str) -> str:
 _WITHOUT_HYDRA = ("sweep=", "search=", "cluster=", "where=", "cluster.on_end=")
 """Settings whose values are taken as they are, whatever they mean in Hydra's syntax."""
 
+_WITH_SEARCH = ("search", "status", "cancel")
 _WITH_WHERE = ("status", "submit", "cancel", "logs")
 _BOOLEAN_KEYS = [key for key, item in LaunchConfig.__dataclass_fields__.items() if item.type == "Boolean"]
 """Settings that have a flag, such as ``--dry-run`` for ``dry_run=true``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -174,7 +175,9 @@ class Search:
         if name == "tpe":
             arguments["constant_liar"] = True  # so that parallel trials are not near each other
         try:
-            return getattr(getattr(optuna, f"{kind}s"), known[name])(**(arguments | given))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                return getattr(getattr(optuna, f"{kind}s"), known[name])(**(arguments | given))
         except (TypeError, ValueError) as error:
             raise UserError(f"search.{kind}: {name}: {' '.join(str(error).split())}") from error
 

@@ -6,7 +6,6 @@ import contextlib
 import math
 import random
 import time
-import warnings
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -117,14 +116,18 @@ class Studies:
 
     def __init__(self, name: str, output_dir: Path) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # for arguments of samplers
         self.name, self.output_dir = name, output_dir
         self.search = read(name, output_dir)
         self._directory = sweep_dir(output_dir, name)
         (self._directory / CLAIMS).mkdir(exist_ok=True)
         path = str(self._directory / TRIALS)
         backend = JournalFileBackend(path, lock_obj=JournalFileOpenLock(path))
-        self._storage = optuna.storages.JournalStorage(backend)
+        try:
+            self._storage = optuna.storages.JournalStorage(backend)
+        except ValueError as error:
+            raise UserError(
+                f"{path}: is damaged ({error}); remove it and search again: runs that are finished are free"
+            ) from error
         self._distributions = self.search.distributions()
 
     @cached_property
