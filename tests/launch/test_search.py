@@ -119,6 +119,7 @@ def test_a_trial_whose_process_ended_is_taken_up_at_its_point_and_one_in_trainin
     assert len(studies.trials("all")) == 2
 
 
+@pytest.mark.slow
 def test_processes_killed_in_the_middle_lose_no_trial_and_train_no_run_twice(study: Study) -> None:
     studies = begun(study, ["trials=3", "sampler=random"], LR, "recipe.epochs=80", "checkpoint.minutes=0.005")
     first = study.start("search", "name=best", "cluster=local", "cluster.runs_per_gpu=1")

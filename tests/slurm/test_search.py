@@ -8,7 +8,7 @@ from launch.studies import Studies
 from tests.launch.study import SHORT, Study
 from tests.slurm.cluster import SlurmCluster, wait_until
 
-pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
+pytestmark = [pytest.mark.slow, pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
 
 JOBS = ("cluster=slurm", "cluster.cpus_per_run=1", "cluster.mem_gb_per_run=1", "cluster.gpus=0")
 
