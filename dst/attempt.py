@@ -51,6 +51,7 @@ class Attempt:
         begins: whether it can begin the run, other than one that a checkpoint is to be loaded into.
         make_training: called again after a checkpoint that could not be restored.
         should_stop: asked after every step; once true, a checkpoint is written and :class:`Stopped` raised.
+        on_epoch: called with the line of ``metrics.jsonl`` of each epoch.
     """
 
     def __init__(
@@ -61,10 +62,11 @@ class Attempt:
         begins: bool,
         make_training: Callable[[bool], Training],
         should_stop: Callable[[], bool],
+        on_epoch: Callable[[Mapping[str, Any]], None] = lambda metrics: None,
     ) -> None:
         self.config, self.directory, self.training = config, directory, training
         self._make_training, self._begins, self._is_touched = make_training, begins, False
-        self.should_stop = should_stop
+        self.should_stop, self.on_epoch = should_stop, on_epoch
         self.procedure: Procedure = build("procedure", config.procedure)
         self.code = code_of(asdict(config))
         self.tracker = Tracker() if ranks.rank() else make_tracker(config.tracker)
@@ -172,6 +174,7 @@ class Attempt:
         self._log_changes()
         self.directory.logs.append(METRICS, metrics)
         self.tracker.log_epoch(metrics)
+        self.on_epoch(metrics)
 
     def _leave_out_phases(self) -> None:
         """Asks the procedure at the end of a phase whether some of the others are left out."""

@@ -39,7 +39,12 @@ from dst.training.loop import Training
 log = logging.getLogger("dst")
 
 
-def run(cfg: DictConfig | Config, *, should_stop: Callable[[], bool] = lambda: False) -> dict[str, Any]:
+def run(
+    cfg: DictConfig | Config,
+    *,
+    should_stop: Callable[[], bool] = lambda: False,
+    on_epoch: Callable[[Mapping[str, Any]], None] = lambda metrics: None,
+) -> dict[str, Any]:
     """Trains what ``cfg`` describes and returns its summary, which is also ``summary.json`` in the run directory.
 
     A finished run returns its summary at once, unless ``cfg.rerun`` archives it; an unfinished one goes on from its
@@ -48,6 +53,7 @@ def run(cfg: DictConfig | Config, *, should_stop: Callable[[], bool] = lambda: F
     Args:
         cfg: as composed from ``conf/train.yaml``.
         should_stop: asked after every step; once true, a checkpoint is written and :class:`Stopped` raised.
+        on_epoch: called with the line of ``metrics.jsonl`` of each epoch trained now; an exception ends the attempt.
 
     Raises:
         UserError: for a mistake in the config; a :class:`~dst.errors.PlaceError` where a device, the data or space on
@@ -87,7 +93,8 @@ def run(cfg: DictConfig | Config, *, should_stop: Callable[[], bool] = lambda: F
                 lock.check()
                 return lock.should_give_up() or should_stop()
 
-            return Attempt(config, directory, training, begins, make_training, ranks.any_of(stop)).finish()
+            attempt = Attempt(config, directory, training, begins, make_training, ranks.any_of(stop), on_epoch)
+            return attempt.finish()
 
 
 @contextlib.contextmanager

@@ -56,6 +56,7 @@ HELP = """usage: python -m launch COMMAND [key=value ...]
   status  sweep=paper [--watch]            what is finished, running, queued, failed, interrupted, lost
   logs    RUN_ID [--follow]                what a run printed, and prints until it ends
   logs    sweep=paper failed               the last lines of each failed run
+  search  search=lr_by_criterion           find each method's best hyper-parameters; also status, cancel
   cancel  sweep=paper                      take its jobs out of the queue; what is trained stays
   archive sweep=paper                      move its runs into <output_dir>/archive/paper.tar, verified before they go
                                            (yes=true: do not ask; checkpoints=false: without weights of finished runs)
@@ -68,7 +69,8 @@ HELP = """usage: python -m launch COMMAND [key=value ...]
 
 Further key=value pairs of plan and submit go to every run (recipe.epochs=10, data_dir=/scratch/data).
 submit … cluster.on_end='COMMAND' runs a shell command once all runs have ended, with DST_SWEEP and DST_OUTPUT_DIR.
-Sweeps: conf/sweep. Clusters: conf/cluster; change any setting with cluster.KEY=VALUE.
+Sweeps: conf/sweep. Searches: conf/search; search.KEY=VALUE changes a setting.
+Clusters: conf/cluster; change any setting with cluster.KEY=VALUE.
 """
 
 
@@ -82,6 +84,8 @@ class Arguments:
         clusters: the clusters named by ``cluster=``.
         run_overrides: overrides applied to every run.
         where: expression that selects some of the sweep's runs; None for all.
+        search: name in ``conf/search`` or path of a search file; None for none.
+        search_settings: ``key=value`` of the search itself.
         words: arguments without ``=``.
     """
 
@@ -90,6 +94,8 @@ class Arguments:
     clusters: tuple[ClusterConfig, ...]
     run_overrides: Overrides
     where: str | None
+    search: str | None
+    search_settings: tuple[str, ...]
     words: tuple[str, ...]
 
     @property
@@ -99,8 +105,9 @@ class Arguments:
 
     @property
     def name(self) -> str:
-        """Name of the sweep: ``name=``, or the stem of the sweep file."""
-        name = self.launch.name or (Path(self.sweep).stem if self.sweep else None)
+        """Name of the sweep or search: ``name=``, or the stem of its file."""
+        file = self.sweep or self.search
+        name = self.launch.name or (Path(file).stem if file else None)
         if not name:
             existing = ", ".join(planned(self.output_dir)) or "none yet"
             raise UserError(f"which sweep? give sweep=NAME (planned in {self.output_dir}: {existing})")
@@ -173,7 +180,17 @@ def _archive_outdated(plan: Plan) -> None:
     print(f"{len(archived)} finished runs were trained with other source code of their components{where}", flush=True)
 
 
+def _search(arguments: Arguments) -> int:
+    from .search_commands import search  # imports Optuna
+
+    return search(arguments)
+
+
 def _status(arguments: Arguments) -> int:
+    if arguments.search:
+        from .search_commands import status
+
+        return status(arguments)
     plan = Plan.read(arguments.name, arguments.output_dir).select(arguments.where)
     while True:
         try:
@@ -214,7 +231,12 @@ def _logs(arguments: Arguments) -> int:
 
 
 def _cancel(arguments: Arguments) -> int:
-    plan = Plan.read(arguments.name, arguments.output_dir)
+    if arguments.search:
+        from .search_commands import without_runs
+
+        plan = without_runs(arguments.name, arguments.output_dir)
+    else:
+        plan = Plan.read(arguments.name, arguments.output_dir)
     for line in cancel(plan, arguments.where, dry_run=arguments.launch.dry_run):
         print(line)
     return 0
@@ -280,6 +302,7 @@ def _sync(arguments: Arguments) -> int:
 COMMANDS: dict[str, Callable[[Arguments], int]] = {
     "plan": _plan,
     "submit": _submit,
+    "search": _search,
     "status": _status,
     "logs": _logs,
     "cancel": _cancel,
@@ -336,7 +359,7 @@ def _plan_command(arguments: Arguments) -> str:
 
 
 def _parse_arguments(command: str, argv: Sequence[str]) -> Arguments:
-    launch_keys = ["sweep", "where", *LaunchConfig.__dataclass_fields__]
+    launch_keys = ["sweep", "search", "where", *LaunchConfig.__dataclass_fields__]
     argv = [
         f"{flag}=true" if (flag := argument[2:].replace("-", "_")) in _BOOLEAN_KEYS else argument for argument in argv
     ]
@@ -348,7 +371,7 @@ def _parse_arguments(command: str, argv: Sequence[str]) -> Arguments:
     given = [argument for argument in argv if argument not in words]
     launch_arguments = [argument for argument in given if _top_level_key(argument) in launch_keys]
     run_overrides = tuple(argument for argument in given if argument not in launch_arguments)
-    if run_overrides and command not in ("plan", "submit"):
+    if run_overrides and command not in ("plan", "submit", "search"):
         first = run_overrides[0]
         raise UserError(
             f"{first}: {unknown(_top_level_key(first), launch_keys)}; {command} takes no overrides for the runs"
@@ -356,6 +379,8 @@ def _parse_arguments(command: str, argv: Sequence[str]) -> Arguments:
     keys = [argument.partition("=")[0] for argument in launch_arguments]
     if duplicates := [key for key in keys if keys.count(key) > 1]:
         raise UserError(f"{duplicates[0]}: is given twice; give it once")
+    settings = tuple(argument.removeprefix("search.") for argument in given if argument.startswith("search."))
+    launch_arguments = [argument for argument in launch_arguments if not argument.startswith("search.")]
     choices = dict(argument.split("=", 1) for argument in launch_arguments if argument.startswith(_WITHOUT_HYDRA))
     rest = [
         f"++{argument}" if argument.startswith("cluster.extra") else argument  # accepts any sbatch flag
@@ -371,16 +396,24 @@ def _parse_arguments(command: str, argv: Sequence[str]) -> Arguments:
     clusters, where = tuple(config.cluster for config in configs), choices.get("where")
     if where is not None and command not in _WITH_WHERE:
         raise UserError(f"where={where}: {command} takes all runs; {', '.join(_WITH_WHERE)} take some")
-    return Arguments(choices.get("sweep"), configs[0], clusters, run_overrides, where, words)
+    sweep, search = choices.get("sweep"), choices.get("search")
+    if (search or settings) and command not in _WITH_SEARCH:
+        raise UserError(f"search={search or '…'}: is for the commands {', '.join(_WITH_SEARCH)}, not for {command}")
+    if sweep and command == "search":
+        raise UserError(f"sweep={sweep}: a search is no sweep; give search=NAME (conf/search), or name=NAME")
+    if search and where is not None:
+        raise UserError(f"where={where}: selects runs of a sweep, not trials of a search")
+    return Arguments(sweep, configs[0], clusters, run_overrides, where, search, settings, words)
 
 
 def _top_level_key(argument: str) -> str:
     return re.split(r"[.=]", argument.lstrip("+~"))[0]
 
 
-_WITHOUT_HYDRA = ("sweep=", "cluster=", "where=", "cluster.on_end=")
+_WITHOUT_HYDRA = ("sweep=", "search=", "cluster=", "where=", "cluster.on_end=")
 """Settings whose values are taken as they are, whatever they mean in Hydra's syntax."""
 
+_WITH_SEARCH = ("search", "status", "cancel")
 _WITH_WHERE = ("status", "submit", "cancel", "logs", "archive", "delete")
 _BOOLEAN_KEYS = [key for key, item in LaunchConfig.__dataclass_fields__.items() if item.type == "Boolean"]
 """Settings that have a flag, such as ``--dry-run`` for ``dry_run=true``."""

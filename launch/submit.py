@@ -99,11 +99,11 @@ def submit_to_slurm(plan: Plan, clusters: Sequence[ClusterConfig], *, retry_fail
             active = [job for job in jobs if job.job_id in queue]
             before = len(active)
             for batch in _distribute(plan, runs, submitters, room_used=len(queue)):
-                workers = [_worker(plan, job, batch.submitter.cluster) for job in batch.jobs]
+                workers = [slurm_worker(plan, job, batch.submitter.cluster) for job in batch.jobs]
                 left = iter(batch.jobs)
                 for ids in batch.submitter.submit(workers, after=_jobs_of(batch.parents, active)):
                     records = [Submitted(name, batch.submitter.cluster.name, list(next(left).run_ids)) for name in ids]
-                    _append_jobs(plan, records)  # after each array, as the next one may be refused
+                    record_jobs(plan, records)  # after each array, as the next one may be refused
                     active += records
             return active[before:]
     except Locked as error:
@@ -135,7 +135,7 @@ def preview(plan: Plan, clusters: Sequence[ClusterConfig], *, retry_failed: bool
             f"{jobs[0].runs_per_gpu} at a time on each GPU"
             + (", with --dependency=afterany on the jobs of their parents" if batch.parents else "")
         )
-        yield batch.submitter.script(_worker(plan, jobs[0], cluster), min(len(jobs), array))
+        yield batch.submitter.script(slurm_worker(plan, jobs[0], cluster), min(len(jobs), array))
     state = run_states(plan, (job for job in submitted(plan) if job.job_id in queue))
     left = runs_to_submit(plan, state, retry_failed=retry_failed)
     new = [job for batch in _distribute(plan, left, submitters, room_used=len(queue)) for job in batch.jobs]
@@ -285,8 +285,16 @@ def _jobs_of(runs: set[str], jobs: Iterable[Submitted]) -> list[str]:
     return sorted({job.job_id.partition("_")[0] for job in jobs if runs & set(job.runs)})
 
 
-def _worker(plan: Plan, job: Job, cluster: ClusterConfig) -> Worker:
-    return Worker(
+def slurm_worker(plan: Plan, job: Job, cluster: ClusterConfig, kind: type[Worker] = Worker) -> Worker:
+    """Returns the worker that a job runs.
+
+    Args:
+        plan: of the job's runs.
+        job: its runs.
+        cluster: where it runs.
+        kind: class of the worker.
+    """
+    return kind(
         plan.name,
         str(plan.output_dir),
         list(job.run_ids),
@@ -337,6 +345,12 @@ def _unknown_jobs(plan: Plan, jobs: Sequence[Submitted], faults: Sequence[str]) 
     return f"{plan.directory}/{faults[0]}: which runs jobs {', '.join(unknown[:5])}{more} have is not known"
 
 
-def _append_jobs(plan: Plan, jobs: Sequence[Submitted]) -> None:
+def record_jobs(plan: Plan, jobs: Sequence[Submitted]) -> None:
+    """Appends submitted jobs to the records of a plan.
+
+    Args:
+        plan: that they were submitted for.
+        jobs: to be recorded.
+    """
     with open(plan.directory / JOBS, "a") as file:
         file.writelines(json.dumps(vars(job)) + "\n" for job in jobs)

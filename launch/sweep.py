@@ -155,7 +155,7 @@ def _expand_block(sweep: Sweep, block: Block, max_runs: int | None) -> Iterator[
     setups = block.setups or sweep.setups
     if not setups:
         raise UserError("setups is empty; name at least one as model/dataset")
-    axes = [f"{key}={_sweep_syntax(key, values)}" for key, values in block.axes.items()]
+    axes = [f"{key}={sweep_syntax(key, values)}" for key, values in block.axes.items()]
     for setup in setups:
         model, slash, dataset = setup.partition("/")
         if not slash:
@@ -164,7 +164,16 @@ def _expand_block(sweep: Sweep, block: Block, max_runs: int | None) -> Iterator[
             yield merge_overrides((f"model={model}", f"dataset={dataset}"), sweep.overrides, block.overrides, point)
 
 
-def _sweep_syntax(key: str, values: Any) -> str:
+def sweep_syntax(key: str, values: Any) -> str:
+    """Returns the values of an axis in Hydra's sweep syntax.
+
+    Args:
+        key: of the axis, for the error.
+        values: a list, or text that is in that syntax already.
+
+    Raises:
+        UserError: for an empty list.
+    """
     if isinstance(values, (list, tuple)):
         if not values:
             raise UserError(f"axes.{key} has no values")

@@ -147,7 +147,7 @@ class TrainingProcess:
             print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {run.command}", flush=True)
             try:
                 _refuse_without_parent(plan, run)
-                summary: dict[str, Any] = train(OmegaConf.create(_config(plan, run)), should_stop=stop.received)
+                summary: dict[str, Any] = train(OmegaConf.create(_config(plan, run)), **self._hooks(run, stop))
             except (Stopped, Locked) as reason:
                 print(f"stopped: {reason}" if isinstance(reason, Stopped) else reason, flush=True)
                 _send_event(worker, "left", run.run_id, "")
@@ -165,6 +165,10 @@ class TrainingProcess:
             else:
                 print(f"{summary['status']}: test accuracy {summary['test_acc']}", flush=True)
                 _send_event(worker, "finished", run.run_id, summary["status"])
+
+    def _hooks(self, run: PlannedRun, stop: StopSignals) -> dict[str, Any]:
+        """Returns the arguments of :func:`dst.train.run` besides the config."""
+        return {"should_stop": stop.received}
 
 
 def _config(plan: Plan, run: PlannedRun) -> dict[str, Any]:

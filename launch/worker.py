@@ -118,7 +118,7 @@ class Worker:
         from submitit.helpers import DelayedSubmission
 
         self.stop()
-        return DelayedSubmission(Worker(*(getattr(self, name) for name in _ARGUMENTS)))
+        return DelayedSubmission(type(self)(*(getattr(self, name) for name in _ARGUMENTS)))
 
     def stop(self) -> None:
         """Terminates the training processes at their next step; kills those still alive after ``grace_s``."""
@@ -138,9 +138,7 @@ class Worker:
     def _start(self, index: int) -> None:
         mine = self.chunk[index :: self.runs_per_gpu * max(1, self.gpus)]
         others = [run_id for run_id in self.chunk if run_id not in set(mine)]
-        training = TrainingProcess(
-            self.sweep, Path(self.output_dir), [*mine, *others], self._threads(), self._deadline(), self.where
-        )
+        training = self._training_process([*mine, *others])
         ours, theirs = multiprocessing.Pipe(duplex=False)
         context = multiprocessing.get_context("spawn")
         process = context.Process(target=training, args=(theirs,), name=str(index), daemon=True)
@@ -148,6 +146,11 @@ class Worker:
             process.start()
             self._running.append((process, ours))
         theirs.close()
+
+    def _training_process(self, own_runs: list[str]) -> TrainingProcess:
+        return TrainingProcess(
+            self.sweep, Path(self.output_dir), own_runs, self._threads(), self._deadline(), self.where
+        )
 
     def _events(self) -> Iterator[tuple[BaseProcess, str, str, str]]:
         """Yields the events of the training processes, and ``died`` for each that crashed, until all have ended."""

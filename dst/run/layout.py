@@ -23,6 +23,9 @@ JOBS = "jobs.jsonl"
 PROBLEMS = "problems.jsonl"
 CANCELLED = "cancelled.txt"
 ON_END = "on_end.log"
+SEARCH = "search.yaml"
+TRIALS = "trials.journal"
+CLAIMS = "claims"
 
 REMOVED = "removed.jsonl"
 
