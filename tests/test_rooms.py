@@ -20,10 +20,19 @@ MAY_IMPORT = {
     "files": ("errors",),
     "undisturbed": ("seeds",),
     "tasks": ("errors", "config"),
+    "hub": ("errors",),
     "config": ("errors",),
     "sparsity": ("errors", "seeds", "config"),  # config only where a criterion, growth or schedule is named, see below
-    "models": ("errors", "seeds", "config", "tasks"),
-    "data": ("errors", "seeds", "ranks", "config", "files", "terminal"),  # terminal: python -m dst.data is a command
+    "models": ("errors", "seeds", "config", "tasks", "hub"),
+    "data": (
+        "errors",
+        "seeds",
+        "ranks",
+        "hub",
+        "config",
+        "files",
+        "terminal",
+    ),  # terminal: python -m dst.data is a command
     "probes": ("errors", "seeds", "sparsity", "undisturbed"),
     "training": ("errors", "seeds", "ranks", "config", "tasks", "sparsity", "models", "data", "probes", "undisturbed"),
     "procedures": ("errors", "config", "sparsity", "training"),

@@ -45,13 +45,13 @@ GRADIENT_FREE = ("magnitude", "set", "random")
 """Criteria that score without the gradient."""
 
 _KEY_DEFAULTS: dict[str, dict[str, Any]] = {
-    "recipe": {"decay_biases": True, "label_smoothing": 0.0},
+    "recipe": {"decay_biases": True, "label_smoothing": 0.0, "betas": [0.9, 0.999], "eps": 1e-8},
     "growth": {"sample": None},
     "sparsity": {
         **{"include": None, "exclude": None},
         **{"normalise": "none", "update_order": "before", "update_batch_size": None},
     },
-    "dataset": {"label_noise": 0.0, "store": "original"},
+    "dataset": {"label_noise": 0.0, "store": "original", "tokenizer": None, "max_length": None},
     "model=large_mlp_dropout": {"input_dropout": 0.0},
     "procedure=cyclic": {"strategy": "constant", "max_cycles": 20},
     "procedure=sculpt": {"max_cycles": 20},
@@ -163,6 +163,9 @@ def ineffective_keys(resolved: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "recipe", "epochs"
     if procedure.get("name") in ("cyclic", "sculpt") and procedure.get("cycles") != "auto":
         yield "procedure", "max_cycles"
+    yield "dataset", "max_length"  # a limit, by which nothing is cut
+    if (resolved.get("recipe") or {}).get("optimizer") == "sgd":
+        yield from (("recipe", "betas"), ("recipe", "eps"))
     if not (resolved.get("recipe") or {}).get("weight_decay", True):
         yield "recipe", "decay_biases"
     mask = (resolved.get("initial_mask") or DEFAULTS["initial_mask"]).get("name")

@@ -47,6 +47,7 @@ class RecipeConfig:
     Attributes:
         decay_biases: whether ``weight_decay`` is for all parameters; False: only for those with two or more
             dimensions, not for biases and norms.
+        betas: of adam and adamw, likewise ``eps``.
         label_smoothing: ε in [0, 1) of the training loss; evaluations have none.
     """
 
@@ -66,6 +67,13 @@ class RecipeConfig:
     )
     lr_decay: float = field(default=MISSING, metadata=limited(lambda value: 0 < value <= 1, "must lie in (0, 1]"))
     decay_biases: Boolean = field(default=True, metadata=BOOLEAN)
+    betas: list[float] = field(
+        default_factory=lambda: [0.9, 0.999],
+        metadata=limited(
+            lambda value: len(value) == 2 and all(0 <= beta < 1 for beta in value), "must be two numbers in [0, 1)"
+        ),
+    )
+    eps: float = field(default=1e-8, metadata=limited(lambda value: value > 0, "must be above 0"))
     label_smoothing: float = field(default=0.0, metadata=limited(lambda value: 0 <= value < 1, "must lie in [0, 1)"))
 
 
@@ -145,6 +153,8 @@ class DatasetConfig:
         image_size: images are cropped to a square and resized to it, in pixels; None: they stay as they are.
         like: a known dataset, a choice of the config group, whose ``augment``, ``mean`` and ``std`` are taken.
         workers: processes that decode a streamed dataset; what lies on the device needs none.
+        tokenizer: of texts: its name on Hugging Face's hub, or a folder.
+        max_length: the most tokens that a text may have; None: any number.
         store: of a streamed dataset; ``original``: image files are decoded as they are, ``resized``: each is resized
             once, to a shorter side of 256 pixels.
     """
@@ -190,6 +200,8 @@ class DatasetConfig:
     )
     like: str | None = None
     workers: int = field(default=0, metadata=limited(lambda value: 0 <= value <= 1024, "must be 0 to 1024"))
+    tokenizer: str | None = None
+    max_length: int | None = field(default=None, metadata=limited(lambda value: value >= 1, "must be 1 or more"))
     store: str = field(default="original", metadata=one_of("original", "resized"))
 
 

@@ -53,11 +53,12 @@ def load(cfg: DatasetConfig, data_dir: Path, *, device: torch.device, batch_size
     warn_if_single_batch(batch_size, len(kept))
     is_image = train[0].dtype == torch.uint8
     augmentation = _augmentation(cfg, meta.shape, is_image)
-    normalise = Normalise(*_mean_std(cfg, train[0]), images=is_image, device=device)
+    is_text = train[0].dtype == torch.int32
+    normalise = None if is_text else Normalise(*_mean_std(cfg, train[0]), images=is_image, device=device)
     per_batch = normalise if is_image else None  # features are normalised once, images stay uint8 in memory
 
     def to_device(x: Tensor) -> Tensor:
-        return x.to(device) if is_image else normalise(x.to(device))
+        return x.to(device) if is_image or normalise is None else normalise(x.to(device))
 
     def evaluation(x: Tensor, y: Tensor) -> EvaluationBatches:
         return EvaluationBatches(to_device(x), y.to(device), per_batch, batch_size)

@@ -98,6 +98,7 @@ def _decode(cfg: DatasetConfig, data_dir: Path, folder: Path, is_alone: bool) ->
         shape=list(arrays.train_x.shape[1:]),
         num_classes=int(max(arrays.train_y.max(), arrays.test_y.max())) + 1,
         digests=arrays.digests(),
+        tokenizer=cfg.tokenizer,
     )
     check_shape(cfg, meta.shape, meta.num_classes)
     store.write(folder, arrays, meta)
@@ -122,7 +123,7 @@ def check_shape(cfg: DatasetConfig, shape: list[int], num_classes: int) -> None:
 
 def _check_origin(cfg: DatasetConfig, meta: Meta, folder: Path) -> None:
     """Raises UserError when the data were decoded from another source, image size or root; root null accepts any."""
-    expected = {"source": cfg.source, "image_size": cfg.image_size}
+    expected = {"source": cfg.source, "image_size": cfg.image_size, "tokenizer": cfg.tokenizer}
     if cfg.root is not None:
         expected["root"] = str(Path(cfg.root).expanduser().resolve())
     for key, value in expected.items():

@@ -24,7 +24,10 @@ class CorruptDatasetError(Exception):
 
 @dataclass(frozen=True)
 class Arrays:
-    """A decoded dataset: ``x`` uint8 images ``(N, C, H, W)`` or float32 features ``(N, F)``, ``y`` int64 ``(N,)``."""
+    """A decoded dataset: ``x`` uint8 images ``(N, C, H, W)``, float32 features ``(N, F)`` or int32 token ids.
+
+    ``y`` are int64 labels ``(N,)``.
+    """
 
     train_x: NDArray[Any]
     train_y: NDArray[np.int64]
@@ -44,6 +47,7 @@ class Meta:
         source: ``dataset.source`` that the arrays were decoded by.
         root: folder of the raw data.
         image_size: ``dataset.image_size``; None: not resized.
+        tokenizer: ``dataset.tokenizer``; None: the data are no texts.
         shape: of one sample.
         digests: see :meth:`Arrays.digests`.
     """
@@ -55,6 +59,7 @@ class Meta:
     num_classes: int
     digests: dict[str, str]
     format: int = _FORMAT
+    tokenizer: str | None = None
 
     @property
     def fingerprint(self) -> str:

@@ -5,6 +5,7 @@ from dst.models.cnn import VGG16, LeNet5, LeNet5Caffe, PlainVGG16, SmallCNN
 from dst.models.mlp import MLP
 from dst.models.resnet import CifarResNet
 from dst.models.torchvision import from_torchvision, small_image_resnet
+from dst.models.transformers import TextClassifier, from_transformers
 
 __all__ = [
     "MLP",
@@ -14,8 +15,10 @@ __all__ = [
     "LeNet5Caffe",
     "PlainVGG16",
     "SmallCNN",
+    "TextClassifier",
     "build_model",
     "from_torchvision",
+    "from_transformers",
     "model_of",
     "small_image_resnet",
 ]

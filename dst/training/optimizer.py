@@ -57,7 +57,7 @@ def make_optimizer(model: nn.Module, recipe: RecipeConfig, device: torch.device)
     if device.type == "cuda":
         common["capturable"] = True  # may be recorded as a CUDA graph
     kind = {"adam": _Adam, "adamw": _AdamW}[recipe.optimizer]
-    return kind(weights, **common)
+    return kind(weights, betas=(recipe.betas[0], recipe.betas[1]), eps=recipe.eps, **common)
 
 
 def _groups(model: nn.Module, *, decay_biases: bool) -> list[dict[str, Any]]:

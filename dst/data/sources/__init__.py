@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from dst.data.sources.folders import image_folder, tiny_imagenet
 from dst.data.sources.sklearn import digits, higgs
+from dst.data.sources.text import commonsense_qa
 from dst.data.sources.torchvision import cifar10, cifar100, fashion_mnist, mnist
 from dst.data.store import Arrays
 
@@ -26,6 +27,7 @@ DECODED: dict[str, Callable[[DatasetConfig, Path], tuple[Arrays, str]]] = {
     "mnist": mnist,
     "tiny_imagenet": tiny_imagenet,
     "image_folder": image_folder,
+    "commonsense_qa": commonsense_qa,
 }
 """Sources that are decoded once and held in memory."""
 
@@ -38,6 +40,7 @@ TRAIN_SIZES = {
     "mnist": 60_000,
     "tiny_imagenet": 100_000,
     "imagenet": 1_281_167,
+    "commonsense_qa": 9_741,
 }
 """Samples of each training set, including the validation samples; for planning before the data are downloaded."""
 
