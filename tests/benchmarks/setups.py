@@ -119,7 +119,7 @@ def make_loop(setup: Setup, method: str, device: torch.device, steps: int) -> tu
     """Returns a callable that runs ``steps`` steps of a real run with all work after each step; and the training."""
     config = setup.config(*methods(device)[method], f"output_dir={tempfile.mkdtemp()}", "recipe.epochs=1000")
     training = make_training(setup, config, device, steps)
-    run = Attempt(config, RunDirectory(config), training, lambda: training, should_stop=lambda: False)
+    run = Attempt(config, RunDirectory(config), training, True, lambda begins: training, should_stop=lambda: False)
     bar = tqdm(file=open(Path("/dev/null"), "w"), disable=False)  # noqa: SIM115 - closed with the bar
 
     def advance() -> None:
