@@ -181,14 +181,14 @@ def _archive_outdated(plan: Plan) -> None:
 
 
 def _search(arguments: Arguments) -> int:
-    from .search_commands import search  # imports Optuna
+    from .search.commands import search  # imports Optuna
 
     return search(arguments)
 
 
 def _status(arguments: Arguments) -> int:
     if arguments.search:
-        from .search_commands import status
+        from .search.commands import status
 
         return status(arguments)
     plan = Plan.read(arguments.name, arguments.output_dir).select(arguments.where)
@@ -232,7 +232,7 @@ def _logs(arguments: Arguments) -> int:
 
 def _cancel(arguments: Arguments) -> int:
     if arguments.search:
-        from .search_commands import without_runs
+        from .search.commands import without_runs
 
         plan = without_runs(arguments.name, arguments.output_dir)
     else:

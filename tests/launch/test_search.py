@@ -14,11 +14,11 @@ from dst.run.outcome import write_failure
 from dst.train import run as train_run
 from launch.cluster import ClusterConfig
 from launch.plan import Plan
-from launch.search import Search
-from launch.search_files import changed_by, named
-from launch.search_report import status_text
-from launch.searching import begin, check, train_here
-from launch.studies import Studies
+from launch.search.description import Search
+from launch.search.files import changed_by, named
+from launch.search.report import status_text
+from launch.search.start import begin, check, train_here
+from launch.search.studies import Studies
 from tests.launch.study import SHORT, Study
 from tests.slurm.cluster import wait_until
 

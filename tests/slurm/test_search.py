@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from launch.studies import Studies
+from launch.search.studies import Studies
 from tests.launch.study import SHORT, Study
 from tests.slurm.cluster import SlurmCluster, wait_until
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 from dst.errors import UserError
 from dst.run.code import code_version
 
-from . import searching
-from .plan import Plan
-from .search_files import changed_by, named, read
-from .search_report import status_text
+from ..plan import Plan
+from ..submit import active_jobs
+from . import start
+from .files import changed_by, named, read
+from .report import status_text
 from .studies import Studies
-from .submit import active_jobs
 
 if TYPE_CHECKING:
-    from .cli import Arguments
+    from ..cli import Arguments
 
 
 def search(arguments: Arguments) -> int:
@@ -25,19 +25,19 @@ def search(arguments: Arguments) -> int:
     if more or cluster.on_end:
         raise UserError(f"search={name}: takes one cluster, and no cluster.on_end")
     asked = changed_by(named(arguments.search, name, output_dir), arguments.search_settings, arguments.run_overrides)
-    plan = searching.check(name, output_dir, asked)
+    plan = start.check(name, output_dir, asked)
     if arguments.launch.dry_run:
         studies, trials = len(asked.combinations()), len(asked.grid()) or asked.trials
         print(f"would search {', '.join(asked.space)} in {studies} studies of {trials} trials, seeds: {asked.seeds}")
         if cluster.executor != "local":
-            print(searching.script(plan, cluster))
+            print(start.script(plan, cluster))
         return 0
-    begun = searching.begin(name, output_dir, asked)
+    begun = start.begin(name, output_dir, asked)
     if cluster.executor == "local":
-        searching.train_here(begun, plan, cluster)
+        start.train_here(begun, plan, cluster)
         print(status_text(begun))
         return int(begun.left() > 0)
-    jobs = searching.submit(begun, plan, cluster)
+    jobs = start.submit(begun, plan, cluster)
     print("\n".join(jobs) if jobs else "nothing to submit: all trials have ended, or enough jobs are queued")
     return 0
 

@@ -17,12 +17,12 @@ from dst.run.outcome import read_summary
 from dst.run.plan import PlannedRun
 from dst.terminal.signals import StopSignals
 
-from .plan import Plan
-from .state import failure_of, is_settled
+from ..plan import Plan
+from ..state import failure_of, is_settled
+from ..sweep import Point
+from ..training_process import TrainingProcess
+from ..worker import Worker
 from .studies import Claim, Studies
-from .sweep import Point
-from .training_process import TrainingProcess
-from .worker import Worker
 
 _POLL_S = 2.0
 """Seconds between looks at trials, or runs, that other processes train."""

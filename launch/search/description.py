@@ -17,8 +17,8 @@ from dst.errors import UserError, unknown
 from dst.files.atomic import atomic_file
 from dst.run.layout import SEARCH, sweep_dir
 
-from .search_space import distribution, parse
-from .sweep import Overrides, expand_overrides, merge_overrides, sweep_syntax
+from ..sweep import Overrides, expand_overrides, merge_overrides, sweep_syntax
+from .space import distribution, parse
 
 METRICS = {
     "best_val_acc": ("val_acc", "maximize"),

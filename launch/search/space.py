@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 from dst.config.overrides import quoted
 from dst.errors import UserError, unknown
 
-from .sweep import sweep_syntax
+from ..sweep import sweep_syntax
 
 
 def parse(key: str, values: Any) -> Override:

@@ -14,8 +14,8 @@ from dst.config.tree import CONF_DIR, options
 from dst.errors import UserError, unknown
 from dst.run.layout import SEARCH, sweep_dir
 
-from .search import Search
-from .search_space import parse
+from .description import Search
+from .space import parse
 
 
 def is_begun(name: str, output_dir: Path) -> bool:

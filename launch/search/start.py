@@ -11,17 +11,17 @@ from dst.errors import UserError
 from dst.files.lock import Locked, locked
 from dst.run.plan import plan_path
 
-from .cluster import ClusterConfig
-from .packing import Job
-from .plan import Plan
-from .search import Search
-from .search_files import is_begun, read
-from .search_worker import SearchWorker
-from .slurm import Slurm
+from ..cluster import ClusterConfig
+from ..packing import Job
+from ..plan import Plan
+from ..slurm import Slurm
+from ..submit import Submitted, active_jobs, local_worker, record_jobs, slurm_worker
+from ..sweep import Point
+from ..timing import Timing
+from .description import Search
+from .files import is_begun, read
 from .studies import Studies
-from .submit import Submitted, active_jobs, local_worker, record_jobs, slurm_worker
-from .sweep import Point
-from .timing import Timing
+from .worker import SearchWorker
 
 
 def check(name: str, output_dir: Path, search: Search) -> Plan:

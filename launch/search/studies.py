@@ -18,9 +18,9 @@ from dst.errors import UserError
 from dst.files.lock import DirectoryLock, Locked, last_heartbeat, locked
 from dst.run.layout import CLAIMS, TRIALS, sweep_dir
 
-from .search import Search
-from .search_files import read
-from .sweep import Overrides
+from ..sweep import Overrides
+from .description import Search
+from .files import read
 
 try:
     import optuna
