@@ -42,7 +42,7 @@ from dst.run.trackers import make_tracker
 from tests.wandb_server import WandbServer
 
 logging.basicConfig(format="%(levelname)s %(message)s")
-tracker = make_tracker(TrackerConfig({settings}))
+tracker = make_tracker(TrackerConfig(**({{'name': 'wandb'}} | dict({settings}))))
 tracker.start("0123456789ab", {config}, Path(sys.argv[1]), {{"commit": "c0ffee"}})
 for epoch in {epochs}:
     for step in (100 * epoch - 50, 100 * epoch):

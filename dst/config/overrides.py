@@ -30,8 +30,8 @@ _MEANING: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """Per group: the key that a number gives, and what the choice has besides."""
 
-_LISTS = ("probes",)
-"""Groups of which any number can be chosen: ``probes=[gradient_flow,weights]``."""
+_LISTS = ("probes", "tracker")
+"""Groups of which several can be chosen: ``probes=[gradient_flow,weights]``, ``tracker=[wandb,tensorboard]``."""
 
 
 def named(overrides: Sequence[str]) -> list[str]:

@@ -120,7 +120,8 @@ class WeightInitConfig:
 class TrackerConfig:
     """Group ``tracker``: where a run reports to, and under which headings there (None: see ``conf/tracker``)."""
 
-    name: str = field(default="wandb", metadata=one_of("wandb", "local"))
+    name: str = field(default="local", metadata=one_of("wandb", "local"))
+    tensorboard: Boolean = field(default=False, metadata=BOOLEAN)
     project: str = "fantastic-weights"
     entity: str | None = None
     group: str | None = None

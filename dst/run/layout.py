@@ -7,6 +7,7 @@ from pathlib import Path
 CONFIG = "config.yaml"
 METRICS = "metrics.jsonl"
 TOPOLOGY = "topology.jsonl"
+TENSORBOARD = "tensorboard"
 PHASES = "phases.jsonl"
 PROBES = "probes"
 MASKS = "masks.pt"
