@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 from dst.errors import UserError
-from dst.files.records import INTEGER, read_lines
-from dst.run.layout import METRICS, TENSORBOARD, TOPOLOGY
+from dst.run.layout import TENSORBOARD
 from dst.run.tracker import Tracker, display_name
 
 
@@ -30,13 +30,11 @@ class TensorBoardTracker(Tracker):
         self._writer: Any = None
 
     def start(self, run_id: str, config: dict[str, Any], run_dir: Path, code: Any = None) -> None:
-        """Opens an event file; what earlier attempts logged beyond the run's own logs is taken back."""
-        lines = [line for name in (METRICS, TOPOLOGY) for line in read_lines(run_dir / name, {"step": INTEGER})]
-        after = max((line["step"] for line in lines), default=0) + 1
-        self._writer = self._make_writer(run_dir / TENSORBOARD, purge_step=after)
-        if not lines:
-            told = {"run_id": run_id, "name": display_name(config), "code": code, "config": config}
-            self._writer.add_text("config", _as_code(told))
+        """Opens an event file in place of earlier attempts', whose lines of the logs an attempt reports again."""
+        shutil.rmtree(run_dir / TENSORBOARD, ignore_errors=True)
+        self._writer = self._make_writer(run_dir / TENSORBOARD)
+        told = {"run_id": run_id, "name": display_name(config), "code": code, "config": config}
+        self._writer.add_text("config", _as_code(told))
 
     def log_epoch(self, metrics: dict[str, Any]) -> None:
         """Writes a line of ``metrics.jsonl``."""
