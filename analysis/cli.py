@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dst.commands import ANALYSIS
 from dst.errors import UserError, unknown
 from dst.terminal.exits import command
 
@@ -17,7 +18,7 @@ from .source import Source
 if TYPE_CHECKING:
     from .collect import Collection
 
-HELP = """usage: python -m analysis COMMAND [key=value ...]
+HELP = f"""usage: {ANALYSIS} COMMAND [key=value ...]
 
   collect                     read the runs: runs.parquet, runs.csv, epochs.parquet; say what is missing
   table                       mean ± std (n), criteria × densities: text, Markdown, LaTeX, CSV

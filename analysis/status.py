@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from dst.commands import LAUNCH
+
 from .collect import problem_lines
 from .compare import line_names
 from .source import Source
@@ -60,7 +62,7 @@ def missing_lines(collection: Collection, source: Source) -> list[str]:
     lines += [f"  … and {len(groups) - _SHOWN} more setups and criteria"] if len(groups) > _SHOWN else []
     listed = collection.results.folder / "missing.csv"
     where = "" if source.output_dir == Source.output_dir else f" output_dir={source.output_dir}"
-    command = f"python -m launch submit sweep={source.sweep}{where}"
+    command = f"{LAUNCH} submit sweep={source.sweep}{where}"
     return [*lines, f"  each with its command in {listed}; train them with: {command}"]
 
 

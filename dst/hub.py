@@ -1,9 +1,9 @@
-"""What Hugging Face's libraries load, from their cache or the hub; the one line where that fails."""
+"""What is loaded from Hugging Face's hub, or torch's: the one line where it is neither cached nor to be downloaded."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,15 @@ from dst.errors import PlaceError, UserError
 
 
 def from_hub(key: str, name: str, load: Callable[..., Any]) -> Any:
-    """Returns what ``load`` does.
+    """Returns what ``load`` does: from the cache without asking the hub, or from the hub.
 
     Args:
         key: of the config, named in the error.
         name: of a repository of the hub, or a folder.
-        load: called with ``local_files_only=True``, and without if that fails.
+        load: called with ``local_files_only=True``, and with False if that fails.
 
     Raises:
-        PlaceError: if it is neither a folder nor in the cache, and the hub cannot be reached.
+        PlaceError: if it is neither a folder nor in the cache, and cannot be downloaded.
         UserError: if it is a folder without what is needed.
     """
     try:
@@ -27,13 +27,29 @@ def from_hub(key: str, name: str, load: Callable[..., Any]) -> Any:
     except (OSError, ValueError) as error:
         if Path(name).is_dir():
             raise UserError(f"{key}={name}: this folder lacks files of it ({_first_line(error)})") from error
+    with missing_told(f"{key}={name}"):
+        return load(local_files_only=False)
+
+
+@contextlib.contextmanager
+def missing_told(what: str, variable: str = "HF_HOME", cache: str | None = None) -> Iterator[None]:
+    """Converts any error of a download within the block to a :class:`~dst.errors.PlaceError` of one line.
+
+    Args:
+        what: is downloaded, for the beginning of the line.
+        variable: of the environment, which says where the cache is.
+        cache: the folder; None: that of Hugging Face.
+    """
     try:
-        return load()
-    except Exception as error:  # of the network, the hub or the files
-        cache = os.environ.get("HF_HOME", "~/.cache/huggingface")
+        yield
+    except Exception as error:  # of the network, the hub, the disk or the files' contents
+        if cache is None:
+            from huggingface_hub import constants
+
+            cache = constants.HF_HOME
         raise PlaceError(
-            f"{key}={name}: is neither a folder nor in the cache {cache}, and could not be downloaded "
-            f"({_first_line(error)}); download it where there is a network, and set HF_HOME to a cache that has it"
+            f"{what}: is neither a folder nor in the cache {cache}, and could not be downloaded "
+            f"({_first_line(error)}); download it where there is a network, and set {variable} to a cache that has it"
         ) from error
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dst.config import Config
 from dst.config.components import build
 from dst.config.identity import DEFAULTS
 
@@ -143,6 +144,11 @@ def task_of(config: Mapping[str, Any]) -> Task:
     """Returns the task of a config as plain containers; classification in those of earlier versions."""
     task: Task = build("task", config.get("task") or DEFAULTS["task"], Task)
     return task
+
+
+def training_loss(config: Config) -> Loss:
+    """Returns the loss that a run trains by: its task's, with the label smoothing of its recipe."""
+    return task_of(vars(config)).training_loss(config.recipe.label_smoothing)
 
 
 def _choices_as_inputs(model: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:

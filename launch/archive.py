@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+from dst.commands import LAUNCH
 from dst.errors import PlaceError, UserError
 from dst.files.atomic import atomic_file
 from dst.files.lock import Locked, locked
@@ -80,7 +81,7 @@ def archive_runs(removal: Removal, name: str, *, checkpoints: bool) -> str:
         ]
     stay = [f"  {run_id} has changed meanwhile and stays" for run_id in changed]
     done = f"{len(runs) - len(changed)} runs archived in {path}, {bytes_text(path.stat().st_size)}"
-    return "\n".join([done, *truncated(stay), f"bring them back with: python -m launch restore {path.stem}"])
+    return "\n".join([done, *truncated(stay), f"bring them back with: {LAUNCH} restore {path.stem}"])
 
 
 def restore(output_dir: Path, name: str) -> str:

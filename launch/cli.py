@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
-
-from dst.config.limits import check_limits
-from dst.config.mistakes import explain
-from dst.config.tree import CONF_DIR
+from dst.commands import LAUNCH
 from dst.errors import UserError, unknown
 from dst.run.archive import archive
-from dst.run.plan import plan_path, planned
+from dst.run.plan import plan_path
 from dst.terminal.exits import command
 
 from .archive import archive_runs, archives, restore
+from .arguments import Arguments, parse_arguments
 from .cancel import cancel
-from .cluster import ClusterConfig, LaunchConfig
+from .cluster import LaunchConfig
 from .cost import cost_text, with_epochs
 from .length import period_warning
 from .plan import Plan
@@ -40,10 +33,10 @@ from .submit import (
     submit_to_slurm,
     train_locally,
 )
-from .sweep import Overrides, Point, expand, expand_overrides, merge_overrides
+from .sweep import Point, expand, expand_overrides, merge_overrides
 from .timing import Timing, measure, write_timing
 
-HELP = """usage: python -m launch COMMAND [key=value ...]
+HELP = f"""usage: {LAUNCH} COMMAND [key=value ...]
 
   plan    sweep=paper                      expand, check and freeze a sweep; say what it will cost
                                            again with more points or seeds: adds them, keeps what is there
@@ -74,48 +67,6 @@ Clusters: conf/cluster; change any setting with cluster.KEY=VALUE.
 """
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """A parsed command line.
-
-    Attributes:
-        sweep: name in ``conf/sweep`` or path of a sweep file; None if the overrides describe the sweep.
-        launch: settings of ``launch`` itself.
-        clusters: the clusters named by ``cluster=``.
-        run_overrides: overrides applied to every run.
-        where: expression that selects some of the sweep's runs; None for all.
-        search: name in ``conf/search`` or path of a search file; None for none.
-        search_settings: ``key=value`` of the search itself.
-        words: arguments without ``=``.
-    """
-
-    sweep: str | None
-    launch: LaunchConfig
-    clusters: tuple[ClusterConfig, ...]
-    run_overrides: Overrides
-    where: str | None
-    search: str | None
-    search_settings: tuple[str, ...]
-    words: tuple[str, ...]
-
-    @property
-    def output_dir(self) -> Path:
-        """Where sweeps and runs are stored; absolute, because jobs start in another directory."""
-        return Path(self.launch.output_dir).absolute()
-
-    @property
-    def name(self) -> str:
-        """Name of the sweep or search: ``name=``, or the stem of its file."""
-        file = self.sweep or self.search
-        name = self.launch.name or (Path(file).stem if file else None)
-        if not name:
-            existing = ", ".join(planned(self.output_dir)) or "none yet"
-            raise UserError(f"which sweep? give sweep=NAME (planned in {self.output_dir}: {existing})")
-        if not re.fullmatch(r"\w[\w.+-]{0,199}", name):
-            raise UserError(f"name={name}: must be a folder's name of up to 200 letters, digits and any of _ . + -")
-        return name
-
-
 def main() -> None:
     """Runs the command line; a user error prints one line on stderr and exits with status 2."""
     name, *rest = sys.argv[1:] or ["--help"]
@@ -125,7 +76,7 @@ def main() -> None:
         elif name not in COMMANDS:
             raise UserError(f"{name}: {unknown(name, COMMANDS)}")
         else:
-            sys.exit(COMMANDS[name](_parse_arguments(name, rest)))
+            sys.exit(COMMANDS[name](parse_arguments(name, rest)))
 
 
 def _plan(arguments: Arguments) -> int:
@@ -217,7 +168,7 @@ def _logs(arguments: Arguments) -> int:
         return 0
     if len(arguments.words) != 1 or arguments.where is not None:
         raise UserError(
-            "which run? give one run id, as status prints it: python -m launch logs RUN_ID; or: logs sweep=NAME failed"
+            f"which run? give one run id, as status prints it: {LAUNCH} logs RUN_ID; or: logs sweep=NAME failed"
         )
     run_dir = find_run(arguments.output_dir, arguments.words[0])
     if not arguments.launch.follow:
@@ -276,7 +227,7 @@ def _restore(arguments: Arguments) -> int:
     names = arguments.words or ((arguments.sweep,) if arguments.sweep else ())
     if not names:
         there = ", ".join(archives(arguments.output_dir)) or "none"
-        raise UserError(f"which archive? give its name: python -m launch restore NAME (there are: {there})")
+        raise UserError(f"which archive? give its name: {LAUNCH} restore NAME (there are: {there})")
     for name in names:
         print(restore(arguments.output_dir, name))
     return 0
@@ -355,77 +306,4 @@ def _plan_command(arguments: Arguments) -> str:
     settings = {"sweep": arguments.sweep, "name": arguments.launch.name}
     settings["output_dir"] = None if output_dir == LaunchConfig.output_dir else output_dir
     words = [f"{key}={value}" for key, value in settings.items() if value] + list(arguments.run_overrides)
-    return f"python -m launch plan {shlex.join(words)}"
-
-
-def _parse_arguments(command: str, argv: Sequence[str]) -> Arguments:
-    launch_keys = ["sweep", "search", "where", *LaunchConfig.__dataclass_fields__]
-    argv = [
-        f"{flag}=true" if (flag := argument[2:].replace("-", "_")) in _BOOLEAN_KEYS else argument for argument in argv
-    ]
-    words = tuple(argument for argument in argv if "=" not in argument.lstrip("~") and argument[0:1] != "~")
-    if words and command not in ("logs", "restore"):
-        raise UserError(
-            f"{words[0]}: {unknown(words[0].strip('-').replace('-', '_'), launch_keys)}; settings are key=value"
-        )
-    given = [argument for argument in argv if argument not in words]
-    launch_arguments = [argument for argument in given if _top_level_key(argument) in launch_keys]
-    run_overrides = tuple(argument for argument in given if argument not in launch_arguments)
-    if run_overrides and command not in ("plan", "submit", "search"):
-        first = run_overrides[0]
-        raise UserError(
-            f"{first}: {unknown(_top_level_key(first), launch_keys)}; {command} takes no overrides for the runs"
-        )
-    keys = [argument.partition("=")[0] for argument in launch_arguments]
-    if duplicates := [key for key in keys if keys.count(key) > 1]:
-        raise UserError(f"{duplicates[0]}: is given twice; give it once")
-    settings = tuple(argument.removeprefix("search.") for argument in given if argument.startswith("search."))
-    launch_arguments = [argument for argument in launch_arguments if not argument.startswith("search.")]
-    choices = dict(argument.split("=", 1) for argument in launch_arguments if argument.startswith(_WITHOUT_HYDRA))
-    rest = [
-        f"++{argument}" if argument.startswith("cluster.extra") else argument  # accepts any sbatch flag
-        for argument in launch_arguments
-        if not argument.startswith(_WITHOUT_HYDRA)
-    ]
-    names = choices.get("cluster", "local").split(",")
-    configs = [_compose([f"cluster={name}", *rest]) for name in names]
-    if (on_end := choices.get("cluster.on_end")) is not None:
-        for config in configs:
-            config.cluster.on_end = None if on_end == "null" else on_end
-            check_limits(config)
-    clusters, where = tuple(config.cluster for config in configs), choices.get("where")
-    if where is not None and command not in _WITH_WHERE:
-        raise UserError(f"where={where}: {command} takes all runs; {', '.join(_WITH_WHERE)} take some")
-    sweep, search = choices.get("sweep"), choices.get("search")
-    if (search or settings) and command not in _WITH_SEARCH:
-        raise UserError(f"search={search or '…'}: is for the commands {', '.join(_WITH_SEARCH)}, not for {command}")
-    if sweep and command == "search":
-        raise UserError(f"sweep={sweep}: a search is no sweep; give search=NAME (conf/search), or name=NAME")
-    if search and where is not None:
-        raise UserError(f"where={where}: selects runs of a sweep, not trials of a search")
-    return Arguments(sweep, configs[0], clusters, run_overrides, where, search, settings, words)
-
-
-def _top_level_key(argument: str) -> str:
-    return re.split(r"[.=]", argument.lstrip("+~"))[0]
-
-
-_WITHOUT_HYDRA = ("sweep=", "search=", "cluster=", "where=", "cluster.on_end=")
-"""Settings whose values are taken as they are, whatever they mean in Hydra's syntax."""
-
-_WITH_SEARCH = ("search", "status", "cancel")
-_WITH_WHERE = ("status", "submit", "cancel", "logs", "archive", "delete")
-_BOOLEAN_KEYS = [key for key, item in LaunchConfig.__dataclass_fields__.items() if item.type == "Boolean"]
-"""Settings that have a flag, such as ``--dry-run`` for ``dry_run=true``."""
-
-
-def _compose(overrides: Sequence[str]) -> LaunchConfig:
-    try:
-        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            config = OmegaConf.to_object(compose("launch", overrides=list(overrides)))
-    except Exception as error:  # Hydra raises ValueError and others too
-        raise UserError(explain(error)) from error
-    assert isinstance(config, LaunchConfig)
-    check_limits(config)
-    config.cluster.check()
-    return config
+    return f"{LAUNCH} plan {shlex.join(words)}"

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from dst.commands import LAUNCH
 from dst.files.records import LIST, NULL, TEXT, read_lines
 from dst.run.layout import REMOVED
 
@@ -37,9 +38,8 @@ def removed_text(plan: Plan) -> list[str]:
         if run.run_id in latest and not os.path.lexists(plan.run_dir(run.run_id))
     ]
     return [
-        f"{gone.count(archive)} runs are in archive {archive}; bring them back with: python -m launch restore {archive}"
+        f"{gone.count(archive)} runs are in archive {archive}; bring them back with: {LAUNCH} restore {archive}"
         if archive
-        else f"{gone.count(None)} runs were deleted and are to be trained again: python -m launch submit "
-        f"sweep={plan.name}"
+        else f"{gone.count(None)} runs were deleted and are to be trained again: {LAUNCH} submit sweep={plan.name}"
         for archive in dict.fromkeys(gone)
     ]

@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from dst.commands import LAUNCH
 from dst.files.records import INTEGER, NULL, NUMBER, Damaged, parse_object
 from dst.procedures import planned_epochs
 from dst.run.layout import METRICS
@@ -69,12 +70,12 @@ def status_text(plan: Plan, state: Mapping[str, RunState], jobs: Sequence[Active
         for error in list(recent)[-3:]
     ]
     if failed:
-        lines.append(f"try them again with: python -m launch submit sweep={plan.name} retry=failed")
+        lines.append(f"try them again with: {LAUNCH} submit sweep={plan.name} retry=failed")
     if changed := outdated(plan, state):
         groups = ", ".join(dict.fromkeys(group for groups in changed.values() for group in groups))
         lines.append(
             f"{len(changed)} finished runs were trained with other source code of their {groups}; train them anew "
-            f"with: python -m launch submit sweep={plan.name} rerun=true"
+            f"with: {LAUNCH} submit sweep={plan.name} rerun=true"
         )
     return "\n".join(lines)
 

@@ -51,6 +51,14 @@ def test_a_wheel_has_the_hash_of_the_checkout(installed: Path, tmp_path: Path) -
     assert hashes[0].stdout == hashes[1].stdout != "", hashes[0].stderr
 
 
+def test_a_wheels_messages_name_commands_that_it_has(installed: Path, tmp_path: Path) -> None:
+    for name in ("launch", "analysis"):
+        told = python(installed, tmp_path, "-m", f"dst.{name}", "help").stdout
+        assert told.startswith(f"usage: python -m dst.{name} COMMAND")
+    refused = python(installed, tmp_path, "-m", "dst.launch", "status", "sweep=none")
+    assert (refused.returncode, "plan it with: python -m dst.launch plan" in refused.stderr) == (2, True)
+
+
 def test_a_run_and_a_plan_start_from_a_wheel(installed: Path, tmp_path: Path) -> None:
     trained = python(
         installed, tmp_path, "-m", "dst.train", "dataset=digits", "model=small_mlp", "tracker=local", "recipe.epochs=1"

@@ -28,9 +28,19 @@ def cost_means(study: Study) -> pd.DataFrame:
     """
     points = study.points.dropna(subset=["cost", "accuracy"])
     means = over_seeds(points[points["density"] < 1], ["family", "line", "density", "phase"])
-    ordered = means.sort_values(["density", "cost", "accuracy"], ascending=[True, True, False])
+    return means.assign(pareto=pareto_front(means))
+
+
+def pareto_front(means: pd.DataFrame) -> pd.Series:
+    """Returns whether no other mean of the same density is as accurate for less, or more accurate for as much.
+
+    Args:
+        means: with ``density``, ``cost`` (NaN: never on the front) and ``accuracy``.
+    """
+    ordered = means.dropna(subset=["cost"]).sort_values(["density", "cost", "accuracy"], ascending=[True, True, False])
     best = ordered.groupby("density")["accuracy"].cummax()
-    return means.assign(pareto=ordered["accuracy"] > best.groupby(ordered["density"]).shift(fill_value=-1.0))
+    front = ordered["accuracy"] > best.groupby(ordered["density"]).shift(fill_value=-1.0)
+    return front.reindex(means.index, fill_value=False)
 
 
 def panel_densities(means: pd.DataFrame) -> list[float]:

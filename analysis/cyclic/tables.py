@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from ..table import Cell
 from ..text_table import formatted
+from .cost import pareto_front
 from .study import METRICS, Study, over_seeds
 
 COLUMNS = ("setup", "density", "line", "epoch", "cost", "accuracy", "std", "count", "pareto")
@@ -15,8 +17,7 @@ COLUMNS = ("setup", "density", "line", "epoch", "cost", "accuracy", "std", "coun
 def families_table(studies: Sequence[Study]) -> pd.DataFrame:
     """Returns a row for each setup, density and line, with :data:`COLUMNS`: means over seeds and their number.
 
-    ``pareto`` says whether no other row of the same setup and density is as accurate for less. Cycles that others of
-    the run follow are left out.
+    ``pareto`` is :func:`~.cost.pareto_front` of each setup. Cycles that others of the run follow are left out.
 
     Args:
         studies: a setup each.
@@ -25,10 +26,8 @@ def families_table(studies: Sequence[Study]) -> pd.DataFrame:
     for study in studies:
         points = study.points[study.points["final"]].dropna(subset=["accuracy"])
         means = over_seeds(points, ["family", "line", "density"])
-        by_cost = means.sort_values(["density", "cost", "accuracy"], ascending=[False, True, False])
-        best_before = by_cost.groupby("density")["accuracy"].transform(lambda values: values.cummax().shift())
-        means["pareto"] = (by_cost["accuracy"] > best_before.fillna(-1.0)) & by_cost["cost"].notna()
-        frames.append(means.assign(setup=study.setup).sort_values(["density", "accuracy"], ascending=False))
+        means = means.assign(setup=study.setup, pareto=pareto_front(means))
+        frames.append(means.sort_values(["density", "accuracy"], ascending=False))
     filled = [frame for frame in frames if len(frame)]
     return (pd.concat(filled, ignore_index=True) if filled else frames[0])[[*COLUMNS]]
 
@@ -47,7 +46,7 @@ def format_families(frame: pd.DataFrame, layout: str, studies: Sequence[Study]) 
     cells = [
         [
             *(row.setup, row.line, f"{100 * (1 - row.density):.3g}"),
-            f"{100 * row.accuracy:.2f}{_spread(row.std)} ({row.count})",
+            Cell(row.accuracy, row.std, row.count).text(),
             *(f"{row.epoch:.4g}", "–" if pd.isna(row.cost) else f"{row.cost:.3g}", "*" if row.pareto else ""),
         ]
         for row in frame.itertuples(index=False, name="Row")
@@ -58,7 +57,3 @@ def format_families(frame: pd.DataFrame, layout: str, studies: Sequence[Study]) 
         f"in {' or '.join(sorted(units))}. *: no other of the setup and sparsity is as accurate for less."
     )
     return formatted(layout, head, cells, texts=2, note=note)
-
-
-def _spread(std: float) -> str:
-    return "" if pd.isna(std) else f" ± {100 * std:.2f}"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import matplotlib
 import pandas as pd
 
+from dst.commands import ANALYSIS
 from dst.errors import UserError, unknown
 from dst.files.atomic import atomic_file
 
@@ -195,7 +196,7 @@ def draw(figure: PaperFigure, collection: Collection, metric: str, *, reference:
 
 def _left_out(runs: pd.DataFrame) -> str:
     left_out = len(runs_with_results(runs)) - select_comparable(runs).runs["run_id"].nunique()
-    return f" ({left_out} runs are left out; python -m analysis table says why)" if left_out else ""
+    return f" ({left_out} runs are left out; {ANALYSIS} table says why)" if left_out else ""
 
 
 def save(drawing: Drawing, name: str, results: ResultsFolder) -> list[Path]:

@@ -51,7 +51,7 @@ _KEY_DEFAULTS: dict[str, dict[str, Any]] = {
         **{"include": None, "exclude": None},
         **{"normalise": "none", "update_order": "before", "update_batch_size": None},
     },
-    "dataset": {"label_noise": 0.0, "store": "original", "tokenizer": None, "max_length": None},
+    "dataset": {"label_noise": 0.0, "store": "original", "tokenizer": None},
     "model=large_mlp_dropout": {"input_dropout": 0.0},
     "procedure=cyclic": {"strategy": "constant", "max_cycles": 20},
     "procedure=sculpt": {"max_cycles": 20},
@@ -163,7 +163,6 @@ def ineffective_keys(resolved: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "recipe", "epochs"
     if procedure.get("name") in ("cyclic", "sculpt") and procedure.get("cycles") != "auto":
         yield "procedure", "max_cycles"
-    yield "dataset", "max_length"  # a limit, by which nothing is cut
     if (resolved.get("recipe") or {}).get("optimizer") == "sgd":
         yield from (("recipe", "betas"), ("recipe", "eps"))
     if not (resolved.get("recipe") or {}).get("weight_decay", True):

@@ -155,7 +155,6 @@ class DatasetConfig:
         like: a known dataset, a choice of the config group, whose ``augment``, ``mean`` and ``std`` are taken.
         workers: processes that decode a streamed dataset; what lies on the device needs none.
         tokenizer: of texts: its name on Hugging Face's hub, or a folder.
-        max_length: the most tokens that a text may have; None: any number.
         store: of a streamed dataset; ``original``: image files are decoded as they are, ``resized``: each is resized
             once, to a shorter side of 256 pixels.
     """
@@ -202,7 +201,6 @@ class DatasetConfig:
     like: str | None = None
     workers: int = field(default=0, metadata=limited(lambda value: 0 <= value <= 1024, "must be 0 to 1024"))
     tokenizer: str | None = None
-    max_length: int | None = field(default=None, metadata=limited(lambda value: value >= 1, "must be 1 or more"))
     store: str = field(default="original", metadata=one_of("original", "resized"))
 
 

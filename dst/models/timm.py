@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import os
 from typing import Any
 
 import torch
 from torch import nn
 
-from dst.errors import PlaceError, unknown
-from dst.hub import missing_library
+from dst.errors import unknown
+from dst.hub import missing_library, missing_told
 
 _OF_THE_DATA = ("num_classes", "in_chans", "img_size")
 
@@ -85,14 +84,7 @@ def _check_published(name: str, weights: str) -> None:
 
 def _with_trained(name: str, config: Any, parameters: dict[str, Any]) -> nn.Module:
     """Returns the network with its trained weights, from the cache of Hugging Face or torch, or downloaded into it."""
-    try:
+    where = () if config.hf_hub_id else ("TORCH_HOME", torch.hub.get_dir())
+    with missing_told(f"model.weights=imagenet, {config.hf_hub_id or config.url}", *where):
         model: nn.Module = _timm().create_model(name, pretrained=True, **parameters)
-    except Exception as error:  # of the network, of the disk, or of the file's contents
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        variable, cache = ("HF_HOME", "~/.cache/huggingface") if config.hf_hub_id else ("TORCH_HOME", "~/.cache/torch")
-        raise PlaceError(
-            f"model.weights=imagenet: {config.hf_hub_id or config.url} is not in the cache "
-            f"{os.environ.get(variable, cache)} and could not be downloaded ({reason}); download it where there is a "
-            f"network, and set {variable} to a cache that has it"
-        ) from error
     return model

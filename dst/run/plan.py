@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from dst.commands import LAUNCH
 from dst.errors import UserError
 from dst.files.atomic import atomic_file
 from dst.files.records import (
@@ -121,8 +122,7 @@ def read_plan(name: str, output_dir: Path) -> Frozen:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     others = ", ".join(planned(output_dir)) or "none yet"
     raise NotPlanned(
-        f"sweep={name}: not planned in {output_dir} (planned there: {others}); plan it with: python -m launch plan "
-        f"sweep={name}"
+        f"sweep={name}: not planned in {output_dir} (planned there: {others}); plan it with: {LAUNCH} plan sweep={name}"
     )
 
 
@@ -192,4 +192,4 @@ def _command(name: str, lines: list[bytes]) -> str:
     with contextlib.suppress(Damaged):
         if command := _line(lines, 0, _HEADER).get("command"):
             return str(command)
-    return f"python -m launch plan sweep={name}"
+    return f"{LAUNCH} plan sweep={name}"

@@ -10,15 +10,16 @@ from typing import NoReturn
 from hydra._internal.utils import get_args_parser
 from omegaconf import OmegaConf
 
+from dst.commands import LAUNCH
 from dst.config import Config, compose
 from dst.config.overrides import named
 from dst.config.tree import options
 from dst.errors import UserError, unknown
 
-_USAGE = """usage: python -m dst.train [group=choice | key=value ...] [-m]
+_USAGE = f"""usage: python -m dst.train [group=choice | key=value ...] [-m]
 
   model=small_mlp dataset=digits density=0.1    one training
-  criterion=magnitude,snip seed=range(1,6) -m   one after the other, each combination (many: python -m launch)
+  criterion=magnitude,snip seed=range(1,6) -m   one after the other, each combination (many: {LAUNCH})
 
 Groups, and their choices (for density, update_period and prune_fraction a number will do):
 """

@@ -21,7 +21,7 @@ from dst.sparsity import (
     sparsifiable_weights,
     sparsity_aware_init,
 )
-from dst.tasks import task_of
+from dst.tasks import training_loss
 from dst.training.gradients import SCORED_EPOCH
 from dst.training.phase import Phase
 
@@ -142,5 +142,5 @@ def _scored_masks(config: Config, phase: Phase, model: nn.Module, data: Data) ->
     if chosen.name not in INITIAL_MASKS or phase.density is None:
         return None
     batches = itertools.islice(data.train.epoch(SCORED_EPOCH), chosen.batches)
-    loss = task_of(vars(config)).training_loss(config.recipe.label_smoothing)
+    loss = training_loss(config)
     return initial_masks(chosen.name, model, batches, phase.density, loss, **config.chosen_weights)

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from dst.config import Config
 from dst.data.batches import Batch, TrainLoader
 from dst.errors import UserError
-from dst.tasks import task_of
+from dst.tasks import training_loss
 from dst.undisturbed import mean_gradient, undisturbed
 
 
@@ -77,8 +77,7 @@ def make_growth_gradient(
     """
     if not (size := config.growth.get("sample")):
         return None
-    loss = task_of(vars(config)).training_loss(config.recipe.label_smoothing)
-    return GrowthGradient(model, optimizer, train, loss, sample=size, seed=config.seed)
+    return GrowthGradient(model, optimizer, train, training_loss(config), sample=size, seed=config.seed)
 
 
 def check_growth_sample(config: Config, samples: int) -> None:

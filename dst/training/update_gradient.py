@@ -14,7 +14,7 @@ from dst.errors import UserError
 from dst.sparsity import DynamicSparsity
 from dst.sparsity.hessian_gradient import hessian_gradient
 from dst.sparsity.weights import sparsifiable_weights
-from dst.tasks import task_of
+from dst.tasks import training_loss
 from dst.training.growth_gradient import make_growth_gradient
 from dst.training.loop import Sparsity
 from dst.undisturbed import mean_gradient, undisturbed
@@ -87,8 +87,7 @@ def update_gradients(
         train: whose samples are taken.
     """
     size = config.sparsity.update_batch_size or config.recipe.batch_size
-    loss = task_of(vars(config)).training_loss(config.recipe.label_smoothing)
-    drawn = UpdateGradient(model, train, loss, size=size, seed=config.seed)
+    drawn = UpdateGradient(model, train, training_loss(config), size=size, seed=config.seed)
     weights = sparsifiable_weights(model, **config.chosen_weights)
     return {
         "growth_gradient": make_growth_gradient(config, model, optimizer, train),

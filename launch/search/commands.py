@@ -16,7 +16,7 @@ from .report import status_text
 from .studies import Studies
 
 if TYPE_CHECKING:
-    from ..cli import Arguments
+    from ..arguments import Arguments
 
 
 def search(arguments: Arguments) -> int:

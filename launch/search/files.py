@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from dst.commands import LAUNCH
 from dst.config.mistakes import explain
 from dst.config.tree import CONF_DIR, options
 from dst.errors import UserError, unknown
@@ -40,7 +41,7 @@ def read(name: str, output_dir: Path) -> Search:
     """
     if not is_begun(name, output_dir):
         begun = [path.parent.name for path in sorted(sweep_dir(output_dir, "").glob(f"*/{SEARCH}"))]
-        raise UserError(f"search={name}: {unknown(name, begun)}; begin it with: python -m launch search search={name}")
+        raise UserError(f"search={name}: {unknown(name, begun)}; begin it with: {LAUNCH} search search={name}")
     return _load(sweep_dir(output_dir, name) / SEARCH)
 
 

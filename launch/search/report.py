@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from dst.commands import LAUNCH
+
 from .studies import Studies
 
 _STATES = {"COMPLETE": "finished", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running", "WAITING": "waiting"}
@@ -53,9 +55,9 @@ def _best_lines(studies: Studies, finished: Sequence[tuple[str, Any]]) -> list[s
         point = studies.search.point(overrides, best.params)
         chosen = [override for override in point if override.partition("=")[0] in best.params]
         lines.append(f"best of {combination}: {studies.search.metric} {best.value:.4f} with {' '.join(chosen)}")
-        words = ["python", "-m", "launch", "plan", f"name={studies.name}_best", *point, _BEST_SEEDS]
+        words = [*LAUNCH.split(), "plan", f"name={studies.name}_best", *point, _BEST_SEEDS]
         commands.append(f"  {shlex.join(words)}")
     if commands:
         commands.insert(0, "train the best with five seeds (plan each, then submit):")
-        commands.append(f"  python -m launch submit sweep={studies.name}_best")
+        commands.append(f"  {LAUNCH} submit sweep={studies.name}_best")
     return [*lines, *commands]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,14 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from dst.attempt import Stopped
 from dst.config import compose
 from dst.config.tree import component
 from dst.errors import UserError
 from dst.models import build_model
 from dst.sparsity import DynamicSparsity, sparsifiable_weights
 from dst.train import run
-from tests.run.outcomes import outcomes
+from tests.run.outcomes import outcomes, run_with_stops
 
 timm = pytest.importorskip("timm")
 
@@ -62,10 +60,7 @@ def test_a_stopped_training_ends_as_one_never_stopped(overrides: Overrides, tmp_
     given = [item for item in overrides(*chosen) if item != "model=small_mlp"]
     summary = run(compose([*given, f"output_dir={tmp_path / 'whole'}"]))
     cfg = compose([*given, f"output_dir={tmp_path / 'stopped'}"])
-    asked = itertools.count()
-    with pytest.raises(Stopped):
-        run(cfg, should_stop=lambda: next(asked) >= 5)
-    run(cfg)
+    run_with_stops(cfg, 5)
     assert summary["topology_updates"] > 0
     assert outcomes(tmp_path / "stopped") == outcomes(tmp_path / "whole")
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
+from omegaconf import DictConfig
 from torch import Tensor
 
+from dst.attempt import Stopped
+from dst.train import run
 from dst.training.checkpoint import training_state
 from dst.training.loop import Training
 
@@ -35,6 +40,20 @@ def run_outcome(folder: Path) -> dict[str, Any]:
 def outcomes(output_dir: Path) -> dict[str, dict[str, Any]]:
     """What each run in an output folder led to, by run id."""
     return {folder.name: run_outcome(folder) for folder in (output_dir / "runs").iterdir()}
+
+
+def run_with_stops(cfg: DictConfig, *steps: int) -> dict[str, Any]:
+    """Trains a run that is stopped after so many steps, goes on for as many as the next number says, and so on.
+
+    Args:
+        cfg: of the run.
+        steps: of each attempt but the last.
+    """
+    for number in steps:
+        asked = itertools.count()
+        with pytest.raises(Stopped):
+            run(cfg, should_stop=lambda asked=asked, number=number: next(asked) >= number)  # type: ignore[misc]
+    return run(cfg)
 
 
 def training_outcome(of: Training) -> dict[str, Any]:

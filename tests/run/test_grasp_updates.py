@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dst.attempt import Stopped
 from dst.config import checked, compose
 from dst.errors import UserError
 from dst.sparsity import DynamicSparsity, initial_masks
@@ -20,7 +18,7 @@ from dst.sparsity.hessian_gradient import hessian_gradient
 from dst.train import run
 from dst.training.beginning import NOTHING
 from dst.training.build import training_factory
-from tests.run.outcomes import outcomes
+from tests.run.outcomes import outcomes, run_with_stops
 
 Overrides = Callable[..., list[str]]
 
@@ -88,11 +86,7 @@ def test_a_stopped_run_ends_as_one_never_stopped(overrides: Overrides, tmp_path:
     typed = ("criterion=grasp", "recipe.epochs=6", "probes=jaccard", "probes.jaccard.criteria=[snip]")
     whole = run(compose(overrides(*typed, f"output_dir={tmp_path / 'whole'}")))
     cfg = compose(overrides(*typed, f"output_dir={tmp_path / 'stopped'}"))
-    for steps in (13, 17):
-        asked = itertools.count()
-        with pytest.raises(Stopped):
-            run(cfg, should_stop=lambda asked=asked, steps=steps: next(asked) >= steps)  # type: ignore[misc]
-    run(cfg)
+    run_with_stops(cfg, 13, 17)
     assert whole["topology_updates"] > 0
     assert outcomes(tmp_path / "stopped") == outcomes(tmp_path / "whole")
 

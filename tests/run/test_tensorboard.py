@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,12 +9,11 @@ from typing import Any
 
 import pytest
 
-from dst.attempt import Stopped
 from dst.config import checked, compose, run_id
 from dst.run.tracker import Tracker
 from dst.run.trackers import Trackers, make_tracker
 from dst.run.wandb_tracker import WandbTracker
-from dst.train import run
+from tests.run.outcomes import run_with_stops
 
 pytest.importorskip("tensorboard")
 Overrides = Callable[..., list[str]]
@@ -40,11 +38,7 @@ def lines(file: Path) -> list[dict[str, Any]]:
 
 def test_an_interrupted_runs_event_files_say_what_its_logs_say(overrides: Overrides, tmp_path: Path) -> None:
     cfg = compose(overrides("tracker=tensorboard", "recipe.epochs=5", "update_period=10"))
-    for steps in (13, 17):
-        asked = itertools.count()
-        with pytest.raises(Stopped):
-            run(cfg, should_stop=lambda asked=asked, steps=steps: next(asked) >= steps)  # type: ignore[misc]
-    run_dir = tmp_path / "outputs" / "runs" / run(cfg)["run_id"]
+    run_dir = tmp_path / "outputs" / "runs" / run_with_stops(cfg, 13, 17)["run_id"]
     found = scalars(run_dir)
     for line in lines(run_dir / "metrics.jsonl"):
         for name in ("train_loss", "val_acc", "lr", "density", "epoch"):

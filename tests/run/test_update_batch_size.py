@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,14 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from dst.attempt import Stopped
 from dst.config import checked, compose, run_id
 from dst.errors import UserError
 from dst.train import run
 from dst.training.beginning import NOTHING
 from dst.training.build import training_factory
 from dst.training.evaluation import run_epoch
-from tests.run.outcomes import outcomes
+from tests.run.outcomes import outcomes, run_with_stops
 
 Overrides = Callable[..., list[str]]
 
@@ -79,11 +77,7 @@ def test_each_update_sees_other_samples_and_changes_nothing_else(overrides: Over
 def test_a_stopped_run_ends_as_one_never_stopped(overrides: Overrides, tmp_path: Path) -> None:
     run(compose(overrides(*LARGER, "recipe.epochs=6", f"output_dir={tmp_path / 'whole'}")))
     cfg = compose(overrides(*LARGER, "recipe.epochs=6", f"output_dir={tmp_path / 'stopped'}"))
-    for steps in (13, 17):
-        asked = itertools.count()
-        with pytest.raises(Stopped):
-            run(cfg, should_stop=lambda asked=asked, steps=steps: next(asked) >= steps)  # type: ignore[misc]
-    run(cfg)
+    run_with_stops(cfg, 13, 17)
     assert outcomes(tmp_path / "stopped") == outcomes(tmp_path / "whole")
 
 

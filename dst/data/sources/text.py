@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dst.data.raw_data import raw_root
 from dst.data.store import Arrays
 from dst.errors import UserError
-from dst.hub import from_hub, missing_library
+from dst.hub import from_hub, missing_library, missing_told
 
 if TYPE_CHECKING:
     from dst.config import DatasetConfig
@@ -38,7 +38,7 @@ def commonsense_qa(cfg: DatasetConfig, data_dir: Path) -> tuple[Arrays, str]:
         data_dir: not used.
 
     Raises:
-        UserError: for texts longer than ``max_length``, damaged files, and libraries that are not installed.
+        UserError: for damaged files, and libraries that are not installed.
         PlaceError: for a tokenizer or data that are neither there nor to be downloaded.
     """
     try:
@@ -51,11 +51,6 @@ def commonsense_qa(cfg: DatasetConfig, data_dir: Path) -> tuple[Arrays, str]:
         raise UserError(f"dataset.tokenizer={name}: has no token for padding; choose another one")
     found = {split: _encoded(rows, tokenizer, split) for split, rows in _splits(cfg, data_dir).items()}
     lengths = [len(choice) for questions, _ in found.values() for question in questions for choice in question]
-    if cfg.max_length is not None and max(lengths) > cfg.max_length:
-        raise UserError(
-            f"dataset.max_length={cfg.max_length}: the longest question and answer have {max(lengths)} tokens; give "
-            f"{max(lengths)}, or null"
-        )
     arrays = {
         split: _padded(questions, max(lengths), tokenizer.pad_token_id) for split, (questions, _) in found.items()
     }
@@ -72,8 +67,8 @@ def _splits(cfg: DatasetConfig, data_dir: Path) -> dict[str, Iterable[Mapping[st
         from datasets import load_dataset
     except ImportError as error:
         raise missing_library("text", error) from error
-    # the library looks into its cache by itself where the hub does not answer
-    loaded: Any = from_hub(f"dataset={cfg.name}, dataset.root", _HUB_NAME, lambda **local: load_dataset(_HUB_NAME))
+    with missing_told(f"dataset={cfg.name}, {_HUB_NAME}"):  # the library itself goes on with its cache without a hub
+        loaded = load_dataset(_HUB_NAME)
     return {split: loaded[split] for split in _FILES}
 
 
