@@ -121,7 +121,7 @@ BLOCK = {"name": "one", "setups": ["small_mlp/digits"], "axes": {"seed": [1, 2]}
         ({"blocks": [BLOCK | {"axis": {}}]}, ["axis", "setups"]),
         ({"block": []}, ["block", "blocks"]),
         ({}, ["no runs"]),
-        ({"include": ["fig9"]}, ["fig9", "fig1"]),
+        ({"include": ["fig31"]}, ["fig31", "fig1"]),
     ],
 )
 def test_a_mistake_in_a_sweep_file_is_told_with_the_file_and_what_is_valid(

@@ -101,8 +101,16 @@ class TinyGPT(nn.Module):
 BIG: list[tuple[int, ...]] = [(20, 10), (8, 4, 3, 3), (5, 20)]
 
 
+def gradients_for(model: nn.Module) -> Callable[[int, float], dict[str, Tensor]]:
+    """``hessian_gradient`` of tests that draw their gradients: the gradients themselves."""
+    return lambda step, temperature: {
+        name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None
+    }
+
+
 def sparse(model: nn.Module, optimizer: str = "momentum", **options: Any) -> DynamicSparsity:
     defaults: dict[str, Any] = {"density": 0.3, "update_period": 2, "total_steps": 10}
+    defaults["hessian_gradient"] = gradients_for(model)
     return DynamicSparsity(model, OPTIMIZERS[optimizer](model.parameters()), **(defaults | options))
 
 

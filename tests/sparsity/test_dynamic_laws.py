@@ -22,6 +22,7 @@ from tests.sparsity.networks import (
     copied,
     counts,
     equal,
+    gradients_for,
     sparse,
     states,
 )
@@ -184,7 +185,7 @@ def test_results_do_not_depend_on_the_memory_format_of_convolutions(criterion: s
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
         sparsity = DynamicSparsity(
             model, optimizer, density=0.4, criterion=criterion, growth="gradient", update_period=1, total_steps=6,
-            scope=scope, seed=seed,
+            scope=scope, seed=seed, hessian_gradient=gradients_for(model),
         )  # fmt: skip
         gradients = torch.Generator().manual_seed(seed)
         for _ in range(5):
