@@ -7,18 +7,22 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 
 from analysis.cli import main
 from analysis.collect import Collection, collect
+from analysis.report import write_report
 from analysis.source import Source
 from dst.train import run
 
 ROOT = Path(__file__).parents[2]
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+Page = Any
 SWEEP = """
 setups: [small_mlp/digits]
 overrides: [tracker=local, device=cpu, recipe.epochs=3, checkpoint.keep=nothing, data_dir={data_dir}]
@@ -61,6 +65,33 @@ def collected(tmp_path: Path) -> Callable[..., Collection]:
         return collect(Source(output_dir=output_dir, results_dir=tmp_path / "results", **more))  # type: ignore[arg-type]
 
     return start
+
+
+@pytest.fixture
+def report(trained: Path, collected: Callable[..., Collection]) -> Path:
+    """The report of the study."""
+    return write_report(collected(trained, sweep="tiny"))
+
+
+@pytest.fixture
+def page(report: Path) -> Iterator[Page]:
+    """The report in headless Chromium; the test fails if the page logs an error."""
+    if CHROMIUM is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("no Chromium: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    complaints: list[str] = []
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        opened = chromium.new_page(viewport={"width": 1280, "height": 900}, offline=True)
+        opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        opened.on("pageerror", lambda error: complaints.append(str(error)))
+        opened.on("request", lambda request: complaints.append(request.url) if request.url[:4] == "http" else None)
+        opened.goto(report.as_uri())
+        opened.wait_for_selector("body[data-ready]")
+        yield opened
+        chromium.close()
+    assert complaints == []
 
 
 @pytest.fixture

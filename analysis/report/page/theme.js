@@ -6,8 +6,8 @@ const themed = (name) => getComputedStyle(document.documentElement).getPropertyV
 const brightness = (color) => [1, 3, 5].reduce((sum, at, index) => sum + parseInt(color.slice(at, at + 2), 16) * [0.3, 0.59, 0.11][index], 0);
 // A colour of a line on the card: dark ones are lightened on a dark card.
 function readable(color) {
-  if (document.documentElement.dataset.printing || !matchMedia("(prefers-color-scheme: dark)").matches || brightness(color) > 110) return color;
-  return "#" + [1, 3, 5].map((at) => Math.round(0.5 * parseInt(color.slice(at, at + 2), 16) + 0.5 * 255).toString(16).padStart(2, "0")).join("");
+  if (document.documentElement.dataset.printing || !matchMedia("(prefers-color-scheme: dark)").matches || brightness(color) > 80) return color;
+  return "#" + [1, 3, 5].map((at) => Math.round(0.4 * parseInt(color.slice(at, at + 2), 16) + 0.6 * 255).toString(16).padStart(2, "0")).join("");
 }
 
 // Draws a chart: `make` returns its traces and its layout, and is called again when the colours change.
