@@ -67,30 +67,39 @@ def collected(tmp_path: Path) -> Callable[..., Collection]:
     return start
 
 
-@pytest.fixture
-def report(trained: Path, collected: Callable[..., Collection]) -> Path:
-    """The report of the study."""
-    return write_report(collected(trained, sweep="tiny"))
+@pytest.fixture(scope="session")
+def report(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of the study, written once."""
+    results = tmp_path_factory.mktemp("report")
+    return write_report(collect(Source(output_dir=trained, results_dir=results, sweep="tiny")))
 
 
-@pytest.fixture
-def page(report: Path) -> Iterator[Page]:
-    """The report in headless Chromium; the test fails if the page logs an error."""
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """Headless Chromium; of a module, as Playwright's event loop is in the way of others."""
     if CHROMIUM is None:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("no Chromium: apt-get install chromium")
     from playwright.sync_api import sync_playwright
 
-    complaints: list[str] = []
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        opened = chromium.new_page(viewport={"width": 1280, "height": 900}, offline=True)
-        opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-        opened.on("pageerror", lambda error: complaints.append(str(error)))
-        opened.on("request", lambda request: complaints.append(request.url) if request.url[:4] == "http" else None)
-        opened.goto(report.as_uri())
-        opened.wait_for_selector("body[data-ready]")
-        yield opened
-        chromium.close()
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(chromium: Any, report: Path) -> Iterator[Page]:
+    """The report in a window of its own; the test fails if the page logs an error."""
+    complaints: list[str] = []
+    context = chromium.new_context(viewport={"width": 1280, "height": 900}, offline=True)
+    opened = context.new_page()
+    opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on("request", lambda request: complaints.append(request.url) if request.url[:4] == "http" else None)
+    opened.goto(report.as_uri())
+    opened.wait_for_selector("body[data-ready]")
+    yield opened
+    context.close()
     assert complaints == []
 
 
