@@ -154,4 +154,4 @@ def _script_safe(text: str) -> str:
 
 
 def _file(name: str) -> str:
-    return resources.files(__package__).joinpath("page", name).read_text("utf-8")
+    return resources.files(__package__).joinpath("page").joinpath(name).read_text("utf-8")

@@ -63,6 +63,8 @@ function compare() {
     return { label, differences, mean: mean(differences), interval: bootstrapInterval(differences), ...wilcoxon(differences) };
   });
   holm(rows.map((row) => row.p)).forEach((p, index) => { rows[index].holm = p; });
+  const [a, b] = ["a", "b"].map((group) => varied.filter((spec) => chosen(group, spec) !== SAME).map((spec) => said(spec, chosen(group, spec))).join(", "));
+  $("compare-caption").textContent = `A: ${a || "each"} · B: ${b} · ${data.metrics[$("compare-metric").value]}`;
   $("compare-table").hidden = !rows.length;
   $("compare-none").hidden = rows.length > 0;
   $("compare-none").textContent = varied.length ? "Choose for B a value that A does not have; no two runs of such groups share a seed yet." : "All runs have the same settings.";
