@@ -28,7 +28,7 @@ from ..status import status_table
 from ..style import colors, label, marker
 from ..table import METRIC_NAMES
 from .findings import findings
-from .payload import CURVES, POINTS, columnar, pack_curves, table_columns
+from .payload import CURVES, POINTS, columnar, pack_curves, table_columns, with_costs
 
 if TYPE_CHECKING:
     from ..collect import Collection
@@ -44,6 +44,12 @@ _SYMBOLS = {
 }
 """Plotly's names of matplotlib's markers."""
 
+_SCRIPTS = (
+    *("statistics.js", "page.js", "theme.js", "charts.js", "runs.js", "curves.js", "tradeoff.js", "compare.js"),
+    "start.js",
+)
+"""One script in this order; ``start.js`` runs the others."""
+
 
 def write_report(collection: Collection) -> Path:
     """Writes ``report.html`` into the results folder and returns its path."""
@@ -54,7 +60,7 @@ def write_report(collection: Collection) -> Path:
         "curves": pack_curves(runs["run_id"], collection.epochs),
         "plotly": get_plotlyjs(),
         "css": _file("page.css"),
-        "js": _file("page.js"),
+        "js": "\n".join(['"use strict";', *map(_file, _SCRIPTS)]),
     }
     pieces = _file("page.html").split("{{")
     page = pieces[0] + "".join(parts[key] + rest for key, rest in (piece.split("}}", 1) for piece in pieces[1:]))
@@ -71,6 +77,7 @@ def _data(collection: Collection, runs: pd.DataFrame) -> dict[str, Any]:
     palette = colors([*accuracy["line"], *varied["line"]])
     notes = as_sentences([*at_period.all_notes, *package_version_notes(at_period.runs)])
     overall, by_setup = findings(at_period.runs, varied, ranked)
+    runs = with_costs(runs)
     columns = table_columns(runs, varying_choices(runs))
     made = datetime.now().astimezone().isoformat(sep=" ", timespec="minutes")
     return {
@@ -80,6 +87,7 @@ def _data(collection: Collection, runs: pd.DataFrame) -> dict[str, Any]:
         "findings": [*overall, *notes],
         "setup_findings": by_setup,
         "diagrams": [_diagram(regime, ranking) for regime, ranking in found.items()],
+        "rankings": [_ranking(regime, ranking) for regime, ranking in found.items()],
         "costs": _costs(collection),
         "rank_notes": [sentence for regime, ranking in found.items() for sentence in describe_ranking(regime, ranking)],
         "notes": notes,
@@ -130,9 +138,14 @@ def _diagram(regime: str, ranking: Ranking) -> dict[str, str]:
         return _image(draw_diagrams({regime: ranking}), " ".join(describe_ranking(regime, ranking)))
 
 
+def _ranking(regime: str, ranking: Ranking) -> dict[str, Any]:
+    tests = {"cd": ranking.cd, "blocks": ranking.blocks, "tested": ranking.tested, "significant": ranking.significant}
+    return {"title": regime.capitalize(), "average": ranking.average.to_dict(), **tests}
+
+
 def _image(figure: Figure, about: str) -> dict[str, str]:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg")
+    figure.savefig(buffer, format="svg", transparent=True)
     return {"source": f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}", "about": about}
 
 
@@ -141,4 +154,4 @@ def _script_safe(text: str) -> str:
 
 
 def _file(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text("utf-8")
+    return resources.files(__package__).joinpath("page").joinpath(name).read_text("utf-8")

@@ -9,24 +9,28 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from dst.run.choices import config_key
+
+from ..cyclic.study import with_parents
 
 POINTS = 60
 """Epochs per run in the report; longer runs are subsampled evenly, including the first and last epoch."""
 
 CURVES = ("epoch", "train_loss", "val_loss", "train_acc", "val_acc")
 _LEVELS = 65534
+_DIGITS = 10  # equal differences of accuracies, which are ties to a test of ranks, stay equal
 _NONE = 65535
 
 _COLUMNS: list[dict[str, Any]] = [
     {"name": "run_id", "title": "run"},
     {"name": "status", "title": "status", "filter": True},
-    {"name": "setup", "title": "setup", "filter": True},
-    {"name": "line", "title": "criterion", "filter": True},
-    {"name": "growth", "title": "growth", "filter": True},
-    {"name": "density", "title": "density", "filter": True, "number": True},
-    {"name": "update_period", "title": "Δt", "filter": True, "number": True},
+    {"name": "setup", "title": "setup", "filter": True, "axis": True},
+    {"name": "line", "title": "criterion", "filter": True, "axis": True},
+    {"name": "growth", "title": "growth", "filter": True, "axis": True},
+    {"name": "density", "title": "density", "filter": True, "axis": True, "number": True},
+    {"name": "update_period", "title": "Δt", "filter": True, "axis": True, "number": True},
     {"name": "seed", "title": "seed", "filter": True, "number": True},
     {"name": "test_acc", "title": "test acc. %", "number": True, "scale": 100, "digits": 2},
     {"name": "test_acc_best_val", "title": "at best val. %", "number": True, "scale": 100, "digits": 2},
@@ -35,10 +39,20 @@ _COLUMNS: list[dict[str, Any]] = [
     {"name": "itop_ratio", "title": "ITOP", "number": True, "digits": 3},
     {"name": "duration_s", "title": "minutes", "number": True, "scale": 1 / 60, "digits": 2},
     {"name": "reason", "title": "remark"},
+    {"name": "best_val_acc", "title": "best validation accuracy", "number": True, "hidden": True},
+    {"name": "cost_flops", "title": "FLOPs with parents", "number": True, "hidden": True},
+    {"name": "cost_s", "title": "seconds with parents", "number": True, "hidden": True},
 ]
-"""The columns of the run table; each may be any column of the runs' data frame."""
+"""The columns of the run table; each may be any column of the runs' data frame.
 
-_ALWAYS = ("run_id", "status", "setup", "line", "growth", "density", "update_period", "seed", "test_acc")
+``filter`` has a choice of its values above the column, ``axis`` tells runs apart that are compared, ``hidden`` is
+in the CSV file and the charts only.
+"""
+
+_ALWAYS = (
+    *("run_id", "status", "setup", "line", "growth", "density", "update_period", "seed", "test_acc"),
+    *("cost_flops", "cost_s"),
+)
 
 
 def table_columns(runs: pd.DataFrame, varying: Sequence[str]) -> list[dict[str, Any]]:
@@ -50,11 +64,24 @@ def table_columns(runs: pd.DataFrame, varying: Sequence[str]) -> list[dict[str, 
     """
     place = 1 + next(index for index, column in enumerate(_COLUMNS) if column["name"] == "update_period")
     further = [
-        {"name": name, "title": config_key(name), "filter": True, "number": pd.api.types.is_numeric_dtype(runs[name])}
+        {"name": name, "title": config_key(name), "filter": True, "axis": True, "number": is_numeric_dtype(runs[name])}
         for name in varying
     ]
     columns = [*_COLUMNS[:place], *further, *_COLUMNS[place:]]
     return [column for column in columns if column["name"] in _ALWAYS or runs[column["name"]].notna().any()]
+
+
+def with_costs(runs: pd.DataFrame) -> pd.DataFrame:
+    """Returns the runs with what they and all their parents took: ``cost_flops`` of training, and ``cost_s``.
+
+    NaN where a run or one of its parents does not say.
+    """
+    flops = pd.to_numeric(runs.get("flops_training", pd.Series(np.nan, index=runs.index)), errors="coerce")
+    own = runs[["run_id"]].assign(phase=1, flops=flops, seconds=runs["duration_s"])
+    if own.empty:
+        return runs.assign(cost_flops=flops, cost_s=runs["duration_s"])
+    total = with_parents(own, runs)
+    return runs.assign(cost_flops=total["flops"], cost_s=total["seconds"])
 
 
 def columnar(frame: pd.DataFrame) -> dict[str, Any]:
@@ -63,12 +90,12 @@ def columnar(frame: pd.DataFrame) -> dict[str, Any]:
 
 
 def _column(values: pd.Series) -> Any:
-    if not pd.api.types.is_numeric_dtype(values):
+    if not is_numeric_dtype(values):
         codes, names = pd.factorize(values)
         if len(names) < len(values) / 2:
             return {"names": [str(name) for name in names], "codes": codes.tolist()}
         return [None if pd.isna(value) else str(value) for value in values]
-    return [None if pd.isna(value) else round(value, 6) for value in values.tolist()]
+    return [None if pd.isna(value) else round(value, _DIGITS) for value in values.tolist()]
 
 
 def pack_curves(run_ids: pd.Series, epochs: pd.DataFrame) -> str:

@@ -7,18 +7,22 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 
 from analysis.cli import main
 from analysis.collect import Collection, collect
+from analysis.report import write_report
 from analysis.source import Source
 from dst.train import run
 
 ROOT = Path(__file__).parents[2]
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+Page = Any
 SWEEP = """
 setups: [small_mlp/digits]
 overrides: [tracker=local, device=cpu, recipe.epochs=3, checkpoint.keep=nothing, data_dir={data_dir}]
@@ -61,6 +65,42 @@ def collected(tmp_path: Path) -> Callable[..., Collection]:
         return collect(Source(output_dir=output_dir, results_dir=tmp_path / "results", **more))  # type: ignore[arg-type]
 
     return start
+
+
+@pytest.fixture(scope="session")
+def report(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of the study, written once."""
+    results = tmp_path_factory.mktemp("report")
+    return write_report(collect(Source(output_dir=trained, results_dir=results, sweep="tiny")))
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """Headless Chromium; of a module, as Playwright's event loop is in the way of others."""
+    if CHROMIUM is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("no Chromium: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(chromium: Any, report: Path) -> Iterator[Page]:
+    """The report in a window of its own; the test fails if the page logs an error."""
+    complaints: list[str] = []
+    context = chromium.new_context(viewport={"width": 1280, "height": 900}, offline=True)
+    opened = context.new_page()
+    opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on("request", lambda request: complaints.append(request.url) if request.url[:4] == "http" else None)
+    opened.goto(report.as_uri())
+    opened.wait_for_selector("body[data-ready]")
+    yield opened
+    context.close()
+    assert complaints == []
 
 
 @pytest.fixture

@@ -3,10 +3,8 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-import os
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +19,6 @@ from analysis.report.payload import CURVES, POINTS, pack_curves
 
 Collect = Callable[..., Collection]
 Page = Any
-
-
-@pytest.fixture
-def report(trained: Path, collected: Collect) -> Path:
-    return write_report(collected(trained, sweep="tiny"))
 
 
 def payload(report: Path) -> dict[str, Any]:
@@ -158,29 +151,7 @@ def test_a_report_of_only_broken_runs_is_written(outputs: Path, collected: Colle
 
 # ---- in a real browser
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 browser = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
-
-
-@pytest.fixture
-def page(report: Path) -> Iterator[Page]:
-    """The report in headless Chromium; the test fails if the page logs an error."""
-    if CHROMIUM is None:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("no Chromium: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
-    complaints: list[str] = []
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        opened = chromium.new_page(viewport={"width": 1280, "height": 900}, offline=True)
-        opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-        opened.on("pageerror", lambda error: complaints.append(str(error)))
-        opened.on("request", lambda request: complaints.append(request.url) if request.url[:4] == "http" else None)
-        opened.goto(report.as_uri())
-        opened.wait_for_selector("body[data-ready]")
-        yield opened
-        chromium.close()
-    assert complaints == []
 
 
 def cells_of(page: Page, name: str) -> list[str]:
