@@ -107,7 +107,7 @@ def test_a_run_that_fails_in_one_rank_fails_by_its_error_and_the_next_is_trained
     (study.folder / "faulty.py").write_text(
         "import torch.distributed as dist\nfrom dst.models import MLP\n\n\n"
         "class Faulty(MLP):\n    def forward(self, x):\n"
-        "        if dist.is_initialized() and dist.get_rank() == 1:\n            raise ValueError('too warm')\n"
+        "        if self.training and dist.is_initialized() and dist.get_rank() == 1:\n            raise ValueError('too warm')\n"
         "        return super().forward(x)\n"
     )
     study.environment["PYTHONPATH"] += f":{study.folder}"
@@ -116,7 +116,7 @@ def test_a_run_that_fails_in_one_rank_fails_by_its_error_and_the_next_is_trained
     lines = path.read_text().splitlines()
     path.write_text("\n".join([lines[0], lines[1].replace("dst.models.MLP", "faulty.Faulty"), lines[2]]) + "\n")
     answer = study.launch(*SUBMIT, rc=1)
-    assert f"run {runs[0]} failed: RuntimeError: rank 1: too warm" in answer
+    assert f"run {runs[0]} failed: RuntimeError: rank 1: ValueError: too warm" in answer
     assert study.summary(runs[1])["processes"] == 2
 
 
