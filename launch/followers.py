@@ -86,10 +86,9 @@ class Follower:
         except (Stopped, Locked):
             pass
         except Exception as error:
+            failure = _Failure(time.time(), _kind(error), f"rank {self.rank}: {_one_line(error)}")
             with contextlib.suppress(OSError):
-                first.send(
-                    _Failure(time.time(), _kind(error), f"rank {self.rank}: {' '.join(str(error).split())[:300]}")
-                )
+                first.send(failure)
             if not isinstance(error, UserError):
                 traceback.print_exc()
             sys.exit(1)
@@ -243,6 +242,11 @@ def _kind(error: Exception) -> type[Exception]:
     if isinstance(error, Lost):
         return RuntimeError
     return PlaceError if is_of_place(error) else UserError if isinstance(error, UserError) else RuntimeError
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())[:300]
+    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
 
 
 def _failures(connection: Connection) -> Iterator[_Failure]:

@@ -107,7 +107,8 @@ def test_a_run_that_fails_in_one_rank_fails_by_its_error_and_the_next_is_trained
     (study.folder / "faulty.py").write_text(
         "import torch.distributed as dist\nfrom dst.models import MLP\n\n\n"
         "class Faulty(MLP):\n    def forward(self, x):\n"
-        "        if self.training and dist.is_initialized() and dist.get_rank() == 1:\n            raise ValueError('too warm')\n"
+        "        if self.training and dist.is_initialized() and dist.get_rank() == 1:\n"
+        "            raise ValueError('too warm')\n"
         "        return super().forward(x)\n"
     )
     study.environment["PYTHONPATH"] += f":{study.folder}"
