@@ -47,6 +47,7 @@ def in_epoch(study: Study, run_id: str, epoch: int) -> bool:
     return path.exists() and len(path.read_text().splitlines()) >= epoch
 
 
+@pytest.mark.slow
 def test_runs_of_two_processes_end_as_those_of_one(study: Study, tmp_path: Path) -> None:
     runs = study.plan("sweep", "recipe.epochs=3", "growth=gradient", "update_period=4", "seed=1,2")
     study.launch(*SUBMIT)
