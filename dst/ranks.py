@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -17,22 +17,76 @@ from torch import Tensor
 
 from dst.errors import PlaceError
 
+if TYPE_CHECKING:
+    from torch._C._distributed_c10d import TCPStore
+
 T = TypeVar("T")
 _STEPS_BETWEEN_QUESTIONS = 20
+
+
+class Lost(PlaceError):
+    """The other processes of the run cannot be reached: one ended, or does not answer."""
 
 
 def join() -> None:
     """Joins the processes that were started with this one, if there are any and it has not yet.
 
     Raises:
-        PlaceError: if they cannot be reached.
+        Lost: if they cannot be reached.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         return
+    _join()
+
+
+def host(size: int) -> TCPStore:
+    """Opens the store at which ``size`` processes of this machine meet, at a free port, its ``port``."""
+    store: TCPStore = dist.TCPStore(  # type: ignore[attr-defined]
+        "127.0.0.1", 0, size, is_master=True, wait_for_workers=False
+    )
+    return store
+
+
+def join_first(store: TCPStore, size: int) -> None:
+    """Joins the processes that meet at the store, as the first of them.
+
+    Args:
+        store: from :func:`host`.
+        size: number of processes.
+
+    Raises:
+        Lost: if they cannot be reached.
+    """
+    _join(store=store, rank=0, world_size=size)
+
+
+def join_host(port: int, rank: int, size: int) -> None:
+    """Joins the processes that meet at the store of the first one.
+
+    Args:
+        port: of the store.
+        rank: number of this process, from 1.
+        size: number of processes.
+
+    Raises:
+        Lost: if they cannot be reached.
+    """
+    os.environ["LOCAL_RANK"] = str(rank)
+    store = dist.TCPStore("127.0.0.1", port, size, is_master=False)  # type: ignore[attr-defined]
+    _join(store=store, rank=rank, world_size=size)
+
+
+def leave() -> None:
+    """Leaves the other processes; this one is alone then."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _join(**meeting: Any) -> None:
     try:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", **meeting)
     except (RuntimeError, ValueError) as error:
-        raise PlaceError(f"cannot join the other processes of this run ({_first_line(error)})") from error
+        raise Lost(f"cannot join the other processes of this run ({_first_line(error)})") from error
 
 
 def rank() -> int:
@@ -115,7 +169,7 @@ def _waiting(communicate: Callable[[], Any]) -> None:
     try:
         communicate()
     except RuntimeError as error:  # a process that ended, or a timeout
-        raise PlaceError(f"process {rank()} of {size()} lost the others ({_first_line(error)})") from error
+        raise Lost(f"process {rank()} of {size()} lost the others ({_first_line(error)})") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -61,6 +61,7 @@ HELP = f"""usage: {LAUNCH} COMMAND [key=value ...]
   sync    sweep=paper                      upload finished runs to Weights & Biases
 
 Further key=value pairs of plan and submit go to every run (recipe.epochs=10, data_dir=/scratch/data).
+submit … cluster.gpus_per_run=4 trains each run on four GPUs together (docs/slurm.md).
 submit … cluster.on_end='COMMAND' runs a shell command once all runs have ended, with DST_SWEEP and DST_OUTPUT_DIR.
 Sweeps: conf/sweep. Searches: conf/search; search.KEY=VALUE changes a setting.
 Clusters: conf/cluster; change any setting with cluster.KEY=VALUE.
@@ -96,6 +97,8 @@ def _submit(arguments: Arguments) -> int:
     frozen = plan_path(arguments.name, arguments.output_dir).exists()
     plan = Plan.read(arguments.name, arguments.output_dir) if frozen and not arguments.run_overrides else None
     plan = (plan or _make_plan(arguments, keep_others=False)).select(arguments.where, with_parents=True)
+    for cluster in clusters:
+        cluster.check_runs(plan.runs)
     print(period_warning(plan.runs), end="", flush=True)
     retry_failed = arguments.launch.retry == "failed"
     if arguments.launch.rerun and not arguments.launch.dry_run:
@@ -104,8 +107,10 @@ def _submit(arguments: Arguments) -> int:
         if arguments.launch.dry_run:
             left = runs_to_submit(plan, run_states(plan, active_jobs(plan)), retry_failed=retry_failed)
             worker = local_worker(plan, clusters[0], left)
-            where = f" on each of {worker.gpus} GPUs" if worker.gpus else ""
-            print(f"would train {len(left)} of {len(plan.runs)} runs here, {worker.runs_per_gpu} at a time{where}")
+            units = worker.gpus if worker.gpus_per_run == 1 else worker.gpus // worker.gpus_per_run
+            by = "" if worker.gpus_per_run == 1 else f", each by {worker.gpus_per_run} processes"
+            where = f" on each of {units} {'GPUs' if not by else 'groups of GPUs'}" if worker.gpus else ""
+            print(f"would train {len(left)} of {len(plan.runs)} runs here, {worker.runs_per_gpu} at a time{where}{by}")
             return 0
         train_locally(plan, clusters[0], retry_failed=retry_failed)
         plan = Plan.read(plan.name, plan.output_dir).select(arguments.where, with_parents=True)  # may have grown
@@ -295,6 +300,8 @@ def _make_plan(arguments: Arguments, *, keep_others: bool) -> Plan:
             )
         print(growth_text(frozen, plan), end="")
         plan = plan.added_to(frozen)
+    for cluster in arguments.clusters:
+        cluster.check_runs(plan.runs)
     if not arguments.launch.dry_run:
         plan.write()
     return plan

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from dst.config.limits import BOOLEAN, Boolean, limited, one_of
 from dst.errors import UserError
+
+if TYPE_CHECKING:
+    from dst.run.plan import PlannedRun
 
 _POSITIVE = limited(lambda value: value > 0, "must be above 0")
 
@@ -25,6 +29,7 @@ class ClusterConfig:
     qos: str | None = None
     constraint: str | None = None
     gpus: int | None = field(default=1, metadata=limited(lambda value: value >= 0, "must be 0 or more"))
+    gpus_per_run: int = field(default=1, metadata=_POSITIVE)
     extra: dict[str, Any] = field(default_factory=dict)
     cpus_per_run: int = field(default=2, metadata=_POSITIVE)
     mem_gb_per_run: float = field(default=8, metadata=_POSITIVE)
@@ -46,6 +51,39 @@ class ClusterConfig:
             raise UserError(
                 f"cluster.hours={self.hours}: leaves no time to train before cluster.signal_s={self.signal_s}"
             )
+        ranks = self.gpus_per_run
+        if ranks > 1 and (self.runs_per_gpu or 1) > 1:
+            raise UserError(
+                f"cluster.runs_per_gpu={self.runs_per_gpu}: a run on cluster.gpus_per_run={ranks} GPUs has them for "
+                "itself; give cluster.runs_per_gpu=null"
+            )
+        if (self.gpus or 0) % ranks:
+            raise UserError(
+                f"cluster.gpus={self.gpus}: is not divisible by cluster.gpus_per_run={ranks}; give a multiple"
+            )
+
+    def check_runs(self, runs: Iterable[PlannedRun]) -> None:
+        """Raises UserError for a run that ``gpus_per_run`` processes cannot train together."""
+        ranks = self.gpus_per_run
+        for recipe, device in ((run.config["recipe"], run.config["device"]) for run in runs if ranks > 1):
+            if recipe["batch_size"] % ranks:
+                raise UserError(
+                    f"recipe.batch_size={recipe['batch_size']}: with cluster.gpus_per_run={ranks} each process gets an "
+                    f"equal share; give a multiple of {ranks}"
+                )
+            if recipe.get("sync_batch_norm") and device == "cpu":
+                raise UserError(
+                    f"recipe.sync_batch_norm=true: torch has it for CUDA only, not for device=cpu with "
+                    f"cluster.gpus_per_run={ranks}; give recipe.sync_batch_norm=false"
+                )
+
+    def runs_at_once(self, runs_per_gpu: int) -> int:
+        """Returns how many runs a job trains at the same time.
+
+        Args:
+            runs_per_gpu: on each GPU, or on each group of ``gpus_per_run``; without a GPU, in total.
+        """
+        return runs_per_gpu * max(1, (self.gpus or 0) // self.gpus_per_run)
 
 
 @dataclass

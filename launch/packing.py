@@ -50,7 +50,7 @@ def pack(runs: Sequence[PlannedRun], cluster: ClusterConfig, timing: Timing, max
 
 
 def _runs_per_gpu(setup: str, cluster: ClusterConfig, timing: Timing) -> int:
-    return cluster.runs_per_gpu or timing.runs_per_gpu(setup)
+    return 1 if cluster.gpus_per_run > 1 else cluster.runs_per_gpu or timing.runs_per_gpu(setup)
 
 
 def _runs_per_job(group: Sequence[PlannedRun], cluster: ClusterConfig, timing: Timing) -> int:
@@ -58,4 +58,4 @@ def _runs_per_job(group: Sequence[PlannedRun], cluster: ClusterConfig, timing: T
         return cluster.runs_per_job
     longest = max(timing.estimated_seconds(run) for run in group)
     consecutive = max(1, int(_FILL_FRACTION * 3600 * cluster.hours / longest))
-    return consecutive * _runs_per_gpu(group[0].setup, cluster, timing) * (cluster.gpus or 1)
+    return consecutive * cluster.runs_at_once(_runs_per_gpu(group[0].setup, cluster, timing))

@@ -124,7 +124,7 @@ class Slurm:
 
         cluster, cwd = self.cluster, Path.cwd()
         code = take_snapshot(self.directory / "code", self.modules, copy=copy_code)
-        processes = worker.runs_per_gpu * (cluster.gpus or 1)
+        processes = cluster.runs_at_once(worker.runs_per_gpu) * cluster.gpus_per_run
         executor = AnywhereExecutor(self.directory / "logs", max_num_timeout=1_000_000, python=cluster.python)
         path = ":".join(shlex.quote(str(folder)) for folder in (code, cwd))
         flags = ("partition", "account", "qos", "constraint")

@@ -132,7 +132,11 @@ def preview(plan: Plan, clusters: Sequence[ClusterConfig], *, retry_failed: bool
         runs, arrays = sum(len(job.run_ids) for job in jobs), math.ceil(len(jobs) / array)
         yield (
             f"# cluster {cluster.name}: {runs} runs in {len(jobs)} jobs (arrays: {arrays}), "
-            f"{jobs[0].runs_per_gpu} at a time on each GPU"
+            + (
+                f"{jobs[0].runs_per_gpu} at a time on each GPU"
+                if cluster.gpus_per_run == 1
+                else f"{cluster.runs_at_once(1)} at a time, each by {cluster.gpus_per_run} processes"
+            )
             + (", with --dependency=afterany on the jobs of their parents" if batch.parents else "")
         )
         yield batch.submitter.script(slurm_worker(plan, jobs[0], cluster), min(len(jobs), array))
@@ -185,11 +189,15 @@ def local_worker(plan: Plan, cluster: ClusterConfig, runs: Sequence[PlannedRun])
         runs: the runs to train.
     """
     gpus = _local_gpus(runs, cluster)
-    processes = cluster.runs_per_gpu or _local_processes(runs, plan, gpus)
-    most = max(1, math.ceil(len(runs) / max(1, gpus)))
-    ids = [run.run_id for run in runs]
+    ranks = cluster.gpus_per_run
+    processes = cluster.runs_per_gpu or _local_processes(runs, plan, gpus, ranks)
+    most = max(1, math.ceil(len(runs) / max(1, gpus // ranks)))
+    ids, at_once = [run.run_id for run in runs], min(processes, most)
     return Worker(
-        plan.name, str(plan.output_dir), ids, min(processes, most), gpus, where=plan.where, on_end=cluster.on_end
+        *(plan.name, str(plan.output_dir), ids, at_once, gpus),
+        where=plan.where,
+        on_end=cluster.on_end,
+        gpus_per_run=ranks,
     )
 
 
@@ -304,6 +312,7 @@ def slurm_worker(plan: Plan, job: Job, cluster: ClusterConfig, kind: type[Worker
         max(5.0, cluster.signal_s - _SHUTDOWN_MARGIN_S),
         plan.where,
         cluster.on_end,
+        cluster.gpus_per_run,
     )
 
 
@@ -314,16 +323,26 @@ def _local_gpus(runs: Sequence[PlannedRun], cluster: ClusterConfig) -> int:
     devices = {run.config["device"] for run in runs} - {"cpu"}
     if not devices:
         return 0
-    if any(":" in device for device in devices):
+    if named := sorted(device for device in devices if ":" in device):
+        if cluster.gpus_per_run > 1:
+            raise UserError(f"device={named[0]}: is one GPU, cluster.gpus_per_run={cluster.gpus_per_run}; give cuda")
         return 1  # the index of a device refers to all visible GPUs, so CUDA_VISIBLE_DEVICES must not be narrowed
     if cluster.gpus == 0:
         raise UserError("cluster.gpus=0: to train here without a GPU give device=cpu")
-    return min(torch.cuda.device_count(), cluster.gpus or torch.cuda.device_count())
+    found = torch.cuda.device_count()
+    gpus = min(found, cluster.gpus or found)
+    if gpus % cluster.gpus_per_run:
+        raise UserError(
+            f"cluster.gpus_per_run={cluster.gpus_per_run}: does not divide the {gpus} GPUs that are visible here"
+        )
+    return gpus
 
 
-def _local_processes(runs: Sequence[PlannedRun], plan: Plan, gpus: int) -> int:
+def _local_processes(runs: Sequence[PlannedRun], plan: Plan, gpus: int, ranks: int) -> int:
     if not gpus:
-        return available_cpus()
+        return max(1, available_cpus() // ranks)
+    if ranks > 1:
+        return 1
     timing = Timing.read(plan.output_dir)
     return min((timing.runs_per_gpu(run.setup) for run in runs), default=1)
 

@@ -58,10 +58,10 @@ class Timing:
 
 
 def measure(summaries: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Returns the median seconds per epoch of each setup; summaries without a duration are ignored."""
+    """Returns the median seconds per epoch of each setup, of one process; summaries without a duration are ignored."""
     seconds: dict[str, list[float]] = defaultdict(list)
     for summary in summaries:
-        if summary.get("epochs") and summary.get("duration_s"):
+        if summary.get("epochs") and summary.get("duration_s") and summary.get("processes", 1) == 1:
             seconds[f"{summary.get('model')}/{summary.get('dataset')}"].append(
                 summary["duration_s"] / summary["epochs"]
             )

@@ -26,11 +26,12 @@ from dst.run.plan import PlannedRun
 from dst.terminal.signals import StopSignals
 
 from .cancelled import cancelled
+from .followers import followed
 from .plan import Plan
 from .readiness import READY, WAIT, Readiness
 from .state import failure_of
+from .stop_signals import STOP_SIGNALS
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _POLL_S = 2.0
 """Seconds between looks at runs that are locked, or whose parents are in training."""
 
@@ -46,6 +47,7 @@ class TrainingProcess:
         threads: number of CPU threads.
         deadline: when the job ends, Unix time in seconds; None without a time limit.
         where: expression that selects the runs of the plan to train, with their parents; None for all.
+        ranks: processes that train each run together, this one included.
     """
 
     sweep: str
@@ -54,6 +56,7 @@ class TrainingProcess:
     threads: int
     deadline: float | None
     where: str | None = None
+    ranks: int = 1
 
     def __call__(self, worker: Connection) -> None:
         """Trains until no run is left, the deadline is near or a signal arrives; sends ``(event, run_id, text)``."""
@@ -147,7 +150,9 @@ class TrainingProcess:
             print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {run.command}", flush=True)
             try:
                 _refuse_without_parent(plan, run)
-                summary: dict[str, Any] = train(OmegaConf.create(_config(plan, run)), **self._hooks(run, stop))
+                config = _config(plan, run)
+                with followed(config, self.ranks, self.threads):
+                    summary: dict[str, Any] = train(OmegaConf.create(config), **self._hooks(run, stop))
             except (Stopped, Locked) as reason:
                 print(f"stopped: {reason}" if isinstance(reason, Stopped) else reason, flush=True)
                 _send_event(worker, "left", run.run_id, "")

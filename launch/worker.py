@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import multiprocessing.resource_tracker
 import os
 import signal
 import sys
@@ -24,7 +23,8 @@ from dst.run.outcome import write_failure
 from .ending import run_on_end
 from .plan import Plan
 from .state import is_settled, write_problem
-from .training_process import STOP_SIGNALS, TrainingProcess
+from .stop_signals import signals_blocked
+from .training_process import TrainingProcess
 
 _MAX_CRASHES = 3
 """Crashes of its training process (out of memory, a fault in a library) after which a run counts as failed."""
@@ -48,6 +48,7 @@ class Worker:
         grace_s: seconds that training processes get to write their checkpoints.
         where: expression that selects the runs of the plan to train, with their parents; None for all.
         on_end: shell command to run once when every run of the sweep has finished or failed; None for none.
+        gpus_per_run: GPUs that train each run together, a process on each; without a GPU, processes.
     """
 
     sweep: str
@@ -59,6 +60,7 @@ class Worker:
     grace_s: float = 60.0
     where: str | None = None
     on_end: str | None = None
+    gpus_per_run: int = 1
     _running: list[tuple[BaseProcess, Connection]] = field(default_factory=list, init=False, repr=False)
     _current: dict[int, str] = field(default_factory=dict, init=False, repr=False)
 
@@ -89,7 +91,7 @@ class Worker:
         crashes: Counter[str] = Counter()
         unfit = ""
         try:
-            for index in range(min(self.runs_per_gpu * max(1, self.gpus), self._remaining())):
+            for index in range(min(self._runs_at_once, self._remaining())):
                 self._start(index)
             for process, event, run_id, text in self._events():
                 if event == "began":
@@ -131,25 +133,35 @@ class Worker:
             if process.is_alive():
                 process.kill()
 
+    @property
+    def _runs_at_once(self) -> int:
+        return self.runs_per_gpu * max(1, self.gpus // self.gpus_per_run)
+
     def _remaining(self) -> int:
         plan = Plan.read(self.sweep, Path(self.output_dir)).select(self.where, with_parents=True)
         return sum(not is_settled(plan.run_dir(run.run_id)) for run in plan.runs)
 
     def _start(self, index: int) -> None:
-        mine = self.chunk[index :: self.runs_per_gpu * max(1, self.gpus)]
+        mine = self.chunk[index :: self._runs_at_once]
         others = [run_id for run_id in self.chunk if run_id not in set(mine)]
         training = self._training_process([*mine, *others])
         ours, theirs = multiprocessing.Pipe(duplex=False)
         context = multiprocessing.get_context("spawn")
         process = context.Process(target=training, args=(theirs,), name=str(index), daemon=True)
-        with _visible_gpu(index, self.gpus), _signals_blocked():
+        with _visible_gpus(index, self.gpus, self.gpus_per_run), signals_blocked():
             process.start()
             self._running.append((process, ours))
         theirs.close()
 
     def _training_process(self, own_runs: list[str]) -> TrainingProcess:
         return TrainingProcess(
-            self.sweep, Path(self.output_dir), own_runs, self._threads(), self._deadline(), self.where
+            self.sweep,
+            Path(self.output_dir),
+            own_runs,
+            self._threads(),
+            self._deadline(),
+            self.where,
+            self.gpus_per_run,
         )
 
     def _events(self) -> Iterator[tuple[BaseProcess, str, str, str]]:
@@ -182,13 +194,16 @@ class Worker:
             self._start(int(process.name))
 
     def _threads(self) -> int:
-        return max(1, available_cpus() // (self.runs_per_gpu * max(1, self.gpus)))
+        return max(1, available_cpus() // (self._runs_at_once * self.gpus_per_run))
 
     def _deadline(self) -> float | None:
         return None if self.seconds is None else time.time() + self.seconds
 
 
-_ARGUMENTS = ("sweep", "output_dir", "chunk", "runs_per_gpu", "gpus", "seconds", "grace_s", "where", "on_end")
+_ARGUMENTS = (
+    *("sweep", "output_dir", "chunk", "runs_per_gpu", "gpus", "seconds", "grace_s", "where", "on_end"),
+    "gpus_per_run",
+)
 
 
 def available_cpus() -> int:
@@ -204,23 +219,13 @@ def available_cpus() -> int:
 
 
 @contextlib.contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """Blocks stop signals in this process, and in one started in the block until it has installed its handlers."""
-    multiprocessing.resource_tracker.ensure_running()  # starting it later would unblock the signals
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextlib.contextmanager
-def _visible_gpu(index: int, gpus: int) -> Iterator[None]:
-    """Restricts a process started in the block to one of the first ``gpus`` visible GPUs; no effect if ``gpus`` < 2."""
+def _visible_gpus(index: int, gpus: int, each: int) -> Iterator[None]:
+    """Restricts a process started in the block to ``each`` of the first ``gpus`` visible GPUs; no effect on one GPU."""
     before = os.environ.get("CUDA_VISIBLE_DEVICES")
     if gpus > 1:
-        names = before.split(",") if before else [str(number) for number in range(gpus)]
-        os.environ["CUDA_VISIBLE_DEVICES"] = names[index % min(gpus, len(names))]
+        names = (before.split(",") if before else [str(number) for number in range(gpus)])[:gpus]
+        first = index % max(1, len(names) // each) * each
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(names[first : first + each])
     try:
         yield
     finally:

@@ -45,7 +45,8 @@ GRADIENT_FREE = ("magnitude", "set", "random")
 """Criteria that score without the gradient."""
 
 _KEY_DEFAULTS: dict[str, dict[str, Any]] = {
-    "recipe": {"decay_biases": True, "label_smoothing": 0.0, "betas": [0.9, 0.999], "eps": 1e-8},
+    "recipe": {"decay_biases": True, "label_smoothing": 0.0, "betas": [0.9, 0.999], "eps": 1e-8}
+    | {"sync_batch_norm": False},
     "growth": {"sample": None},
     "sparsity": {
         **{"include": None, "exclude": None},

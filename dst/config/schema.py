@@ -49,6 +49,7 @@ class RecipeConfig:
             dimensions, not for biases and norms.
         betas: of adam and adamw, likewise ``eps``.
         label_smoothing: ε in [0, 1) of the training loss; evaluations have none.
+        sync_batch_norm: whether batch norm normalises by the whole batch where several GPUs train the run.
     """
 
     name: str = MISSING
@@ -75,6 +76,7 @@ class RecipeConfig:
     )
     eps: float = field(default=1e-8, metadata=limited(lambda value: value > 0, "must be above 0"))
     label_smoothing: float = field(default=0.0, metadata=limited(lambda value: 0 <= value < 1, "must lie in [0, 1)"))
+    sync_batch_norm: Boolean = field(default=False, metadata=BOOLEAN)
 
 
 @dataclass

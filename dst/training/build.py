@@ -30,6 +30,7 @@ from dst.training.phase import Phase
 from dst.training.recorded_step import RecordedStep
 from dst.training.sparsify import build_sparsity, check_density
 from dst.training.step_graph import CudaRecorder
+from dst.training.sync_batch_norm import synchronised
 from dst.training.update_gradient import check_update_batch, update_gradients
 
 log = logging.getLogger("dst")
@@ -142,6 +143,8 @@ def build_training(
         UserError: for a density that the model cannot have, a parent whose model has other shapes, or a probe that the
             data do not allow.
     """
+    if config.recipe.sync_batch_norm:
+        model = synchronised(model, device)
     model = place(model, device, config.precision)
     phases = _phases(config)
     if densities := [phase.density for phase in phases if phase.density]:  # now, not when the phase begins

@@ -26,6 +26,7 @@ def search(arguments: Arguments) -> int:
         raise UserError(f"search={name}: takes one cluster, and no cluster.on_end")
     asked = changed_by(named(arguments.search, name, output_dir), arguments.search_settings, arguments.run_overrides)
     plan = start.check(name, output_dir, asked)
+    cluster.check_runs(plan.runs)
     if arguments.launch.dry_run:
         studies, trials = len(asked.combinations()), len(asked.grid()) or asked.trials
         print(f"would search {', '.join(asked.space)} in {studies} studies of {trials} trials, seeds: {asked.seeds}")

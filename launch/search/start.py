@@ -79,7 +79,9 @@ def train_here(studies: Studies, plan: Plan, cluster: ClusterConfig) -> None:
     total = sum(map(studies.wanted, studies.combinations))
     parallel = min(studies.search.parallel, left)
     sized = local_worker(plan, cluster, (plan.runs * parallel)[:parallel])
-    worker = SearchWorker(plan.name, str(plan.output_dir), [], sized.runs_per_gpu, sized.gpus)
+    worker = SearchWorker(
+        plan.name, str(plan.output_dir), [], sized.runs_per_gpu, sized.gpus, gpus_per_run=cluster.gpus_per_run
+    )
     with tqdm(total=total, initial=total - left, unit="trial", dynamic_ncols=True) as bar:
 
         def listen(event: str, run_id: str, text: str) -> None:
@@ -105,7 +107,7 @@ def submit(studies: Studies, plan: Plan, cluster: ClusterConfig) -> list[str]:
     """
     job = Job((), _runs_per_gpu(plan, cluster))
     at_once = min(studies.search.parallel, studies.left())
-    needed = min(math.ceil(at_once / (job.runs_per_gpu * (cluster.gpus or 1))), cluster.max_jobs)
+    needed = min(math.ceil(at_once / cluster.runs_at_once(job.runs_per_gpu)), cluster.max_jobs)
     worker = slurm_worker(plan, job, cluster, SearchWorker)
     ids: list[str] = []
     try:
@@ -132,5 +134,7 @@ def script(plan: Plan, cluster: ClusterConfig) -> str:
 
 
 def _runs_per_gpu(plan: Plan, cluster: ClusterConfig) -> int:
+    if cluster.gpus_per_run > 1:
+        return 1
     timing = Timing.read(plan.output_dir)
     return cluster.runs_per_gpu or min(timing.runs_per_gpu(run.setup) for run in plan.runs)

@@ -35,7 +35,9 @@ class SearchWorker(Worker):
         return Studies(self.sweep, Path(self.output_dir)).left()
 
     def _training_process(self, own_runs: list[str]) -> TrainingProcess:
-        return SearchProcess(self.sweep, Path(self.output_dir), own_runs, self._threads(), self._deadline())
+        return SearchProcess(
+            self.sweep, Path(self.output_dir), own_runs, self._threads(), self._deadline(), ranks=self.gpus_per_run
+        )
 
 
 @dataclass(frozen=True)

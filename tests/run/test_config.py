@@ -180,11 +180,12 @@ def test_two_spellings_of_one_run_have_one_id(spellings: tuple[str, str]) -> Non
 
 def test_the_id_of_a_run_is_what_it_was_before_the_recipe_had_a_key() -> None:
     config = asdict(checked(compose([])))
-    later = ("decay_biases", "label_smoothing")
+    later = ("decay_biases", "label_smoothing", "sync_batch_norm")
     before = {**config, "recipe": {key: value for key, value in config["recipe"].items() if key not in later}}
     assert run_id(config) == run_id(before) == "365a3f1173e1"
     assert identifier("recipe.decay_biases=false") != run_id(before)
     assert identifier("recipe.label_smoothing=0.1") != run_id(before)
+    assert identifier("recipe.sync_batch_norm=true") != run_id(before)
     without = ("recipe.weight_decay=0", "recipe.decay_biases=false")
     assert identifier(*without) == identifier("recipe.weight_decay=0")
 

@@ -132,3 +132,17 @@ def test_a_batch_that_does_not_go_round_is_one_line(together: Together, tmp_path
     ]
     assert "dst/" not in err  # no traceback of ours, beside what torch's launcher prints
     assert not (tmp_path / "refused").exists()
+
+
+def test_synchronised_batch_norm_on_the_cpu_is_one_line_and_alone_it_changes_nothing(
+    together: Together, train: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    more = ("model=resnet56", "model.depth=8", "recipe.epochs=1", "recipe.sync_batch_norm=true")
+    status, _, err = ended(together(2, "refused", *more))
+    assert status != 0
+    told = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert told == [
+        "error: recipe.sync_batch_norm=true: torch has it for CUDA only, and 2 processes train this run on cpu; give "
+        "recipe.sync_batch_norm=false"
+    ]
+    assert train(*more)["test_acc"] == train(*more[:-1])["test_acc"]
