@@ -18,18 +18,18 @@ from dst.errors import UserError
 from dst.run.code import COMMIT_FILE, commit, user_source
 
 from .cluster import ClusterConfig
-from .worker import Worker
+from .worker import REQUEUE_STATUS, Worker
 
 DEFAULT_ARRAY = 1001
 """SLURM's default MaxArraySize."""
 _ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
-_REQUEUE_KILLED = """\
-status=$?
+_REQUEUE = """\
 # the job id of one array task can equal the id of the array, which would address all of its tasks
 job=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}
 # requeue a worker that was killed (out of memory, a failing node), but not one that was cancelled
-if [ $status -gt 128 ] && [ $status -ne 143 ] && [ $status -ne 255 ] && [ "${SLURM_RESTART_COUNT:-0}" -lt 20 ] &&
-   [ "$(squeue --noheader --job "$job" --format %T)" = RUNNING ]; then
+killed() { [ $status -gt 128 ] && [ $status -ne 143 ] && [ $status -ne 255 ] && [ "${SLURM_RESTART_COUNT:-0}" -lt 20 ]
+}
+if { [ $status -eq $requeue ] || killed; } && [ "$(squeue --noheader --job "$job" --format %T)" = RUNNING ]; then
   scontrol requeue "$job"
 fi
 exit $status"""
@@ -148,7 +148,7 @@ class Slurm:
                 f"export PYTHONPATH={path}${{PYTHONPATH:+:$PYTHONPATH}}",
                 "export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK",  # srun no longer inherits it since SLURM 22.05
             ],
-            teardown=_REQUEUE_KILLED.splitlines(),
+            teardown=[f"status=$? requeue={REQUEUE_STATUS}", *_REQUEUE.splitlines()],
             additional_parameters={key: value for key, value in extra.items() if value not in (None, False)},
             **{flag: getattr(cluster, flag) for flag in flags if getattr(cluster, flag) is not None},
             **({"gpus_per_node": cluster.gpus} if cluster.gpus else {}),

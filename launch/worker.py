@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import time
@@ -26,6 +27,8 @@ from .state import is_settled, write_problem
 from .stop_signals import signals_blocked
 from .training_process import TrainingProcess
 
+REQUEUE_STATUS = os.EX_TEMPFAIL
+"""Exit status of a worker whose batch script is to requeue the job."""
 _MAX_CRASHES = 3
 """Crashes of its training process (out of memory, a fault in a library) after which a run counts as failed."""
 
@@ -116,10 +119,15 @@ class Worker:
         return dict(ended)
 
     def checkpoint(self) -> Any:
-        """Stops the training processes, which write checkpoints; returns what submitit is to requeue."""
+        """Stops the training processes, which write checkpoints; returns what submitit is to requeue.
+
+        In a container without SLURM's commands it ends this process instead, and the batch script requeues.
+        """
         from submitit.helpers import DelayedSubmission
 
         self.stop()
+        if shutil.which("scontrol") is None:  # submitit could not requeue
+            sys.exit(REQUEUE_STATUS)
         return DelayedSubmission(type(self)(*(getattr(self, name) for name in _ARGUMENTS)))
 
     def stop(self) -> None:

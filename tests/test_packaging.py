@@ -1,8 +1,9 @@
-"""The installed wheel works like the checkout."""
+"""The wheel, built from the files that containers get, works like the checkout once it is installed."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -13,12 +14,33 @@ import pytest
 from dst.config import compose, run_id
 from tests.conftest import ROOT
 
+CONTAINERS = ROOT / "containers"
+
+
+def copied_by_docker() -> set[str]:
+    lines = (CONTAINERS / "Dockerfile").read_text().splitlines()
+    return {name for line in lines if line.startswith("COPY ") for name in line.split()[1:-1]}
+
+
+def copied_by_apptainer() -> set[str]:
+    _, _, rest = (CONTAINERS / "dst.def").read_text().partition("%files\n")
+    copies = [line.split() for line in rest.partition("\n\n")[0].splitlines()]
+    assert all(target == f"/opt/dst/{name}" for name, target in copies)
+    return {name for name, _ in copies}
+
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the contents of the project's wheel are, away from the checkout."""
+    """Where the contents of a wheel are, away from the checkout, built from the files that the Dockerfile copies."""
     folder = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    source = folder / "source"
+    source.mkdir()
+    for name in copied_by_docker():
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, source)
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(source)]
     built = subprocess.run(build, capture_output=True, text=True)
     assert built.returncode == 0, built.stdout + built.stderr
     with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
@@ -32,6 +54,12 @@ def python(installed: Path, folder: Path, *arguments: str) -> subprocess.Complet
         [sys.executable, "-P", *arguments] if sys.version_info >= (3, 11) else [sys.executable, *arguments],
         cwd=folder, env=environment, capture_output=True, text=True,
     )  # fmt: skip
+
+
+def test_both_container_recipes_install_the_same() -> None:
+    assert copied_by_apptainer() == copied_by_docker()
+    lines = [path.read_text().split("pip install", 1)[1].splitlines()[0] for path in sorted(CONTAINERS.iterdir())]
+    assert len({line.split()[-1] for line in lines}) == 1
 
 
 def test_a_wheel_finds_its_own_config(installed: Path, tmp_path: Path) -> None:

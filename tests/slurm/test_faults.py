@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,6 +72,16 @@ def test_a_fault_during_training_changes_no_result(
     _end_as(undisturbed, study, runs)
 
 
+def test_a_job_whose_container_lacks_slurms_commands_goes_on_after_preemption(
+    cluster: SlurmCluster, study: Study, undisturbed: Study
+) -> None:
+    runs = _under_way(study, undisturbed, f"cluster.python=env PATH=/nowhere {sys.executable}")
+    (job,) = study.jobs("runs")
+    preempted(cluster, job["job_id"], _training_process(study.run_dir(runs[0])))
+    _end_as(undisturbed, study, runs)
+    assert " Restarts=1 " in cluster.ask("scontrol", "show", "job", job["job_id"])
+
+
 def test_each_array_task_whose_worker_is_killed_is_requeued_alone(study: Study, cluster: SlurmCluster) -> None:
     runs = study.plan("array", "seed=1,2,3", "growth=gradient", "recipe.epochs=160", "checkpoint.minutes=0.01")
     study.launch("submit", "sweep=array", *ONE_A_JOB, "cluster.gpus=0")
@@ -95,9 +106,9 @@ def test_cancelled_runs_resume_when_they_are_submitted_again(
     assert "resuming run" in study.log(runs[0])
 
 
-def _under_way(study: Study, undisturbed: Study) -> list[str]:
+def _under_way(study: Study, undisturbed: Study, *more: str) -> list[str]:
     runs = study.adopt(undisturbed, "runs")
-    study.launch("submit", "sweep=runs", *ON_A100)
+    study.launch("submit", "sweep=runs", *ON_A100, *more)
     wait_until(lambda: all(_is_under_way(study.run_dir(run_id)) for run_id in runs), "both runs to be under way")
     return runs
 
