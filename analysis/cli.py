@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dst.commands import ANALYSIS
+from dst.config.tree import options
 from dst.errors import UserError, unknown
+from dst.terminal.completion import bash_completion
 from dst.terminal.exits import command
 
 from .arguments import file_name, positive_integer
@@ -34,6 +36,7 @@ HELP = f"""usage: {ANALYSIS} COMMAND [key=value ...]
   compare  sweep=A,B          what both sweeps have, paired by seed: differences, intervals, p-values; by=test_acc
   report                      one report.html to open in a browser, without any network
   overview                    collect, table, accuracy figure and report in one go
+  completion bash             the script that completes dst-analysis's arguments with the Tab key
   dashboard entity=… project=…  a W&B report that compares the criteria (dry_run=true: write its spec to a file)
 
 Trained networks, for runs with a checkpoint; RUN is the beginning of a run id, RUN@best or RUN@STEP (0 or a snapshot):
@@ -77,11 +80,19 @@ def main() -> None:
     with command(), _name_missing_library():
         if name == "help" or {"-h", "--help"} & {name, *rest}:
             print(HELP, end="")
+        elif name == "completion":
+            print(_completion(*rest[:1] or ("",)), end="")
         elif name not in COMMANDS:
             raise UserError(f"{name}: {unknown(name, COMMANDS)}")
         else:
             run, keys = COMMANDS[name]
             run(*_parse_arguments(rest, keys))
+
+
+def _completion(shell: str) -> str:
+    keys = {command: (*_SOURCE_KEYS, *own) for command, (_, own) in COMMANDS.items()}
+    values = {"sweep": options("sweep"), "paper": PAPERS, "source": ("runs", "wandb")}
+    return bash_completion("dst-analysis", keys, values, shell)
 
 
 @contextlib.contextmanager

@@ -72,23 +72,18 @@ def parse_arguments(command: str, argv: Sequence[str]) -> Arguments:
     Raises:
         UserError: for a word or setting that the command does not take, or takes once only.
     """
-    launch_keys = ["sweep", "search", "where", *LaunchConfig.__dataclass_fields__]
     argv = [
         f"{flag}=true" if (flag := argument[2:].replace("-", "_")) in _BOOLEAN_KEYS else argument for argument in argv
     ]
     words = tuple(argument for argument in argv if "=" not in argument.lstrip("~") and argument[0:1] != "~")
-    if words and command not in ("logs", "restore"):
-        raise UserError(
-            f"{words[0]}: {unknown(words[0].strip('-').replace('-', '_'), launch_keys)}; settings are key=value"
-        )
+    if words and command not in _WITH_WORDS:
+        raise UserError(f"{words[0]}: {unknown(words[0].strip('-').replace('-', '_'), KEYS)}; settings are key=value")
     given = [argument for argument in argv if argument not in words]
-    launch_arguments = [argument for argument in given if _top_level_key(argument) in launch_keys]
+    launch_arguments = [argument for argument in given if _top_level_key(argument) in KEYS]
     run_overrides = tuple(argument for argument in given if argument not in launch_arguments)
-    if run_overrides and command not in ("plan", "submit", "search"):
+    if run_overrides and command not in WITH_RUN_OVERRIDES:
         first = run_overrides[0]
-        raise UserError(
-            f"{first}: {unknown(_top_level_key(first), launch_keys)}; {command} takes no overrides for the runs"
-        )
+        raise UserError(f"{first}: {unknown(_top_level_key(first), KEYS)}; {command} takes no overrides for the runs")
     keys = [argument.partition("=")[0] for argument in launch_arguments]
     if duplicates := [key for key in keys if keys.count(key) > 1]:
         raise UserError(f"{duplicates[0]}: is given twice; give it once")
@@ -126,6 +121,11 @@ def _top_level_key(argument: str) -> str:
 _WITHOUT_HYDRA = ("sweep=", "search=", "cluster=", "where=", "cluster.on_end=")
 """Settings whose values are taken as they are, whatever they mean in Hydra's syntax."""
 
+KEYS = ("sweep", "search", "where", *LaunchConfig.__dataclass_fields__)
+"""Settings of the commands; ``where`` and ``search`` are for some of them."""
+
+WITH_RUN_OVERRIDES = ("plan", "submit", "search")
+_WITH_WORDS = ("logs", "restore", "completion")
 _WITH_SEARCH = ("search", "status", "cancel")
 _WITH_WHERE = ("status", "submit", "cancel", "logs", "archive", "delete")
 _BOOLEAN_KEYS = [key for key, item in LaunchConfig.__dataclass_fields__.items() if item.type == "Boolean"]

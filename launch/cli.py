@@ -6,15 +6,19 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import fields
 
 from dst.commands import LAUNCH
+from dst.config import Config
+from dst.config.tree import options
 from dst.errors import UserError, unknown
 from dst.run.archive import archive
 from dst.run.plan import plan_path
+from dst.terminal.completion import bash_completion
 from dst.terminal.exits import command
 
 from .archive import archive_runs, archives, restore
-from .arguments import Arguments, parse_arguments
+from .arguments import KEYS, WITH_RUN_OVERRIDES, Arguments, parse_arguments
 from .cancel import cancel
 from .cluster import LaunchConfig
 from .cost import cost_text, with_epochs
@@ -59,6 +63,7 @@ HELP = f"""usage: {LAUNCH} COMMAND [key=value ...]
                                            archive and delete also by state: where='state == "failed"'
   timing                                   write what finished runs took to <output_dir>/timing.yaml
   sync    sweep=paper                      upload finished runs to Weights & Biases
+  completion bash                          the script that completes dst-launch's arguments with the Tab key
 
 Further key=value pairs of plan and submit go to every run (recipe.epochs=10, data_dir=/scratch/data).
 submit … cluster.gpus_per_run=4 trains each run on four GPUs together (docs/slurm.md).
@@ -247,6 +252,19 @@ def _timing(arguments: Arguments) -> int:
     return 0
 
 
+def _completion(arguments: Arguments) -> int:
+    groups = {field.name: options(field.name) for field in fields(Config) if options(field.name)}
+    values = {
+        "sweep": options("sweep"),
+        "search": options("search"),
+        "cluster": options("cluster"),
+        "retry": ["failed"],
+    }
+    keys = {command: (*KEYS, *groups) if command in WITH_RUN_OVERRIDES else KEYS for command in COMMANDS}
+    print(bash_completion("dst-launch", keys, values | groups, *arguments.words[:1] or ("",)), end="")
+    return 0
+
+
 def _sync(arguments: Arguments) -> int:
     from .sync import sync
 
@@ -267,6 +285,7 @@ COMMANDS: dict[str, Callable[[Arguments], int]] = {
     "delete": _delete,
     "timing": _timing,
     "sync": _sync,
+    "completion": _completion,
 }
 
 

@@ -79,10 +79,15 @@ def test_a_wheel_has_the_hash_of_the_checkout(installed: Path, tmp_path: Path) -
     assert hashes[0].stdout == hashes[1].stdout != "", hashes[0].stderr
 
 
-def test_a_wheels_messages_name_commands_that_it_has(installed: Path, tmp_path: Path) -> None:
-    for name in ("launch", "analysis"):
-        told = python(installed, tmp_path, "-m", f"dst.{name}", "help").stdout
-        assert told.startswith(f"usage: python -m dst.{name} COMMAND")
+def test_a_wheels_commands_name_themselves_in_their_messages(installed: Path, tmp_path: Path) -> None:
+    entry_points = next(installed.glob("*.dist-info/entry_points.txt")).read_text().split("\n\n")[0]
+    scripts = dict(line.split(" = ") for line in entry_points.splitlines()[1:])
+    usages = {"dst-train": "dst.train [", "dst-launch": "dst.launch COMMAND", "dst-analysis": "dst.analysis COMMAND"}
+    assert scripts.keys() == usages.keys()
+    for name, usage in usages.items():
+        module, function = scripts[name].split(":")
+        told = python(installed, tmp_path, "-c", f"from {module} import {function}; {function}()", "--help")
+        assert told.stdout.startswith(f"usage: python -m {usage}"), told.stderr
     refused = python(installed, tmp_path, "-m", "dst.launch", "status", "sweep=none")
     assert (refused.returncode, "plan it with: python -m dst.launch plan" in refused.stderr) == (2, True)
 
