@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,5 +14,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def study(tmp_path: Path, data_dir: Path) -> Study:
-    return Study(tmp_path, data_dir)
+def study(tmp_path: Path, data_dir: Path) -> Iterator[Study]:
+    study = Study(tmp_path, data_dir)
+    yield study
+    study.end()

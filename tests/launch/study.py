@@ -38,10 +38,11 @@ class Study:
         self.folder, self.data_dir, self.output_dir = folder, data_dir, folder / "outputs"
         inherited = {key: value for key, value in environment.items() if not key.startswith("WANDB_")}
         self.environment = {**inherited, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
+        self._started: list[subprocess.Popen[str]] = []
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Starts ``python -m launch`` in a session of its own."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "launch", *arguments],
             cwd=self.folder,
             env=self.environment,
@@ -49,8 +50,16 @@ class Study:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # not ignored, as under a shell with &
+            preexec_fn=_heed_signals,
         )
+        self._started.append(process)
+        return process
+
+    def end(self) -> None:
+        """Kills what a failed test has left running, which would train for hours."""
+        for process in self._started:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
 
     def launch(self, *arguments: str, rc: int = 0) -> str:
         """Runs ``python -m launch``, asserts exit status ``rc``, and returns stdout followed by stderr."""
@@ -123,3 +132,9 @@ class Study:
     def times_finished(self, run_id: str) -> int:
         """Returns how many times the run was trained to its end."""
         return self.log(run_id).count("was trained to its end")
+
+
+def _heed_signals() -> None:
+    """Lets signals end a process that a shell with ``&`` or ``nohup`` has taught to ignore them."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 NODES = {"a100-0": "a100", "v100-0": "v100"}
-MAX_ARRAY = 101
+MAX_ARRAY = 6
 _PROGRAMS = ("slurmctld", "slurmd", "sbatch", "munged")
 _DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 

@@ -27,5 +27,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def study(tmp_path: Path, data_dir: Path, cluster: SlurmCluster) -> Iterator[Study]:
-    yield Study(tmp_path, data_dir, cluster.environment)
+    study = Study(tmp_path, data_dir, cluster.environment)
+    yield study
+    study.end()
     cluster.ask("scancel", "--user", "root")
