@@ -63,6 +63,7 @@ HELP = f"""usage: {LAUNCH} COMMAND [key=value ...]
                                            archive and delete also by state: where='state == "failed"'
   timing                                   write what finished runs took to <output_dir>/timing.yaml
   sync    sweep=paper                      upload finished runs to Weights & Biases
+  doctor  [cluster=slurm] [write=NAME]     check this site; write conf/cluster/NAME.yaml for it
   completion bash                          the script that completes dst-launch's arguments with the Tab key
 
 Further key=value pairs of plan and submit go to every run (recipe.epochs=10, data_dir=/scratch/data).
@@ -252,6 +253,12 @@ def _timing(arguments: Arguments) -> int:
     return 0
 
 
+def _doctor(arguments: Arguments) -> int:
+    from .doctor import doctor  # imports torch
+
+    return doctor(arguments)
+
+
 def _completion(arguments: Arguments) -> int:
     groups = {field.name: options(field.name) for field in fields(Config) if options(field.name)}
     values = {
@@ -285,6 +292,7 @@ COMMANDS: dict[str, Callable[[Arguments], int]] = {
     "delete": _delete,
     "timing": _timing,
     "sync": _sync,
+    "doctor": _doctor,
     "completion": _completion,
 }
 

@@ -103,6 +103,7 @@ class LaunchConfig:
     shared: Boolean = field(default=False, metadata=BOOLEAN)
     checkpoints: Boolean = field(default=True, metadata=BOOLEAN)
     jobs: int = field(default=4, metadata=_POSITIVE)
+    write: str | None = None
     entity: str | None = None
     project: str | None = None
 

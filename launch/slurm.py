@@ -46,21 +46,21 @@ def queued_jobs(name: str | None = None) -> dict[str, tuple[str, str]]:
     """
     filters = ["--name", name] if name else []
     columns = ("--format", "%i|%T|%N")
-    answer = _run_command("squeue", "--noheader", "--array", "--user", str(os.getuid()), *filters, *columns)
+    answer = run_command("squeue", "--noheader", "--array", "--user", str(os.getuid()), *filters, *columns)
     rows = [line.split("|") for line in answer.splitlines() if line.strip()]
     return {job: (state, node) for job, state, node in rows if state not in _ENDED}
 
 
 def max_array_size() -> int:
     """Returns the cluster's limit on tasks per array."""
-    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", _run_command("scontrol", "show", "config"), re.MULTILINE)
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", run_command("scontrol", "show", "config"), re.MULTILINE)
     return int(found.group(1)) if found else DEFAULT_ARRAY
 
 
 def cancel(job_ids: Sequence[str]) -> None:
     """Cancels pending and running jobs."""
     for start in range(0, len(job_ids), 500):
-        _run_command("scancel", *job_ids[start : start + 500])
+        run_command("scancel", *job_ids[start : start + 500])
 
 
 class Slurm:
@@ -194,7 +194,15 @@ def take_snapshot(folder: Path, modules: Iterable[str] = (), *, copy: bool = Tru
     return snapshot
 
 
-def _run_command(*command: str) -> str:
+def run_command(*command: str) -> str:
+    """Returns what a command of SLURM prints.
+
+    Args:
+        command: its name and arguments.
+
+    Raises:
+        UserError: if it is not there, fails, or does not answer.
+    """
     try:
         answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     except FileNotFoundError as error:

@@ -18,9 +18,9 @@ from dst.data.store import Arrays
 if TYPE_CHECKING:
     from dst.config import DatasetConfig
 
-_CIFAR_URL = "https://www.cs.toronto.edu/~kriz"
+CIFAR_URL = "https://www.cs.toronto.edu/~kriz"
 _FASHION_URL = "https://github.com/zalandoresearch/fashion-mnist"
-_MNIST_URL = "https://ossci-datasets.s3.amazonaws.com/mnist"
+MNIST_URL = "https://ossci-datasets.s3.amazonaws.com/mnist"
 _IDX_HEADERS = {
     "train-images-idx3-ubyte": (0x803, 60_000, 28, 28),
     "train-labels-idx1-ubyte": (0x801, 60_000),
@@ -48,7 +48,7 @@ def cifar10(cfg: DatasetConfig, data_dir: Path) -> tuple[Arrays, str]:
     """
     from torchvision.datasets import CIFAR10
 
-    obtain = f"unpack {_CIFAR_URL}/cifar-10-python.tar.gz in"
+    obtain = f"unpack {CIFAR_URL}/cifar-10-python.tar.gz in"
     return _read(cfg, data_dir, CIFAR10, CIFAR10.base_folder, obtain, lambda folder: _cifar_faults(CIFAR10, folder))
 
 
@@ -64,7 +64,7 @@ def cifar100(cfg: DatasetConfig, data_dir: Path) -> tuple[Arrays, str]:
     """
     from torchvision.datasets import CIFAR100
 
-    obtain = f"unpack {_CIFAR_URL}/cifar-100-python.tar.gz in"
+    obtain = f"unpack {CIFAR_URL}/cifar-100-python.tar.gz in"
     return _read(cfg, data_dir, CIFAR100, CIFAR100.base_folder, obtain, lambda folder: _cifar_faults(CIFAR100, folder))
 
 
@@ -96,7 +96,7 @@ def mnist(cfg: DatasetConfig, data_dir: Path) -> tuple[Arrays, str]:
     """
     from torchvision.datasets import MNIST
 
-    obtain = f"put the four files of {_MNIST_URL}, unpacked, into MNIST/raw in"
+    obtain = f"put the four files of {MNIST_URL}, unpacked, into MNIST/raw in"
     return _read(cfg, data_dir, MNIST, "MNIST/raw", obtain, lambda folder: _idx_faults(folder, _MNIST_LABELS))
 
 

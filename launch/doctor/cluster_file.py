@@ -1,0 +1,82 @@
+"""A file of ``conf/cluster`` for a site."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from dst.config.tree import CONF_DIR, options
+from dst.errors import UserError
+
+from ..cluster import ClusterConfig
+from .site import Partition, Site
+
+
+def write_cluster(name: str, site: Site | None, cluster: ClusterConfig) -> Path:
+    """Writes ``conf/cluster/<name>.yaml`` from what SLURM says and what was given on the command line.
+
+    Args:
+        name: of the new choice of ``cluster=``.
+        site: the SLURM site; None without SLURM.
+        cluster: its partition, account, constraint and GPUs are kept where they are given.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        UserError: if the name is taken or no file's name, or SLURM has no partition that fits.
+    """
+    if not re.fullmatch(r"\w[\w-]*", name):
+        raise UserError(f"write={name}: must be letters, digits, _ and -")
+    if name in options("cluster"):
+        raise UserError(f"write={name}: conf/cluster/{name}.yaml exists; choose another name, or edit it")
+    if site is None:
+        raise UserError(f"write={name}: there is no SLURM here to describe; cluster=local needs no file")
+    path = CONF_DIR / "cluster" / f"{name}.yaml"
+    path.write_text(cluster_yaml(name, site, cluster))
+    return path
+
+
+def cluster_yaml(name: str, site: Site, cluster: ClusterConfig) -> str:
+    """Returns the text of the file.
+
+    Args:
+        name: of the new choice of ``cluster=``.
+        site: the SLURM site.
+        cluster: as for :func:`write_cluster`.
+
+    Raises:
+        UserError: if SLURM has no such partition.
+    """
+    given = cluster.executor == "slurm"
+    wanted = cluster.partition if given else None
+    candidates = [part for part in site.partitions if wanted in (None, part.name)]
+    if not candidates:
+        raise UserError(f"cluster.partition={wanted}: SLURM has no such partition")
+    chosen = max(candidates, key=lambda part: (bool(part.gpus), part.default, part.nodes))
+    kept = {key: value for key in ("account", "qos", "constraint") if given and (value := getattr(cluster, key))}
+    settings: dict[str, object] = {"partition": chosen.name}
+    if site.accounts and "account" not in kept:
+        settings["account"] = site.accounts[0]
+    if not chosen.gpus:
+        settings["gpus"] = 0
+    if chosen.hours is not None and chosen.hours < ClusterConfig.hours:
+        settings["hours"] = chosen.hours
+    remarks = {
+        "partition": f"there are {', '.join(dict.fromkeys(part.name for part in site.partitions))}",
+        "account": f"yours are {', '.join(site.accounts) or 'not known'}",
+        "hours": "the partition's limit",
+    }
+    lines = [
+        f"{key}: {value}" + (f"  # {remarks[key]}" if key in remarks else "")
+        for key, value in (settings | kept).items()
+    ]
+    if "constraint" not in kept:
+        lines.append(f"constraint: null{_features(site.partitions, chosen.name)}")
+    about = "What this site's SLURM said; slurm.yaml explains each setting and has further ones."
+    return "\n".join([f"# {about}", "defaults:", "  - slurm", "  - _self_", "", f"name: {name}", *lines, ""])
+
+
+def _features(partitions: tuple[Partition, ...], name: str) -> str:
+    features = dict.fromkeys(feature for part in partitions if part.name == name for feature in part.features)
+    return f"  # its nodes' features: {', '.join(features)}" if features else ""
