@@ -28,6 +28,7 @@ from dst.sparsity import DynamicSparsity
 from dst.summary import facts, flops
 from dst.training.checkpoint import load_training_state, training_state
 from dst.training.evaluation import evaluate, run_epoch
+from dst.training.gpu_usage import GpuUsage
 from dst.training.loop import Training
 
 log = logging.getLogger("dst")
@@ -69,6 +70,7 @@ class Attempt:
         self.should_stop, self.on_epoch = should_stop, on_epoch
         self.procedure: Procedure = build("procedure", config.procedure)
         self.code = code_of(asdict(config))
+        self.gpu_usage = GpuUsage(training.device)
         self.tracker = Tracker() if ranks.rank() else make_tracker(config.tracker)
         self._restored: dict[str, Any] = {}
         self.duration_before = 0.0
@@ -84,6 +86,7 @@ class Attempt:
         hidden = True if ranks.rank() else None  # None: where stderr is no terminal
         with (
             tqdm(total=steps, initial=training.step, unit="step", disable=hidden, dynamic_ncols=True) as bar,
+            self.gpu_usage,
             contextlib.suppress(_Ended),
         ):
             while training.epoch < training.epochs and not training.ends_early and not self.diverged:
@@ -276,6 +279,7 @@ class Attempt:
         duration = self.duration
         return {
             "run_id": self.directory.run_id,
+            "gpu_utilization": self.gpu_usage.mean,
             "status": "diverged" if self.diverged else "finished",
             **facts(self.config, self.training, self.directory.logs.read(TOPOLOGY)),
             "topology_updates": self.directory.logs.count(TOPOLOGY),

@@ -11,7 +11,7 @@ import torch
 from dst import __version__, ranks
 from dst.config import Config
 from dst.config.identity import groups_of
-from dst.training.device import device_name, peak_memory_mb
+from dst.training.device import device_name, gpu_memory_mb, peak_memory_mb
 from dst.training.flops import count_forward, density_history, training_flops
 from dst.training.loop import Training
 from dst.training.update_gradient import samples_beside
@@ -61,6 +61,7 @@ def facts(config: Config, training: Training, updates: Sequence[dict[str, Any]])
         "parent": config.parent_id,
         "processes": ranks.size(),
         "peak_memory_mb": peak_memory_mb(training.device),
+        "gpu_memory_mb": gpu_memory_mb(training.device),
         "dead_layers": training.dead_layers,
         "best_epoch": training.best.epoch,
         "data_fingerprint": training.data.fingerprint,

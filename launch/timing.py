@@ -1,4 +1,4 @@
-"""Seconds per epoch of each setup: measured from finished runs, otherwise from ``conf/timing.yaml``."""
+"""Seconds per epoch and runs per GPU of each setup: from finished runs, otherwise from ``conf/timing.yaml``."""
 
 from __future__ import annotations
 
@@ -23,11 +23,15 @@ log = logging.getLogger("dst")
 
 _DEFAULT_EPOCH_S = 10.0
 """Seconds per epoch assumed for packing if a setup was never timed."""
+_FILL = 0.9
+"""Share of a GPU's memory that runs may take together."""
+_CONTEXT_MB = 800
+"""What a process takes on a GPU besides tensors: CUDA's context, libraries, fragmentation."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds per epoch and number of runs per GPU, by setup."""
+    """Seconds per epoch, number of runs per GPU with the best throughput, and the number that fit, by setup."""
 
     table: Mapping[str, Mapping[str, float]]
 
@@ -53,26 +57,37 @@ class Timing:
         return _DEFAULT_EPOCH_S * max(1, planned_epochs(run.config)) if known is None else known
 
     def runs_per_gpu(self, setup: str) -> int:
-        """Returns how many runs of the setup share a GPU; 1 if unknown."""
-        return int(self.table.get(setup, {}).get("runs_per_gpu", 1))
+        """Returns how many runs of the setup share a GPU, as far as its memory goes; 1 if unknown."""
+        entry = self.table.get(setup, {})
+        return max(1, int(min(entry.get("runs_per_gpu", 1), entry.get("fit_per_gpu", math.inf))))
 
 
 def measure(summaries: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Returns the median seconds per epoch of each setup, of one process; summaries without a duration are ignored."""
+    """Returns each setup's median seconds per epoch, of one process, and how many of its runs fit on a GPU.
+
+    Summaries without a duration are ignored, and so is memory where a summary has none, as on a CPU.
+    """
     seconds: dict[str, list[float]] = defaultdict(list)
+    fits: dict[str, list[int]] = defaultdict(list)
     for summary in summaries:
         if summary.get("epochs") and summary.get("duration_s") and summary.get("processes", 1) == 1:
-            seconds[f"{summary.get('model')}/{summary.get('dataset')}"].append(
-                summary["duration_s"] / summary["epochs"]
-            )
-    return {setup: {"epoch_s": round(statistics.median(values), 4)} for setup, values in sorted(seconds.items())}
+            setup = f"{summary.get('model')}/{summary.get('dataset')}"
+            seconds[setup].append(summary["duration_s"] / summary["epochs"])
+            if (peak := summary.get("peak_memory_mb")) and (memory := summary.get("gpu_memory_mb")):
+                fits[setup].append(int(_FILL * memory / (peak + _CONTEXT_MB)))
+    table: dict[str, dict[str, float]] = {}
+    for setup, values in sorted(seconds.items()):
+        table[setup] = {"epoch_s": round(statistics.median(values), 4)}
+        if setup in fits:
+            table[setup]["fit_per_gpu"] = max(1, min(fits[setup]))
+    return table
 
 
 def write_timing(table: Mapping[str, Mapping[str, float]], output_dir: Path) -> Path:
     """Updates ``<output_dir>/timing.yaml``, whose other entries stay, and returns its path.
 
     Args:
-        table: ``epoch_s`` (seconds per epoch) and ``runs_per_gpu``, by setup; either may be absent.
+        table: ``epoch_s`` (seconds per epoch), ``runs_per_gpu`` and ``fit_per_gpu``, by setup; each may be absent.
         output_dir: where the runs are stored.
     """
     path = output_dir / "timing.yaml"

@@ -119,6 +119,11 @@ def peak_memory_mb(device: torch.device) -> float | None:
     return torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else None
 
 
+def gpu_memory_mb(device: torch.device) -> float | None:
+    """Returns the memory of a GPU, in MiB; None on other devices."""
+    return torch.cuda.get_device_properties(device).total_memory / 2**20 if device.type == "cuda" else None
+
+
 def set_numerics(precision: str, deterministic: bool) -> None:
     """Sets torch's global flags for precision and determinism.
 

@@ -16,6 +16,7 @@ import torch
 
 from launch.plan import Plan
 from launch.sweep import Point, expand_overrides
+from tests.run.outcomes import MEASURED
 from tests.slurm.cluster import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -122,7 +123,7 @@ class Study:
         lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
         masks = torch.load(directory / "masks.pt", weights_only=True)
         return {
-            "summary": {key: summary[key] for key in summary.keys() - {"duration_s", "steps_per_s"}},
+            "summary": {key: summary[key] for key in summary.keys() - {*MEASURED}},
             "metrics": [{key: line[key] for key in line.keys() - {"epoch_s"}} for line in lines],
             "topology": (directory / "topology.jsonl").read_text() if summary["topology_updates"] else "",
             "probes": {path.stem: path.read_text() for path in directory.glob("probes/*.jsonl")},

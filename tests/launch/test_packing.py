@@ -10,7 +10,7 @@ import pytest
 from dst.run.plan import PlannedRun
 from launch.cluster import ClusterConfig
 from launch.packing import pack
-from launch.timing import Timing, write_timing
+from launch.timing import Timing, measure, write_timing
 
 TIMING = Timing({"mlp/small": {"epoch_s": 1.0, "runs_per_gpu": 4}, "cnn/large": {"epoch_s": 36.0}})
 
@@ -63,3 +63,13 @@ def test_writing_the_timing_keeps_other_entries(tmp_path: Path) -> None:
 def test_cluster_settings_override_the_timing() -> None:
     jobs = pack(runs("mlp/small", 6), cluster(runs_per_job=3, runs_per_gpu=2), TIMING, max_jobs=1000)
     assert [(len(job.run_ids), job.runs_per_gpu) for job in jobs] == [(3, 2), (3, 2)]
+
+
+def test_no_more_runs_share_a_gpu_than_the_peak_memory_of_finished_ones_allows() -> None:
+    summary = {"model": "a", "dataset": "b", "epochs": 2, "duration_s": 4.0, "gpu_memory_mb": 40_000}
+    table = measure([{**summary, "peak_memory_mb": 9_000}, {**summary, "peak_memory_mb": 11_000}])
+    assert table == {"a/b": {"epoch_s": 2.0, "fit_per_gpu": 3}}
+    assert Timing({"a/b": {**table["a/b"], "runs_per_gpu": 8}}).runs_per_gpu("a/b") == 3
+    assert Timing({"a/b": {**table["a/b"], "runs_per_gpu": 2}}).runs_per_gpu("a/b") == 2
+    too_large = measure([{**summary, "peak_memory_mb": 39_000}])
+    assert Timing({"a/b": {**too_large["a/b"], "runs_per_gpu": 8}}).runs_per_gpu("a/b") == 1

@@ -17,6 +17,9 @@ from dst.train import run
 from dst.training.checkpoint import training_state
 from dst.training.loop import Training
 
+MEASURED = ("duration_s", "steps_per_s", "gpu_utilization")
+"""What a summary says of the machine's speed, which differs between equal runs."""
+
 
 def run_outcome(folder: Path) -> dict[str, Any]:
     """Everything a run leaves that is no time."""
@@ -24,7 +27,7 @@ def run_outcome(folder: Path) -> dict[str, Any]:
     epochs = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     topology = folder / "topology.jsonl"
     return {
-        "summary": {key: value for key, value in summary.items() if key not in ("duration_s", "steps_per_s")},
+        "summary": {key: value for key, value in summary.items() if key not in MEASURED},
         "epochs": [{key: value for key, value in epoch.items() if key != "epoch_s"} for epoch in epochs],
         "topology": topology.read_text() if topology.exists() else "",
         "phases": (folder / "phases.jsonl").read_text(),

@@ -17,6 +17,7 @@ from dst.errors import UserError
 from dst.files.records import Damaged
 from dst.run.outcome import read_summary
 from dst.train import run
+from tests.run.outcomes import MEASURED
 
 SUMMARY = (
     "run_id status model dataset criterion growth density update_period seed epochs test_acc test_acc_best_val val_acc "
@@ -28,7 +29,6 @@ METRICS = (
     "epoch step lr train_loss train_acc val_loss val_acc prune_fraction density itop_ratio epoch_s"
 ).split()  # fmt: skip
 
-TIMES = {"duration_s", "steps_per_s"}
 Train = Callable[..., dict[str, Any]]
 
 
@@ -142,7 +142,9 @@ def test_a_damaged_summary_counts_for_nothing_and_is_kept_beside_the_next(
     path.unlink()
     path.write_bytes(content) if content is not None else path.mkdir()
     again = train("recipe.epochs=0")
-    assert {key: again[key] for key in again.keys() - TIMES} == {key: summary[key] for key in summary.keys() - TIMES}
+    results = again.keys() - {*MEASURED}
+    assert {key: again[key] for key in results} == {key: summary[key] for key in results}
+    assert results == summary.keys() - {*MEASURED}
     assert json.loads(path.read_bytes()) == again == train("recipe.epochs=0")
     aside = path.with_name("summary.json.damaged")
     assert aside.is_dir() if content is None else aside.read_bytes() == content
