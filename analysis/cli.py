@@ -13,6 +13,7 @@ from dst.config.tree import options
 from dst.errors import UserError, unknown
 from dst.terminal.completion import bash_completion
 from dst.terminal.exits import command
+from dst.terminal.help import help_of
 
 from .arguments import file_name, positive_integer
 from .source import Source
@@ -79,7 +80,7 @@ def main() -> None:
     name, *rest = sys.argv[1:] or ["help"]
     with command(), _name_missing_library():
         if name == "help" or {"-h", "--help"} & {name, *rest}:
-            print(HELP, end="")
+            print(help_of(name, HELP, (*COMMANDS, "completion")) if name in COMMANDS else HELP, end="")
         elif name == "completion":
             print(_completion(*rest[:1] or ("",)), end="")
         elif name not in COMMANDS:

@@ -16,6 +16,7 @@ from dst.run.archive import archive
 from dst.run.plan import plan_path
 from dst.terminal.completion import bash_completion
 from dst.terminal.exits import command
+from dst.terminal.help import help_of
 
 from .archive import archive_runs, archives, restore
 from .arguments import KEYS, WITH_RUN_OVERRIDES, Arguments, parse_arguments
@@ -79,7 +80,7 @@ def main() -> None:
     name, *rest = sys.argv[1:] or ["--help"]
     with command():
         if name == "help" or {"-h", "--help"} & {name, *rest}:
-            print(HELP, end="")
+            print(help_of(name, HELP, COMMANDS) if name in COMMANDS else HELP, end="")
         elif name not in COMMANDS:
             raise UserError(f"{name}: {unknown(name, COMMANDS)}")
         else:
