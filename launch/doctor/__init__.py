@@ -9,7 +9,7 @@ from dst.commands import LAUNCH
 from dst.errors import UserError
 
 from ..arguments import Arguments
-from .cluster_file import write_cluster
+from .cluster_file import check_name, write_cluster
 from .finding import Finding
 from .machine import check_machine
 from .network import check_network
@@ -27,6 +27,8 @@ def doctor(arguments: Arguments) -> int:
 
 
 def _findings(arguments: Arguments) -> Iterator[Finding]:
+    if name := arguments.launch.write:
+        check_name(name)
     yield from check_machine()
     slurm_wanted, site = any(cluster.executor == "slurm" for cluster in arguments.clusters), None
     try:
@@ -43,7 +45,7 @@ def _findings(arguments: Arguments) -> Iterator[Finding]:
                 yield from check_cluster(site, cluster)
     yield from check_storage(arguments.output_dir, shared=site is not None)
     yield from check_network()
-    if name := arguments.launch.write:
+    if name:
         path = write_cluster(name, site, arguments.clusters[0])
         yield Finding("ok", f"wrote {path}; use it with: {LAUNCH} submit … cluster={name}")
     elif site is not None:

@@ -12,6 +12,14 @@ from ..cluster import ClusterConfig
 from .site import Partition, Site
 
 
+def check_name(name: str) -> None:
+    """Raises UserError unless ``name`` can be that of a new file of ``conf/cluster``."""
+    if not re.fullmatch(r"\w[\w-]*", name):
+        raise UserError(f"write={name}: must be letters, digits, _ and -")
+    if name in options("cluster"):
+        raise UserError(f"write={name}: conf/cluster/{name}.yaml exists; choose another name, or edit it")
+
+
 def write_cluster(name: str, site: Site | None, cluster: ClusterConfig) -> Path:
     """Writes ``conf/cluster/<name>.yaml`` from what SLURM says and what was given on the command line.
 
@@ -26,10 +34,7 @@ def write_cluster(name: str, site: Site | None, cluster: ClusterConfig) -> Path:
     Raises:
         UserError: if the name is taken or no file's name, or SLURM has no partition that fits.
     """
-    if not re.fullmatch(r"\w[\w-]*", name):
-        raise UserError(f"write={name}: must be letters, digits, _ and -")
-    if name in options("cluster"):
-        raise UserError(f"write={name}: conf/cluster/{name}.yaml exists; choose another name, or edit it")
+    check_name(name)
     if site is None:
         raise UserError(f"write={name}: there is no SLURM here to describe; cluster=local needs no file")
     path = CONF_DIR / "cluster" / f"{name}.yaml"
@@ -60,12 +65,15 @@ def cluster_yaml(name: str, site: Site, cluster: ClusterConfig) -> str:
         settings["account"] = site.accounts[0]
     if not chosen.gpus:
         settings["gpus"] = 0
+    if site.max_submit is not None and site.max_submit < ClusterConfig.max_jobs:
+        settings["max_jobs"] = site.max_submit
     if chosen.hours is not None and chosen.hours < ClusterConfig.hours:
         settings["hours"] = chosen.hours
     remarks = {
         "partition": f"there are {', '.join(dict.fromkeys(part.name for part in site.partitions))}",
         "account": f"yours are {', '.join(site.accounts) or 'not known'}",
         "hours": "the partition's limit",
+        "max_jobs": "the most that you may have in the queue",
     }
     lines = [
         f"{key}: {value}" + (f"  # {remarks[key]}" if key in remarks else "")

@@ -59,11 +59,15 @@ class Site:
         partitions: groups of alike nodes.
         config: of the controller, by key.
         accounts: of this user, where there is accounting.
+        qos: likewise.
+        max_submit: most jobs that this user may have in the queue; None for no limit.
     """
 
     partitions: tuple[Partition, ...]
     config: dict[str, str]
-    accounts: tuple[str, ...]
+    accounts: tuple[str, ...] = ()
+    qos: tuple[str, ...] = ()
+    max_submit: int | None = None
 
     @classmethod
     def read(cls) -> Site | None:
@@ -76,14 +80,15 @@ class Site:
             return None
         lines = run_command("sinfo", "--noheader", "--format", "%P|%l|%G|%f|%D").splitlines()
         pairs = re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", run_command("scontrol", "show", "config"), re.MULTILINE)
-        config, accounts = dict(pairs), ""
+        config, rows = dict(pairs), ""
         if shutil.which("sacctmgr") and config.get("AccountingStorageType", "(null)") not in ("(null)", "none"):
             try:
                 user = f"user={getpass.getuser()}"
-                accounts = run_command("sacctmgr", "--noheader", "--parsable2", "show", "assoc", user, "format=account")
+                what = ("show", "assoc", user, "format=account,qos,maxsubmitjobs")
+                rows = run_command("sacctmgr", "--noheader", "--parsable2", *what)
             except UserError:  # the accounting's own server may be down; jobs can be submitted nevertheless
                 pass
-        return cls(tuple(map(Partition.parsed, lines)), config, tuple(dict.fromkeys(accounts.split())))
+        return cls(tuple(map(Partition.parsed, lines)), config, *_associations(rows))
 
     def findings(self) -> Iterator[Finding]:
         """Says what there is."""
@@ -119,6 +124,11 @@ def check_cluster(site: Site, cluster: ClusterConfig) -> Iterator[Finding]:
     if cluster.account and site.accounts and cluster.account not in site.accounts:
         names = ", ".join(site.accounts)
         yield Finding("wrong", f"{name}: cluster.account={cluster.account} is not yours; choose one of {names}")
+    if cluster.qos and site.qos and cluster.qos not in site.qos:
+        yield Finding("wrong", f"{name}: cluster.qos={cluster.qos} is not yours; choose one of {', '.join(site.qos)}")
+    if site.max_submit is not None and cluster.max_jobs > site.max_submit:
+        limit = f"{name}: you may have {site.max_submit} jobs in the queue; give cluster.max_jobs={site.max_submit}"
+        yield Finding("wrong", limit)
     asked, fitting = re.findall(r"\w+", cluster.constraint or ""), chosen
     if len(asked) == 1:
         fitting = [part for part in chosen if asked[0] in part.features]
@@ -140,6 +150,14 @@ def check_cluster(site: Site, cluster: ClusterConfig) -> Iterator[Finding]:
     yield Finding(
         "ok", f"{name}: {nodes} nodes can take its jobs, of {cluster.gpus or 'no'} GPU and {cluster.hours:g} h"
     )
+
+
+def _associations(rows: str) -> tuple[tuple[str, ...], tuple[str, ...], int | None]:
+    """Returns accounts, QOS and the least limit of jobs that lines of ``sacctmgr`` name."""
+    cells = [row.split("|") for row in rows.splitlines()]
+    accounts = dict.fromkeys(account for account, _, _ in cells)
+    qos = dict.fromkeys(name for _, names, _ in cells for name in names.split(",") if name)
+    return tuple(accounts), tuple(qos), min((int(limit) for _, _, limit in cells if limit.isdigit()), default=None)
 
 
 def _hours(limit: str) -> float | None:

@@ -12,7 +12,7 @@ from launch.cluster import ClusterConfig
 from launch.doctor.cluster_file import cluster_yaml, write_cluster
 from launch.doctor.machine import runs_on
 from launch.doctor.network import reachable
-from launch.doctor.site import Partition, Site, check_cluster
+from launch.doctor.site import Partition, Site, _associations, check_cluster
 from launch.doctor.storage import check_storage
 from tests.launch.study import Study
 
@@ -42,7 +42,7 @@ SITE = Site(
         )
     ),
     {},
-    ("lab", "class"),
+    *_associations("lab|normal,long|\nclass|normal|300\n"),
 )
 
 
@@ -64,14 +64,19 @@ def test_the_lines_of_sinfo_are_understood() -> None:
     ],
 )
 def test_a_limit_is_told_with_the_key_to_change(settings: dict[str, object], line: str) -> None:
-    (finding,) = check_cluster(SITE, ClusterConfig(**{"name": "x", "executor": "slurm", **settings}))
+    limits = {"name": "x", "executor": "slurm", "max_jobs": 300}
+    (finding,) = check_cluster(SITE, ClusterConfig(**{**limits, **settings}))
     assert str(finding) == line
 
 
-def test_an_account_of_others_is_named() -> None:
-    cluster = ClusterConfig(name="x", executor="slurm", partition="big", account="theirs")
-    first, *_ = check_cluster(SITE, cluster)
-    assert str(first) == "wrong  cluster=x: cluster.account=theirs is not yours; choose one of lab, class"
+def test_what_the_account_does_not_allow_is_named() -> None:
+    cluster = ClusterConfig(name="x", executor="slurm", partition="big", account="theirs", qos="high", max_jobs=301)
+    assert [str(finding) for finding in check_cluster(SITE, cluster)] == [
+        "wrong  cluster=x: cluster.account=theirs is not yours; choose one of lab, class",
+        "wrong  cluster=x: cluster.qos=high is not yours; choose one of normal, long",
+        "wrong  cluster=x: you may have 300 jobs in the queue; give cluster.max_jobs=300",
+        "ok     cluster=x: 2 nodes can take its jobs, of 1 GPU and 4 h",
+    ]
 
 
 def test_the_file_for_a_site_has_its_account_and_limits() -> None:
@@ -80,6 +85,7 @@ def test_the_file_for_a_site_has_its_account_and_limits() -> None:
         "name: lab",
         "partition: short  # there are cpu, short, big",
         "account: lab  # yours are lab, class",
+        "max_jobs: 300  # the most that you may have in the queue",
         "hours: 0.5  # the partition's limit",
         "constraint: null  # its nodes' features: a100, ib",
     ]
