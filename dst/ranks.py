@@ -9,16 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from dst.errors import PlaceError
-
-if TYPE_CHECKING:
-    from torch._C._distributed_c10d import TCPStore
 
 T = TypeVar("T")
 _STEPS_BETWEEN_QUESTIONS = 20
@@ -39,15 +36,13 @@ def join() -> None:
     _join()
 
 
-def host(size: int) -> TCPStore:
-    """Opens the store at which ``size`` processes of this machine meet, at a free port, its ``port``."""
-    store: TCPStore = dist.TCPStore(  # type: ignore[attr-defined]
-        "127.0.0.1", 0, size, is_master=True, wait_for_workers=False
-    )
-    return store
+def host(size: int) -> tuple[Any, int]:
+    """Opens the store at which ``size`` processes of this machine meet; returns it and its port, which was free."""
+    store = dist.TCPStore("127.0.0.1", 0, size, is_master=True, wait_for_workers=False)  # type: ignore[attr-defined]
+    return store, store.port
 
 
-def join_first(store: TCPStore, size: int) -> None:
+def join_first(store: Any, size: int) -> None:
     """Joins the processes that meet at the store, as the first of them.
 
     Args:

@@ -210,8 +210,8 @@ def followed(config: Mapping[str, Any], size: int, threads: int) -> Iterator[Non
     from dst import ranks
     from dst.attempt import Stopped
 
-    store, patience_s = ranks.host(size), 0.0
-    followers = Followers(config, size, threads, store.port)
+    (store, port), patience_s = ranks.host(size), 0.0
+    followers = Followers(config, size, threads, port)
     try:
         followers.wait_started()
         ranks.join_first(store, size)

@@ -27,6 +27,17 @@ SMALL = ("dataset=digits", "model=small_mlp", "update_period=dt25", "tracker=loc
 """A training of a second or two on real digits, with topology updates in every epoch but the last."""
 
 
+COSTLY = {"trained", "paper", "small", "networks", "whole", "plan", "unreachable", "offline", "installed"}
+"""Fixtures of a file or a session that take seconds."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Gives tests that share a costly fixture to one worker of pytest-xdist, so that it is made once."""
+    for item in items:
+        for name in COSTLY.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}.{name}"))
+
+
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where prepared data lie, shared by the workers of pytest-xdist."""

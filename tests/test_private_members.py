@@ -32,6 +32,7 @@ def private_members(path: Path) -> Iterator[str]:
     imported += [name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names]
     yield from (part for module in imported for part in module.split(".") if re.match("_[^_]", part))
     nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr.startswith("_")]
+    nodes = [node for node in nodes if ast.unparse(node) != "os._exit"]  # public in spite of its name
     own = {node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
     own |= {node.attr for node in nodes if isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")}
     yield from (node.attr for node in nodes if node.attr not in own and not node.attr.startswith("__"))

@@ -151,7 +151,7 @@ def test_a_report_of_only_broken_runs_is_written(outputs: Path, collected: Colle
 
 # ---- in a real browser
 
-browser = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+browser = [pytest.mark.browser]
 
 
 def cells_of(page: Page, name: str) -> list[str]:

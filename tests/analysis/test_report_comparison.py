@@ -16,7 +16,7 @@ from analysis import load_runs
 from analysis.paired import holm
 
 Page = Any
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 
 
 def shown_rows(page: Page) -> list[dict[str, Any]]:

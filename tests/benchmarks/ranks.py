@@ -53,10 +53,10 @@ def measure(setup: Setup, batch_size: int, rounds: int, steps: int) -> tuple[flo
 
 
 def _measure(setup: Setup, batch_size: int, size: int, rounds: int, steps: int) -> float:
-    store = ranks.host(size)
+    _store, port = ranks.host(size)
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
-    targets = [(setup, batch_size, rank, size, store.port, rounds, steps, theirs) for rank in range(size)]
+    targets = [(setup, batch_size, rank, size, port, rounds, steps, theirs) for rank in range(size)]
     processes = [context.Process(target=_train, args=target) for target in targets]
     for process in processes:
         process.start()

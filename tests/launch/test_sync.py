@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
+from dst import train
+from launch.plan import Plan
 from tests.launch.study import Study
 from tests.test_tracking import Report
 from tests.wandb_server import KEY, WandbServer
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Study:
+    """A sweep of two finished runs."""
+    study = Study(tmp_path_factory.mktemp("whole"), data_dir)
+    study.plan("sweep", "recipe.epochs=10", "seed=1,2")
+    for planned in Plan.read("sweep", study.output_dir).runs:
+        train.run(OmegaConf.create({**planned.config, "output_dir": str(study.output_dir)}))
+    return study
+
+
 @pytest.fixture
-def trained(study: Study) -> tuple[Study, list[str]]:
-    runs = study.plan("sweep", "recipe.epochs=10", "seed=1,2")
-    study.launch("submit", "sweep=sweep", "cluster=local")
+def trained(study: Study, whole: Study) -> tuple[Study, list[str]]:
+    """A copy of it."""
+    runs = study.adopt(whole, "sweep")
+    shutil.copytree(whole.output_dir / "runs", study.output_dir / "runs")
     return study, runs
 
 

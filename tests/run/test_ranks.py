@@ -70,7 +70,11 @@ def wait_for_epoch(output: Path, epoch: int) -> None:
     ("processes", "more"),
     [
         (2, ("update_period=4", "growth=gradient", "criterion=snip")),
-        (4, ("update_period=5", "growth=random", "model=small_cnn", "procedure=cyclic", "procedure.cycles=2")),
+        pytest.param(
+            4,
+            ("update_period=5", "growth=random", "model=small_cnn", "procedure=cyclic", "procedure.cycles=2"),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_they_train_as_one_does(
@@ -110,6 +114,7 @@ def test_a_killed_one_ends_them_all_and_they_go_on_as_if_it_had_not(together: To
         assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
 
 
+@pytest.mark.slow
 def test_stopped_ones_go_on_with_other_numbers(together: Together, tmp_path: Path) -> None:
     more = (*WITH_DROPOUT, "recipe.epochs=60", "checkpoint.minutes=100")
     launcher = together(2, "stopped", *more)

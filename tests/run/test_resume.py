@@ -41,8 +41,8 @@ METHODS = {
         *("initial_mask=parent", "weight_init=parent", "weight_init.step=30", "checkpoint.snapshots=[0,40]"),
     ],
 }
-IN_SHORT = [method for method in METHODS if method not in ("imp", "lrr")]
-"""Those that are killed in a quick test run; weight rewinding shares the engine of the others."""
+IN_SHORT = ("gradient growth", "convolutions", "gradual", "sculpt", "wr", "parent and child")
+"""Those that are killed and stopped in a quick test run; all of them are in a slow one."""
 LONG = ["recipe.epochs=30", "checkpoint.minutes=0"]
 
 Overrides = Callable[..., list[str]]
@@ -99,7 +99,9 @@ def test_kill_9_at_many_random_moments_changes_nothing(
     kill_again_and_again(overrides, tmp_path, *METHODS[method], *LONG, kills=20, seed=seed + 1)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method", [method if method in IN_SHORT else pytest.param(method, marks=pytest.mark.slow) for method in METHODS]
+)
 def test_stopping_in_the_middle_of_an_epoch_changes_nothing(overrides: Overrides, tmp_path: Path, method: str) -> None:
     more = [*METHODS[method], "recipe.epochs=6"]
     expected, _ = undisturbed(overrides, tmp_path, *more)

@@ -59,10 +59,13 @@ def node_lost_and_back(cluster: SlurmCluster, job_id: str, pid: int) -> None:
     cluster.ask("scontrol", "update", "nodename=a100-0", "state=resume")
 
 
-FAULTS = [requeued, preempted, training_process_killed, worker_killed, slurmd_killed, node_lost_and_back]
+FAULTS = [preempted, worker_killed, node_lost_and_back]
+MORE_FAULTS = [
+    pytest.param(fault, marks=pytest.mark.slow) for fault in (requeued, training_process_killed, slurmd_killed)
+]
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+@pytest.mark.parametrize("fault", [*FAULTS, *MORE_FAULTS], ids=lambda fault: fault.__name__)
 def test_a_fault_during_training_changes_no_result(
     fault: Callable[[SlurmCluster, str, int], None], cluster: SlurmCluster, study: Study, undisturbed: Study
 ) -> None:

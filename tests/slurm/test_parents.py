@@ -65,6 +65,7 @@ def test_jobs_of_children_wait_in_the_queue_for_those_of_their_parents(study: St
     assert "nothing to submit" in study.launch("submit", "sweep=held", *ONE_A_JOB)
 
 
+@pytest.mark.slow
 def test_procedures_and_a_parent_whose_workers_are_killed_end_like_undisturbed_ones(
     study: Study, cluster: SlurmCluster, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
