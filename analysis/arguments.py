@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Mapping
 
-from dst.errors import UserError
+from dst.errors import UserError, unknown
 
 
 def positive_integer(own: dict[str, str], key: str, default: int) -> int:
@@ -38,3 +39,20 @@ def file_name(own: dict[str, str], default: str) -> str:
     if not re.fullmatch(r"\w[\w.+-]{0,99}", name):
         raise UserError(f"name={name}: give the beginning of a file's name, letters, digits and any of _ . + -")
     return name
+
+
+def choice(own: Mapping[str, str], key: str, valid: Collection[str]) -> str:
+    """Returns the value of a key, by default the first valid one.
+
+    Args:
+        own: the command's keys and values.
+        key: one of them, or none.
+        valid: what it may be.
+
+    Raises:
+        UserError: for another value.
+    """
+    value = own.get(key, next(iter(valid)))
+    if value not in valid:
+        raise UserError(f"{key}={value}: {unknown(value, valid)}")
+    return value

@@ -15,11 +15,12 @@ from dst.terminal.completion import bash_completion
 from dst.terminal.exits import command
 from dst.terminal.help import help_of
 
-from .arguments import file_name, positive_integer
+from .arguments import choice, file_name, positive_integer
 from .source import Source
+from .tables_and_figures import FIGURE_KEYS, PAPERS, TABLE_KEYS, figures, metric_of, table, write_tables
 
 if TYPE_CHECKING:
-    from .collect import Collection
+    pass
 
 HELP = f"""usage: {ANALYSIS} COMMAND [key=value ...]
 
@@ -65,9 +66,6 @@ trained networks: RUN … (or runs=RUN,RUN), at=last (best, 0), device=auto, dat
 hessian: dtype=float32 (float64), mode=train (eval); interpolate: split=both (train, test);
 disagreement, distances: group=criterion,density (default: all but seeds).
 """
-
-PAPERS = ("fantastic_weights", "gradient_flow", "cyclic")
-"""The papers whose tables and figures there are, the first by default."""
 
 _SOURCE_KEYS = tuple(Source.__dataclass_fields__)
 _PATHS = ("output_dir", "dir", "results_dir")
@@ -136,92 +134,6 @@ def _collect(source: Source, own: dict[str, str]) -> None:
     print(status_text(collect(source), source))
 
 
-def _table(source: Source, own: dict[str, str]) -> None:
-    from .collect import collect
-    from .table import LAYOUTS, format_table
-
-    layout, metric = _choice(own, "layout", LAYOUTS), _metric(own)
-    paper = _paper(own, _TABLE_KEYS)
-    if paper == "cyclic":
-        from .cyclic.commands import table_lines as families_lines
-        from .cyclic.study import METRICS
-
-        if wrong := [key for key in ("table", "reference") if key in own]:
-            raise UserError(f"{wrong[0]}={own[wrong[0]]}: paper=cyclic has one table, without published numbers")
-        print("\n".join(families_lines(collect(source), layout, _choice(own, "metric", METRICS), own)))
-        return
-    if paper == "gradient_flow":
-        from .gradient_flow.commands import table_lines
-        from .gradient_flow.tables import TABLES
-
-        if "reference" in own:
-            raise UserError("reference: tables of paper=gradient_flow always show the paper's numbers; leave it out")
-        table = _choice(own, "table", ("all", *TABLES))
-        print("\n".join(table_lines(collect(source), table, layout, metric, own)))
-        return
-    reference = _reference(own)
-    collection = collect(source)
-    paths = _write_tables(collection, metric, reference=reference)
-    print(format_table(collection.runs, layout, metric, reference=reference))
-    print(f"written to {', '.join(map(str, paths))}", file=sys.stderr)
-
-
-def _figures(source: Source, own: dict[str, str]) -> None:
-    if draw_paper := _FIGURES_OF.get(_paper(own, _FIGURE_KEYS)):
-        draw_paper(source, own)
-        return
-    from .figures import FIGURES, draw, select_figures
-
-    if own.get("fig") == "help":
-        print("\n".join(f"fig={name:<4} {figure.about}" for name, figure in FIGURES.items()))
-        return
-    figures, metric, reference = select_figures(own.get("fig", "all")), _metric(own), _reference(own)
-    from .collect import collect
-    from .status import missing_lines
-
-    collection = collect(source)
-    for figure in figures:
-        outcome = draw(figure, collection, metric, reference=reference)
-        print("\n".join(outcome.lines))
-    if len(collection.missing):
-        print("\n".join(missing_lines(collection, source)))
-
-
-def _gradient_flow_figures(source: Source, own: dict[str, str]) -> None:
-    from .gradient_flow.commands import figure_lines
-    from .gradient_flow.figures import FIGURES, select_figures
-
-    if own.get("fig") == "help":
-        print("\n".join(f"fig={name:<14} {figure.about}" for name, figure in FIGURES.items()))
-        return
-    if "metric" in own:
-        raise UserError("metric: the figures of paper=gradient_flow show no accuracy; leave it out")
-    _reference(own)
-    figures = select_figures(own.get("fig", "all"))
-    from .collect import collect
-
-    print("\n".join(figure_lines(collect(source), figures, own)))
-
-
-def _cyclic_figures(source: Source, own: dict[str, str]) -> None:
-    from .cyclic.commands import figure_lines
-    from .cyclic.figures import FIGURES, select_figures
-    from .cyclic.study import METRICS
-
-    if own.get("fig") == "help":
-        print("\n".join(f"fig={name:<5} {figure.about}" for name, figure in FIGURES.items()))
-        return
-    if "reference" in own:
-        raise UserError(f"reference={own['reference']}: only with paper=gradient_flow")
-    figures, metric = select_figures(own.get("fig", "all")), _choice(own, "metric", METRICS)
-    from .collect import collect
-
-    print("\n".join(figure_lines(collect(source), figures, metric, own)))
-
-
-_FIGURES_OF = {"gradient_flow": _gradient_flow_figures, "cyclic": _cyclic_figures}
-
-
 def _best(source: Source, own: dict[str, str]) -> None:
     from .best import report_best
     from .collect import collect
@@ -250,10 +162,10 @@ def _overview(source: Source, own: dict[str, str]) -> None:
     from .status import status_text
     from .table import format_table
 
-    metric = _metric(own)
+    metric = metric_of(own)
     collection = collect(source)
     print(f"{status_text(collection, source)}\n\n{format_table(collection.runs, 'text', metric)}\n")
-    tables = _write_tables(collection, metric)
+    tables = write_tables(collection, metric)
     outcome = draw(select_figures("22")[0], collection, metric)
     report = write_report(collection)
     print("\n".join([f"tables  {', '.join(map(str, tables))}", *outcome.lines, f"report  {report}"]))
@@ -262,7 +174,7 @@ def _overview(source: Source, own: dict[str, str]) -> None:
 def _dashboard(source: Source, own: dict[str, str]) -> None:
     from .dashboard import save_dashboard
 
-    dry_run = _choice(own, "dry_run", ("false", "true")) == "true"
+    dry_run = choice(own, "dry_run", ("false", "true")) == "true"
     print(save_dashboard(source, dry_run=dry_run))
 
 
@@ -294,7 +206,7 @@ def _signal(source: Source, own: dict[str, str]) -> None:
     setting = Setting(
         model=own.get("model", Setting.model),
         shape=parse_shape(own["shape"]) if "shape" in own else Setting.shape,
-        base=_choice(own, "base", BASES),
+        base=choice(own, "base", BASES),
         batch=positive_integer(own, "batch", Setting.batch),
         repeats=positive_integer(own, "repeats", Setting.repeats),
     )
@@ -309,13 +221,10 @@ def _jaccard(source: Source, own: dict[str, str]) -> None:
 
 
 _NETWORK_KEYS = ("runs", "at", "device", "data_dir", "name")
-_TABLE_KEYS = ("table", "device", "data_dir")
-_FIGURE_KEYS = ("device", "data_dir")
-
 COMMANDS: dict[str, tuple[Callable[[Source, dict[str, str]], None], tuple[str, ...]]] = {
     "collect": (_collect, ()),
-    "table": (_table, ("layout", "metric", "paper", "reference", *_TABLE_KEYS)),
-    "figures": (_figures, ("fig", "metric", "paper", "reference", *_FIGURE_KEYS)),
+    "table": (table, ("layout", "metric", "paper", "reference", *TABLE_KEYS)),
+    "figures": (figures, ("fig", "metric", "paper", "reference", *FIGURE_KEYS)),
     "best": (_best, ("by", "group")),
     "compare": (_compare, ("by",)),
     "report": (_report, ()),
@@ -330,40 +239,3 @@ COMMANDS: dict[str, tuple[Callable[[Source, dict[str, str]], None], tuple[str, .
     "signal": (_signal, ("model", "shape", "base", "batch", "repeats", "name")),
 }
 """Each command's function and its keys, in addition to those of :class:`analysis.source.Source`."""
-
-
-def _write_tables(collection: Collection, metric: str, *, reference: bool = False) -> list[Path]:
-    from .table import LAYOUTS, SUFFIXES, format_table
-
-    return [
-        collection.results.write_text(
-            f"table.{SUFFIXES[layout]}",
-            format_table(collection.runs, layout, metric, reference=reference).rstrip() + "\n",
-        )
-        for layout in LAYOUTS
-    ]
-
-
-def _paper(own: dict[str, str], keys: Sequence[str]) -> str:
-    """Returns the paper whose tables or figures are wanted; ``keys`` are those that the first paper does not take."""
-    paper = _choice(own, "paper", PAPERS)
-    if paper == PAPERS[0] and (wrong := [key for key in keys if key in own]):
-        raise UserError(f"{wrong[0]}={own[wrong[0]]}: only with paper=gradient_flow or paper=cyclic")
-    return paper
-
-
-def _reference(own: dict[str, str]) -> bool:
-    return _choice(own, "reference", ("false", "true")) == "true"
-
-
-def _metric(own: dict[str, str]) -> str:
-    from .table import METRICS
-
-    return _choice(own, "metric", METRICS)
-
-
-def _choice(own: dict[str, str], key: str, valid: Sequence[str] | dict[str, Any]) -> str:
-    value = own.get(key, next(iter(valid)))
-    if value not in valid:
-        raise UserError(f"{key}={value}: {unknown(value, valid)}")
-    return value

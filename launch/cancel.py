@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from . import slurm
 from .cancelled import cancel_runs
+from .jobs import active_jobs, run_states, submitted, unfinished_runs
 from .plan import Plan
 from .state import SETTLED
-from .submit import active_jobs, run_states, submitted, unfinished_runs
 
 
 def cancel(plan: Plan, where: str | None, *, dry_run: bool) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -18,27 +17,18 @@ from dst.terminal.completion import bash_completion
 from dst.terminal.exits import command
 from dst.terminal.help import help_of
 
-from .archive import archive_runs, archives, restore
 from .arguments import KEYS, WITH_RUN_OVERRIDES, Arguments, parse_arguments
 from .cancel import cancel
-from .cluster import LaunchConfig
-from .cost import cost_text, with_epochs
+from .jobs import active_jobs, run_states, runs_to_submit
 from .length import period_warning
+from .local import local_worker, train_locally
 from .plan import Plan
-from .removal import Removal, check, choose, delete
+from .planning import make_plan
+from .removal_commands import archive_command, delete_command, restore_command
 from .run_logs import failed_logs, find_run, follow_log, read_log
 from .state import is_settled, outdated, states, summaries
-from .status import growth_text, one_screen, plan_text, status_text
-from .submit import (
-    active_jobs,
-    local_worker,
-    preview,
-    run_states,
-    runs_to_submit,
-    submit_to_slurm,
-    train_locally,
-)
-from .sweep import Point, expand, expand_overrides, merge_overrides
+from .status import one_screen, plan_text, status_text
+from .submit import preview, submit_to_slurm
 from .timing import Timing, measure, write_timing
 
 HELP = f"""usage: {LAUNCH} COMMAND [key=value ...]
@@ -88,7 +78,7 @@ def main() -> None:
 
 
 def _plan(arguments: Arguments) -> int:
-    plan = _make_plan(arguments, keep_others=True)
+    plan = make_plan(arguments, keep_others=True)
     print(plan_text(plan, states(plan), Timing.read(plan.output_dir)))
     print(period_warning(plan.runs), end="")
     path = plan_path(plan.name, plan.output_dir)
@@ -103,7 +93,7 @@ def _submit(arguments: Arguments) -> int:
         raise UserError(f"cluster={names}: this machine and a queue do not share a sweep; give cluster=local alone")
     frozen = plan_path(arguments.name, arguments.output_dir).exists()
     plan = Plan.read(arguments.name, arguments.output_dir) if frozen and not arguments.run_overrides else None
-    plan = (plan or _make_plan(arguments, keep_others=False)).select(arguments.where, with_parents=True)
+    plan = (plan or make_plan(arguments, keep_others=False)).select(arguments.where, with_parents=True)
     for cluster in clusters:
         cluster.check_runs(plan.runs)
     print(period_warning(plan.runs), end="", flush=True)
@@ -205,46 +195,6 @@ def _cancel(arguments: Arguments) -> int:
     return 0
 
 
-def _delete(arguments: Arguments) -> int:
-    return _remove(arguments, "delete", delete)
-
-
-def _archive(arguments: Arguments) -> int:
-    name = arguments.sweep or time.strftime("runs-%Y%m%d")
-    keep = arguments.launch.checkpoints
-    return _remove(arguments, "archive", lambda removal: archive_runs(removal, name, checkpoints=keep))
-
-
-def _remove(arguments: Arguments, command: str, action: Callable[[Removal], str]) -> int:
-    """Shows the chosen runs, refuses those that must stay, asks, and removes."""
-    removal = choose(arguments.output_dir, arguments.name if arguments.sweep else None, arguments.where)
-    print(removal.text(), flush=True)
-    check(removal, shared=arguments.launch.shared)
-    count = len(removal.plan.runs)
-    if arguments.launch.dry_run:
-        print(f"{count} runs would be {command}d")
-        return 0
-    if not arguments.launch.yes:
-        if not (sys.stdin.isatty() and sys.stdout.isatty()):
-            raise UserError(f"{command}: there is no terminal to ask on; give yes=true to {command} these {count} runs")
-        print(f"{command} these {count} runs? [y/N] ", end="", flush=True)
-        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-            print("nothing was removed")
-            return 1
-    print(action(removal))
-    return 0
-
-
-def _restore(arguments: Arguments) -> int:
-    names = arguments.words or ((arguments.sweep,) if arguments.sweep else ())
-    if not names:
-        there = ", ".join(archives(arguments.output_dir)) or "none"
-        raise UserError(f"which archive? give its name: {LAUNCH} restore NAME (there are: {there})")
-    for name in names:
-        print(restore(arguments.output_dir, name))
-    return 0
-
-
 def _timing(arguments: Arguments) -> int:
     table = measure(summaries(arguments.output_dir))
     if not table:
@@ -288,57 +238,11 @@ COMMANDS: dict[str, Callable[[Arguments], int]] = {
     "status": _status,
     "logs": _logs,
     "cancel": _cancel,
-    "archive": _archive,
-    "restore": _restore,
-    "delete": _delete,
+    "archive": archive_command,
+    "restore": restore_command,
+    "delete": delete_command,
     "timing": _timing,
     "sync": _sync,
     "doctor": _doctor,
     "completion": _completion,
 }
-
-
-def _make_plan(arguments: Arguments, *, keep_others: bool) -> Plan:
-    """Plans the named sweep, or the one that the overrides describe; writes the plan unless this is a dry run.
-
-    The runs are added to a plan of the same name. If it has others, they are kept with ``keep_others``, else refused.
-    """
-    max_runs = None if arguments.launch.yes else 100_000
-    if arguments.sweep:
-        points = [
-            Point(merge_overrides(point.overrides, arguments.run_overrides), point.origin)
-            for point in expand(arguments.sweep, max_runs)
-        ]
-        if any("," in override for override in arguments.run_overrides if "[" not in override):
-            raise UserError("values with commas make a sweep of their own: give name=… and no sweep=…")
-    else:
-        points = [Point(overrides) for overrides in expand_overrides(arguments.run_overrides, max_runs)]
-    points, chosen = with_epochs(points)
-    if chosen:
-        print(cost_text(chosen), flush=True)
-    plan = Plan.make(arguments.name, arguments.output_dir, points, _plan_command(arguments))
-    if plan_path(plan.name, plan.output_dir).exists() and not arguments.launch.replace:
-        frozen = Plan.read(plan.name, plan.output_dir)
-        kept = [run for run in frozen.runs if run.run_id not in plan.by_id]
-        if kept and not keep_others:
-            before = f"; it was planned with: {frozen.command}" if frozen.command else ""
-            raise UserError(
-                f"sweep={plan.name}: is planned already with {len(kept)} runs that are not among these; give these a "
-                f"name=… of their own, or add them to the plan with: {_plan_command(arguments)}{before}"
-            )
-        print(growth_text(frozen, plan), end="")
-        plan = plan.added_to(frozen)
-    for cluster in arguments.clusters:
-        cluster.check_runs(plan.runs)
-    if not arguments.launch.dry_run:
-        plan.write()
-    return plan
-
-
-def _plan_command(arguments: Arguments) -> str:
-    """Returns the command line that plans the same sweep."""
-    output_dir = arguments.launch.output_dir
-    settings = {"sweep": arguments.sweep, "name": arguments.launch.name}
-    settings["output_dir"] = None if output_dir == LaunchConfig.output_dir else output_dir
-    words = [f"{key}={value}" for key, value in settings.items() if value] + list(arguments.run_overrides)
-    return f"{LAUNCH} plan {shlex.join(words)}"

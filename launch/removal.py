@@ -20,11 +20,11 @@ from dst.run.layout import CONFIG, runs_dir
 from dst.run.plan import PlannedRun, planned
 
 from .cancelled import cancel_runs, cancelled
+from .jobs import active_jobs
 from .plan import Plan
 from .removed import record_removed
 from .state import RunState, is_finished, states
 from .status import truncated
-from .submit import active_jobs
 
 _WASTE = ".deleted"
 """Beside the run directories: what is being deleted. No command takes anything in a hidden folder for a run."""

@@ -19,10 +19,10 @@ from dst.procedures import planned_epochs
 from dst.run.layout import METRICS
 from dst.run.plan import PlannedRun
 
+from .jobs import ActiveJob, unfinished_runs
 from .plan import Plan
 from .removed import removed_text
 from .state import STATES, RunState, outdated, problems
-from .submit import ActiveJob, unfinished_runs
 from .timing import Timing
 
 _BAR_WIDTH = 30

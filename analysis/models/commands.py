@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import matplotlib
 import pandas as pd
 
-from dst.errors import UserError, unknown
+from dst.errors import UserError
 
-from ..arguments import file_name, positive_integer
+from ..arguments import choice, file_name, positive_integer
 from ..collect import Collection
 from ..figures import save
 from ..figures.canvas import STYLE
@@ -42,8 +42,8 @@ def interpolate_networks(collection: Collection, own: dict[str, str]) -> str:
         collection: of the runs.
         own: the shared keys, ``to``, ``phases`` and those of :data:`INTERPOLATION`.
     """
-    options = {key: _choice(own, key, valid) for key, valid in INTERPOLATION.items()}
-    along = _choice(own, "phases", ("false", "true")) == "true"
+    options = {key: choice(own, key, valid) for key, valid in INTERPOLATION.items()}
+    along = choice(own, "phases", ("false", "true")) == "true"
     name, how = file_name(own, "interpolation"), f"mask: {options['mask']}, batch norm: {options['batch_norm']}."
     if along:
         starts = _ends_of_phases(collection, own)
@@ -115,7 +115,7 @@ def compare_weights(collection: Collection, own: dict[str, str]) -> str:
         own: the shared keys, ``group`` and ``distance``.
     """
     name, selection = file_name(own, "distances"), _two_or_more(collection, own)
-    distance = _choice(own, "distance", ("l2", "cosine"))
+    distance = choice(own, "distance", ("l2", "cosine"))
     check_same(collection.runs, selection.run_ids, "model")
 
     pairs = distances_between(collection.results, selection.states, own)
@@ -151,10 +151,10 @@ def compute_spectra(collection: Collection, own: dict[str, str]) -> str:
 
     settings = Settings(
         sample=positive_integer(own, "sample", Settings.sample),
-        method=_choice(own, "method", METHODS),
+        method=choice(own, "method", METHODS),
         max_size=positive_integer(own, "max_size", Settings.max_size),
-        dtype=_choice(own, "dtype", tuple(DTYPES)),
-        mode=_choice(own, "mode", MODES),
+        dtype=choice(own, "dtype", tuple(DTYPES)),
+        mode=choice(own, "mode", MODES),
     )
     name, selection = (
         file_name(own, "hessian"),
@@ -216,13 +216,6 @@ def _place(own: dict[str, str]) -> Place:
     from .load import Place
 
     return Place(own.get("device", "auto"), Path(own["data_dir"]) if "data_dir" in own else None)
-
-
-def _choice(own: dict[str, str], key: str, valid: Sequence[str]) -> str:
-    value = own.get(key, valid[0])
-    if value not in valid:
-        raise UserError(f"{key}={value}: {unknown(value, valid)}")
-    return value
 
 
 def _number(value: float | None) -> str:

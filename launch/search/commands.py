@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from dst.errors import UserError
 from dst.run.code import code_version
 
+from ..jobs import active_jobs
 from ..plan import Plan
-from ..submit import active_jobs
 from . import start
 from .files import changed_by, named, read
 from .report import status_text

@@ -12,10 +12,12 @@ from dst.files.lock import Locked, locked
 from dst.run.plan import plan_path
 
 from ..cluster import ClusterConfig
+from ..jobs import Submitted, active_jobs, record_jobs
+from ..local import local_worker
 from ..packing import Job
 from ..plan import Plan
 from ..slurm import Slurm
-from ..submit import Submitted, active_jobs, local_worker, record_jobs, slurm_worker
+from ..submit import slurm_worker
 from ..sweep import Point
 from ..timing import Timing
 from .description import Search

@@ -21,10 +21,10 @@ from dst.files.lock import locked
 from dst.run.outcome import clear_failure, read_summary
 from dst.run.plan import plan_path
 from dst.train import run
+from launch.jobs import runs_to_submit, submitted
 from launch.plan import Plan
 from launch.state import is_settled, states, summaries
 from launch.status import status_text
-from launch.submit import runs_to_submit, submitted
 from launch.timing import Timing, measure, write_timing
 from tests.launch.study import Study
 

@@ -17,10 +17,10 @@ import torch
 from dst.files.lock import locked
 from dst.run.outcome import write_failure
 from launch.cluster import ClusterConfig
+from launch.local import local_worker, train_locally
 from launch.plan import Plan
 from launch.state import states
 from launch.status import status_text
-from launch.submit import local_worker, train_locally
 from launch.worker import Worker
 from tests.launch.study import SHORT, Study
 from tests.slurm.cluster import wait_until

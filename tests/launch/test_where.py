@@ -10,10 +10,10 @@ import pytest
 from dst.errors import UserError
 from launch.cancel import cancel
 from launch.cluster import ClusterConfig
+from launch.local import train_locally
 from launch.plan import Plan
 from launch.state import states
 from launch.status import one_screen
-from launch.submit import train_locally
 from launch.worker import Worker
 from tests.launch.study import Study
 from tests.launch.test_plan import points
