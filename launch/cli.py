@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import fields
 
@@ -27,9 +26,10 @@ from .planning import make_plan
 from .removal_commands import archive_command, delete_command, restore_command
 from .run_logs import failed_logs, find_run, follow_log, read_log
 from .state import is_settled, outdated, states, summaries
-from .status import one_screen, plan_text, status_text
+from .status import plan_text, status_text
 from .submit import preview, submit_to_slurm
 from .timing import Timing, measure, write_timing
+from .watch import Snapshot, watch
 
 HELP = f"""usage: {LAUNCH} COMMAND [key=value ...]
 
@@ -144,22 +144,20 @@ def _status(arguments: Arguments) -> int:
         from .search.commands import status
 
         return status(arguments)
+    if arguments.launch.watch and sys.stdout.isatty():
+        watch(lambda: _look(arguments))
+    else:
+        print(_look(arguments).text)
+    return 0
+
+
+def _look(arguments: Arguments) -> Snapshot:
     plan = Plan.read(arguments.name, arguments.output_dir).select(arguments.where)
-    while True:
-        try:
-            jobs, note = active_jobs(plan), ""
-        except UserError as error:  # without SLURM the run directories can still be shown
-            jobs, note = [], f"\nqueued runs are not known: {error}"
-        state = run_states(plan, jobs)
-        text = status_text(plan, state, jobs) + note
-        if not arguments.launch.watch:
-            print(text)
-            return 0
-        ended = not any(run.state in ("running", "queued") for run in state.values())
-        print(text if ended or not sys.stdout.isatty() else one_screen(text), flush=True)
-        if ended:
-            return 0
-        time.sleep(5)
+    try:
+        jobs, note = active_jobs(plan), ""
+    except UserError as error:  # without SLURM the run directories can still be shown
+        jobs, note = [], f"\nqueued runs are not known: {error}"
+    return Snapshot(plan, run_states(plan, jobs), jobs, note)
 
 
 def _logs(arguments: Arguments) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,6 +28,7 @@ _BAR_WIDTH = 30
 _MAX_LISTED = 10
 """Maximum number of runs of one state that are listed one by one."""
 _STARTED = ("running", "interrupted", "lost")
+ENDED = ("finished", "diverged", "failed")
 _TAIL_BYTES = 4096
 """Bytes read from the end of a log to find its last line."""
 
@@ -41,15 +41,11 @@ def status_text(plan: Plan, state: Mapping[str, RunState], jobs: Sequence[Active
         state: state of each run, by run id.
         jobs: the plan's pending and running jobs.
     """
-    frame = pd.DataFrame(_row(plan, run, state[run.run_id]) for run in plan.runs)
-    table = frame.groupby(["setup", "state"], sort=False).size().unstack(fill_value=0)
-    table = table[[name for name in STATES if name in table.columns]]
-    table["runs"] = table.sum(axis=1)
-    if len(table) > 1:
-        table.loc["all"] = table.sum()
-    lines = [f"sweep {plan.name} in {plan.output_dir}", table.rename_axis(None, axis=1).to_string(), _progress(frame)]
+    frame = run_table(plan, state)
+    counts = count_states(frame).rename_axis(None, axis=1).to_string()
+    lines = [f"sweep {plan.name} in {plan.output_dir}", counts, f"{_bar(frame)} {progress_text(frame)}"]
     lines += truncated([_running(run, state[run.run_id]) for run in frame[frame["state"] == "running"].itertuples()])
-    lines += truncated(_job_lines(jobs, state, all_jobs=plan.where is None))
+    lines += truncated(job_lines(jobs, state, all_jobs=plan.where is None))
     for name in ("interrupted", "lost"):
         found = frame[frame["state"] == name]
         lines += truncated([f"{name} {run.run_id} at epoch {run.done} of {run.epochs}" for run in found.itertuples()])
@@ -78,6 +74,26 @@ def status_text(plan: Plan, state: Mapping[str, RunState], jobs: Sequence[Active
             f"with: {LAUNCH} submit sweep={plan.name} rerun=true"
         )
     return "\n".join(lines)
+
+
+def run_table(plan: Plan, state: Mapping[str, RunState]) -> pd.DataFrame:
+    """Returns a row a run: setup, state, epochs completed and planned, seconds an epoch and validation accuracy.
+
+    Args:
+        plan: the runs.
+        state: state of each run, by run id.
+    """
+    return pd.DataFrame(_row(plan, run, state[run.run_id]) for run in plan.runs)
+
+
+def count_states(frame: pd.DataFrame) -> pd.DataFrame:
+    """Returns the number of runs by setup and state, with their sums, from a table of runs."""
+    table = frame.groupby(["setup", "state"], sort=False).size().unstack(fill_value=0)
+    table = table[[name for name in STATES if name in table.columns]]
+    table["runs"] = table.sum(axis=1)
+    if len(table) > 1:
+        table.loc["all"] = table.sum()
+    return table
 
 
 def plan_text(plan: Plan, state: Mapping[str, RunState], timing: Timing) -> str:
@@ -143,26 +159,23 @@ def truncated(lines: list[str]) -> list[str]:
     return [*lines[:_MAX_LISTED], f"… and {more} more"] if more > 0 else lines
 
 
-def one_screen(text: str) -> str:
-    """Returns what replaces a terminal's content by as much of the text as it has room for, without flicker."""
-    width, height = shutil.get_terminal_size()
-    lines = [line[:width] for line in text.splitlines()]
-    if len(lines) >= height:
-        lines = [*lines[: height - 2], f"… and {len(lines) - height + 2} more lines"]
-    return "\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J"
-
-
 def _running(run: Any, state: RunState) -> str:
     text = f"running {run.run_id} epoch {run.done} of {run.epochs}"
     if pd.notna(run.val_acc):
         text += f", val acc {run.val_acc:.4f}"
     if math.isfinite(seconds := (run.epochs - run.done) * run.epoch_s):
-        text += f", {_duration(seconds)} to go"
+        text += f", {duration_text(seconds)} to go"
     return f"{text}, {state.where}"
 
 
-def _job_lines(jobs: Sequence[ActiveJob], state: Mapping[str, RunState], *, all_jobs: bool) -> list[str]:
-    """Returns a job's state, node, the runs that it trains and the number of those it has yet to begin."""
+def job_lines(jobs: Sequence[ActiveJob], state: Mapping[str, RunState], *, all_jobs: bool) -> list[str]:
+    """Returns a line a job: its state, node, the runs that it trains and the number of those it has yet to begin.
+
+    Args:
+        jobs: pending and running jobs.
+        state: state of each run, by run id.
+        all_jobs: whether also jobs without any of these runs.
+    """
     unfinished, lines = unfinished_runs(jobs, state), []
     for job in sorted(jobs, key=lambda job: job.state != "RUNNING"):
         runs = unfinished[job.job_id]
@@ -205,11 +218,15 @@ def _last_line(path: Path) -> dict[str, Any]:
     return {}
 
 
-def _progress(frame: pd.DataFrame) -> str:
-    ended = frame["state"].isin(("finished", "diverged", "failed"))
-    share = ended.mean()
-    bar = "█" * round(_BAR_WIDTH * share) + "░" * (_BAR_WIDTH - round(_BAR_WIDTH * share))
-    text = f"{bar} {ended.sum()} of {len(frame)} ended ({share:.0%})"
+def _bar(frame: pd.DataFrame) -> str:
+    full = round(_BAR_WIDTH * frame["state"].isin(ENDED).mean())
+    return "█" * full + "░" * (_BAR_WIDTH - full)
+
+
+def progress_text(frame: pd.DataFrame) -> str:
+    """Returns how many runs of a table have ended, how many do in an hour, and the time that is left."""
+    ended = frame["state"].isin(ENDED)
+    text = f"{ended.sum()} of {len(frame)} ended ({ended.mean():.0%})"
     hour = frame.loc[ended & (frame["since"] > time.time() - 3600), "since"]
     running = frame["state"] == "running"
     if len(hour) >= 2 and running.any():
@@ -219,10 +236,11 @@ def _progress(frame: pd.DataFrame) -> str:
     if running.any() and seconds.notna().all():
         # as many runs in parallel as now, and no less than the longest of them takes
         about = max(seconds.sum() / running.sum(), seconds[running].max())
-        text += f", about {_duration(about)} to go" if math.isfinite(about) else ""
+        text += f", about {duration_text(about)} to go" if math.isfinite(about) else ""
     return text
 
 
-def _duration(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
+    """Returns hours and minutes, at least one minute."""
     hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours} h {minutes} min" if hours else f"{max(1, minutes)} min"

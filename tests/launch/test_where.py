@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from launch.cluster import ClusterConfig
 from launch.local import train_locally
 from launch.plan import Plan
 from launch.state import states
-from launch.status import one_screen
 from launch.worker import Worker
 from tests.launch.study import Study
 from tests.launch.test_plan import points
@@ -50,11 +48,3 @@ def test_parents_are_trained_with_the_selected_runs_and_shown_only_if_selected(t
         plan.select("seed == 3")
     with pytest.raises(UserError, match="there is no sed; the nearest first, there are seed"):
         plan.select("sed == 1")
-
-
-def test_one_screen_of_status_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "10")
-    monkeypatch.setenv("LINES", "4")
-    shown = one_screen("\n".join(f"line {number} of many" for number in range(9)))
-    lines = re.sub(r"\x1b\[[HKJ]", "", shown).splitlines()
-    assert lines == ["line 0 of ", "line 1 of ", "… and 7 more lines"]
