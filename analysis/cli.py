@@ -78,6 +78,7 @@ def main() -> None:
     name, *rest = sys.argv[1:] or ["help"]
     with command(), _name_missing_library():
         if name == "help" or {"-h", "--help"} & {name, *rest}:
+            name = (rest or [name])[0] if name == "help" else name
             print(help_of(name, HELP, (*COMMANDS, "completion")) if name in COMMANDS else HELP, end="")
         elif name == "completion":
             print(_completion(*rest[:1] or ("",)), end="")

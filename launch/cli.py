@@ -70,6 +70,7 @@ def main() -> None:
     name, *rest = sys.argv[1:] or ["--help"]
     with command():
         if name == "help" or {"-h", "--help"} & {name, *rest}:
+            name = (rest or [name])[0] if name == "help" else name
             print(help_of(name, HELP, COMMANDS) if name in COMMANDS else HELP, end="")
         elif name not in COMMANDS:
             raise UserError(f"{name}: {unknown(name, COMMANDS)}")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dst.config import DatasetConfig, checked, compose
+from dst.config.tree import options
 from dst.data.imagenet import find_images, resized_store
 from dst.data.prepare import prepare
 from dst.data.resized_images import SHORTER_SIDE
@@ -16,6 +17,16 @@ from dst.data.split import validation_count
 from dst.errors import UserError
 from dst.terminal.exits import command
 
+_EXAMPLES = """
+  prepare dataset=cifar10                              download, check, decode once into <data_dir>/cifar10
+  prepare dataset=cifar10 data_dir=/scratch/data       elsewhere; give data_dir to the runs too
+  prepare dataset=tiny_imagenet dataset.root=/images   what is in /images/tiny-imagenet-200
+  prepare dataset=image_folder dataset.name=birds dataset.root=/images/birds dataset.image_size=64
+                                                       train/<class>/… and test/<class>/… of your own
+  prepare dataset=imagenet dataset.root=/images/imagenet dataset.store=resized
+                                                       images resized once, for fewer cores a GPU
+
+Datasets: """
 _USAGE = "usage: python -m dst.data prepare dataset=cifar10 [data_dir=…] [dataset.root=…] [any override of dst.train]"
 
 
@@ -24,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     with command():
         if {"-h", "--help"} & {*given}:
-            print(_USAGE)
+            print(f"{_USAGE}\n{_EXAMPLES}{', '.join(options('dataset'))}")
             return
         logging.basicConfig(format="%(message)s")
         logging.getLogger("dst").setLevel(logging.INFO)

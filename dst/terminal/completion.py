@@ -53,7 +53,7 @@ def bash_completion(
         UserError: for another shell than bash.
     """
     if shell != "bash":
-        raise UserError(f"completion {shell}: there is only bash; type: {program} completion bash")
+        raise UserError(f"{f'completion {shell}'.strip()}: the script is for bash; type: {program} completion bash")
     names = {key: " ".join(found) for key, found in values.items()}
     planned = " $plans"
     return _SCRIPT.substitute(

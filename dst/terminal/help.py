@@ -25,5 +25,8 @@ def help_of(command: str, text: str, commands: Collection[str]) -> str:
             keep = True
         if keep:
             kept.append(line)
-    paragraphs = "\n".join(kept).split("\n\n")
-    return "\n\n".join(part for part in paragraphs if not part.endswith(":")).replace("COMMAND", command, 1) + "\n"
+    paragraphs = re.split(r"\n{2,}", "\n".join(kept))
+    return (
+        "\n\n".join(part for part in paragraphs if not part.endswith(":")).replace("COMMAND", command, 1)
+        + "\n"
+    )
