@@ -166,7 +166,7 @@ def take_snapshot(folder: Path, modules: Iterable[str] = (), *, copy: bool = Tru
         modules: top-level modules of the runs' components; the user's own modules are copied too.
         copy: False to return the path without writing anything.
     """
-    ours = {"dst", __name__.partition(".")[0]}  # installed, this package is a part of dst
+    ours = ("dst", __name__.partition(".")[0])  # installed, this package is a part of dst
     packages = {name: Path(sys.modules[name].__file__ or "").parent for name in ours}
     sources = packages | ({} if CONF_DIR.is_relative_to(packages["dst"]) else {"conf": CONF_DIR})
     sources |= {name: root for name in modules if name not in sources and (root := user_source(name))}
@@ -178,7 +178,7 @@ def take_snapshot(folder: Path, modules: Iterable[str] = (), *, copy: bool = Tru
     }
     version = (commit() or "").encode()
     digest = hashlib.sha256(version)
-    for name, path in files.items():
+    for name, path in sorted(files.items()):
         digest.update(str(name).encode() + b"\0" + path.read_bytes() + b"\0")
     snapshot = folder / digest.hexdigest()[:12]
     if copy and not snapshot.exists():

@@ -26,7 +26,4 @@ def help_of(command: str, text: str, commands: Collection[str]) -> str:
         if keep:
             kept.append(line)
     paragraphs = re.split(r"\n{2,}", "\n".join(kept))
-    return (
-        "\n\n".join(part for part in paragraphs if not part.endswith(":")).replace("COMMAND", command, 1)
-        + "\n"
-    )
+    return "\n\n".join(part for part in paragraphs if not part.endswith(":")).replace("COMMAND", command, 1) + "\n"

@@ -78,7 +78,10 @@ def test_a_fault_during_training_changes_no_result(
 def test_a_job_whose_container_lacks_slurms_commands_goes_on_after_preemption(
     cluster: SlurmCluster, study: Study, undisturbed: Study
 ) -> None:
-    runs = _under_way(study, undisturbed, f"cluster.python=env PATH=/nowhere {sys.executable}")
+    container = study.folder / "container"
+    container.write_text(f'#!/bin/sh\nPATH=/nowhere exec {sys.executable} "$@"\n')
+    container.chmod(0o755)
+    runs = _under_way(study, undisturbed, f"cluster.python={container}")
     (job,) = study.jobs("runs")
     preempted(cluster, job["job_id"], _training_process(study.run_dir(runs[0])))
     _end_as(undisturbed, study, runs)
