@@ -27,10 +27,11 @@ SMALL = ("dataset=digits", "model=small_mlp", "update_period=dt25", "tracker=loc
 """A training of a second or two on real digits, with topology updates in every epoch but the last."""
 
 
-COSTLY = {"trained", "paper", "small", "networks", "whole", "plan", "unreachable", "offline", "installed"}
+COSTLY = {"trained", "paper", "small", "networks", "whole", "imagenet", "unreachable", "offline", "installed"}
 """Fixtures of a file or a session that take seconds."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Gives tests that share a costly fixture to one worker of pytest-xdist, so that it is made once."""
     for item in items:

@@ -97,7 +97,7 @@ def changed(data: st.DataObject, name: str, content: bytes) -> bytes:
     return content + line + b"\n" if name == "metrics.jsonl" else line
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(data=st.data())
 def test_every_run_is_a_row_and_no_command_crashes_whatever_a_run_directory_contains(
     four_runs: Path, data: st.DataObject

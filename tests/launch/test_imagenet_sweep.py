@@ -22,7 +22,7 @@ from launch.timing import Timing
 
 
 @pytest.fixture(scope="module")
-def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+def imagenet(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     points = [  # small images, for which the models are checked quickly
         Point((*point.overrides, "dataset.image_size=32"), point.origin) for point in expand("gradient_flow_imagenet")
     ]
@@ -40,8 +40,8 @@ def method_of(config: dict[str, Any]) -> str:
     return config["growth"]["name"] + weights
 
 
-def test_each_method_has_its_seeds(plan: Plan) -> None:
-    counts = Counter((run.config["model"]["name"], method_of(run.config)) for run in plan.runs)
+def test_each_method_has_its_seeds(imagenet: Plan) -> None:
+    counts = Counter((run.config["model"]["name"], method_of(run.config)) for run in imagenet.runs)
     shared = {
         **dict.fromkeys(["dense", "prune", "scratch+", "random", "gradient", "gradient+", "gradient_inverted"], 3),
     }
@@ -51,24 +51,24 @@ def test_each_method_has_its_seeds(plan: Plan) -> None:
     assert {method: count for (model, method), count in counts.items() if model == "vgg16_imagenet"} == vgg
 
 
-def test_every_sparse_run_starts_from_one_pruned_network_that_keeps_the_weights_to_rewind_to(plan: Plan) -> None:
+def test_every_sparse_run_starts_from_one_pruned_network_that_keeps_the_weights_to_rewind_to(imagenet: Plan) -> None:
     for model in ("resnet50", "vgg16_imagenet"):
-        runs = [run for run in plan.runs if run.config["model"]["name"] == model]
+        runs = [run for run in imagenet.runs if run.config["model"]["name"] == model]
         (parent,) = {run.parent_id for run in runs if run.parent_id}
         assert parent
-        assert method_of(plan.by_id[parent].config) == "prune"
-        assert plan.by_id[parent].config["seed"] == 0
-        assert 25000 in plan.by_id[parent].config["checkpoint"]["snapshots"]
+        assert method_of(imagenet.by_id[parent].config) == "prune"
+        assert imagenet.by_id[parent].config["seed"] == 0
+        assert 25000 in imagenet.by_id[parent].config["checkpoint"]["snapshots"]
         children = [run for run in runs if run.parent_id]
         assert len(children) == sum(not method_of(run.config).endswith(("dense", "prune")) for run in runs)
 
 
-def test_the_plan_is_costed_and_every_dynamic_run_has_updates(plan: Plan, tmp_path: Path) -> None:
+def test_the_plan_is_costed_and_every_dynamic_run_has_updates(imagenet: Plan, tmp_path: Path) -> None:
     timing = Timing.read(tmp_path)
-    seconds = [timing.seconds(run) for run in plan.runs]
+    seconds = [timing.seconds(run) for run in imagenet.runs]
     assert all(seconds)
-    assert {run.config["recipe"]["epochs"] for run in plan.runs} == {102}
-    assert not without_updates(plan.runs)
+    assert {run.config["recipe"]["epochs"] for run in imagenet.runs} == {102}
+    assert not without_updates(imagenet.runs)
 
 
 def sizes_and_densities(model: torch.nn.Module, distribution: str) -> tuple[list[int], Sequence[float]]:
