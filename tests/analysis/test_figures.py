@@ -79,7 +79,7 @@ def test_accuracy_is_the_mean_over_runs_on_a_log_axis_with_dense_as_a_dashed_lin
     for criterion in ("magnitude", "snip"):
         means = runs[runs["criterion"] == criterion].groupby("density")["test_acc"].mean()
         line = next(line for line in random.lines if line.get_color() == colors([criterion])[criterion])
-        assert np.asarray(line.get_ydata()) == pytest.approx(100 * means.to_numpy())
+        assert np.asarray(line.get_ydata(), dtype=float) == pytest.approx(100 * means.to_numpy())
         assert np.asarray(line.get_xdata()) == pytest.approx(means.index.to_numpy(), rel=0.05)
 
 
