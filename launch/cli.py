@@ -26,10 +26,9 @@ from .planning import make_plan
 from .removal_commands import archive_command, delete_command, restore_command
 from .run_logs import failed_logs, find_run, follow_log, read_log
 from .state import is_settled, outdated, states, summaries
-from .status import plan_text, status_text
+from .status import Snapshot, plan_text, status_text
 from .submit import preview, submit_to_slurm
 from .timing import Timing, measure, write_timing
-from .watch import Snapshot, watch
 
 HELP = f"""usage: {LAUNCH} COMMAND [key=value ...]
 
@@ -145,15 +144,17 @@ def _status(arguments: Arguments) -> int:
         from .search.commands import status
 
         return status(arguments)
-    if arguments.launch.watch and sys.stdout.isatty():
-        watch(lambda: _look(arguments))
+    plan = Plan.read(arguments.name, arguments.output_dir).select(arguments.where)
+    if arguments.launch.watch:
+        from .watch import watch  # imports rich
+
+        watch(lambda: _look(plan))
     else:
-        print(_look(arguments).text)
+        print(_look(plan).text)
     return 0
 
 
-def _look(arguments: Arguments) -> Snapshot:
-    plan = Plan.read(arguments.name, arguments.output_dir).select(arguments.where)
+def _look(plan: Plan) -> Snapshot:
     try:
         jobs, note = active_jobs(plan), ""
     except UserError as error:  # without SLURM the run directories can still be shown

@@ -7,6 +7,7 @@ import math
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,33 @@ _STARTED = ("running", "interrupted", "lost")
 ENDED = ("finished", "diverged", "failed")
 _TAIL_BYTES = 4096
 """Bytes read from the end of a log to find its last line."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A sweep at one moment.
+
+    Attributes:
+        plan: its runs.
+        state: of each run, by run id.
+        jobs: its pending and running jobs.
+        note: what could not be found out, empty if nothing.
+    """
+
+    plan: Plan
+    state: Mapping[str, RunState]
+    jobs: Sequence[ActiveJob]
+    note: str
+
+    @property
+    def ended(self) -> bool:
+        """Whether no run is in training or queued."""
+        return not any(run.state in ("running", "queued") for run in self.state.values())
+
+    @property
+    def text(self) -> str:
+        """The plain status."""
+        return status_text(self.plan, self.state, self.jobs) + self.note
 
 
 def status_text(plan: Plan, state: Mapping[str, RunState], jobs: Sequence[ActiveJob] = ()) -> str:

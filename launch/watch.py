@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 
 import pandas as pd
 from rich.console import Console, Group, RenderableType
@@ -15,10 +14,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from .jobs import ActiveJob
-from .plan import Plan
 from .state import RunState
-from .status import ENDED, count_states, duration_text, job_lines, progress_text, run_table, status_text
+from .status import ENDED, Snapshot, count_states, duration_text, job_lines, progress_text, run_table
 
 _PERIOD_S = 5.0
 _STYLES = {
@@ -27,40 +24,19 @@ _STYLES = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """A sweep at one moment.
-
-    Attributes:
-        plan: its runs.
-        state: of each run, by run id.
-        jobs: its pending and running jobs.
-        note: what could not be found out, empty if nothing.
-    """
-
-    plan: Plan
-    state: Mapping[str, RunState]
-    jobs: Sequence[ActiveJob]
-    note: str
-
-    @property
-    def ended(self) -> bool:
-        """Whether no run is in training or queued."""
-        return not any(run.state in ("running", "queued") for run in self.state.values())
-
-    @property
-    def text(self) -> str:
-        """The plain status."""
-        return status_text(self.plan, self.state, self.jobs) + self.note
-
-
 def watch(look: Callable[[], Snapshot]) -> None:
     """Shows a sweep on the terminal until it ends or Ctrl-C is typed, and prints the plain status then.
+
+    Without a terminal it prints the plain status again and again until the sweep ends.
 
     Args:
         look: returns the sweep as it is now.
     """
     console, snapshot = Console(), look()
+    while not console.is_terminal and not snapshot.ended:
+        print(snapshot.text, flush=True)
+        time.sleep(_PERIOD_S)
+        snapshot = look()
     with contextlib.suppress(KeyboardInterrupt), Live(console=console, screen=True, auto_refresh=False) as live:
         while not snapshot.ended:
             live.update(picture(snapshot, console.height), refresh=True)

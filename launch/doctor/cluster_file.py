@@ -26,7 +26,7 @@ def write_cluster(name: str, site: Site | None, cluster: ClusterConfig) -> Path:
     Args:
         name: of the new choice of ``cluster=``.
         site: the SLURM site; None without SLURM.
-        cluster: its partition, account, constraint and GPUs are kept where they are given.
+        cluster: its partition, account, QOS and constraint are kept where they are given.
 
     Returns:
         The file's path.

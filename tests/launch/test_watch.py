@@ -15,8 +15,8 @@ from fcntl import ioctl
 import pytest
 from rich.console import Console
 
-from launch.arguments import parse_arguments
 from launch.cli import _look
+from launch.plan import Plan
 from launch.watch import picture
 from tests.launch.study import Study
 from tests.slurm.cluster import wait_until
@@ -51,7 +51,7 @@ def test_a_picture_of_many_runs_has_no_more_lines_than_the_terminal(
         study.run_dir(run_id).mkdir(parents=True)
         (study.run_dir(run_id) / "failure.json").write_text('{"error": "ValueError: far too warm for this"}')
     monkeypatch.chdir(study.folder)
-    snapshot = _look(parse_arguments("status", ["sweep=sweep"]))
+    snapshot = _look(Plan.read("sweep", study.output_dir))
     page = io.StringIO()
     Console(file=page, width=60, height=24).print(picture(snapshot, 24))
     lines = page.getvalue().splitlines()
