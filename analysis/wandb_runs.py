@@ -104,7 +104,7 @@ def _read_row(run: Any) -> dict[str, Any]:
     summary = {
         key: _restore_value(value)
         for key, value in dict(run.summary.items()).items()
-        if key not in _LAST_EPOCH and not key.startswith(("_", "topology/"))
+        if key not in _LAST_EPOCH and not key.startswith(("_", "topology/", "probes/"))
     }
     if "status" in summary:
         try:

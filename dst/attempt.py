@@ -22,7 +22,7 @@ from dst.procedures import Procedure
 from dst.run.code import code_of
 from dst.run.directory import RunDirectory
 from dst.run.layout import METRICS, PHASES, TOPOLOGY, probe_log
-from dst.run.tracker import Tracker, report_logs
+from dst.run.tracker import Tracker, of_probe, of_topology, report_logs
 from dst.run.trackers import make_tracker
 from dst.sparsity import DynamicSparsity
 from dst.summary import facts, flops
@@ -160,7 +160,7 @@ class Attempt:
             self._log_changes()
             raise _Ended
         if self.should_stop():
-            self._log_changes()
+            self._log_changes(whole_epoch=False)
             self._save()
             self.tracker.finish({})
             raise Stopped(f"run {self.directory.run_id} in epoch {self.training.epoch + 1}, step {self.training.step}")
@@ -216,7 +216,7 @@ class Attempt:
         fraction = sum(counts["pruned"] for counts in layers.values()) / sum(before.values())
         update = {"step": self.training.step, "prune_fraction": fraction, "layers": layers}
         self.directory.logs.append(TOPOLOGY, update)
-        self.tracker.log_topology(update)
+        self.tracker.log_step(of_topology(update))
 
     def _log_phase(self, results: dict[str, Any]) -> None:
         """Logs the end of the phase under way, unless an earlier attempt did."""
@@ -230,16 +230,23 @@ class Attempt:
         cost = {"step": training.step, "flops_training": flops(self.config, training, logs.read(TOPOLOGY))[1]}
         logs.append(PHASES, {**about, "density": training.sparsity.density, **results, **cost})
 
-    def _log_changes(self) -> None:
-        """Logs topology updates and what probes measured."""
+    def _log_changes(self, *, whole_epoch: bool = True) -> None:
+        """Logs topology updates and what probes measured.
+
+        Args:
+            whole_epoch: False leaves them to the next attempt's report, which tells them before the epoch's line; W&B
+                would take no line of a step that it has already.
+        """
         updates = self.training.sparsity.pop_updates()
         if updates:
             self.directory.logs.append(TOPOLOGY, *updates)
-        for update in updates:
-            self.tracker.log_topology(update)
+        measures = [of_topology(update) for update in updates]
         if self.training.observer:
             for name, records in self.training.observer.pop_records().items():
                 self.directory.logs.append(probe_log(name), *records)
+                measures += [of_probe(name, record) for record in records]
+        for line in sorted(measures, key=lambda line: line["step"]) if whole_epoch else ():
+            self.tracker.log_step(line)
 
     def _save(self, *, only_weights: bool = False) -> None:
         state = {

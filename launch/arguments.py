@@ -127,7 +127,7 @@ KEYS = ("sweep", "search", "where", *LaunchConfig.__dataclass_fields__)
 WITH_RUN_OVERRIDES = ("plan", "submit", "search")
 _WITH_WORDS = ("logs", "restore", "completion")
 _WITH_SEARCH = ("search", "status", "cancel")
-_WITH_WHERE = ("status", "submit", "cancel", "logs", "archive", "delete")
+_WITH_WHERE = ("plan", "status", "submit", "cancel", "logs", "archive", "delete")
 _BOOLEAN_KEYS = [key for key, item in LaunchConfig.__dataclass_fields__.items() if item.type == "Boolean"]
 """Settings that have a flag, such as ``--dry-run`` for ``dry_run=true``."""
 

@@ -49,7 +49,7 @@ HELP = f"""usage: {LAUNCH} COMMAND [key=value ...]
                                            (yes=true: do not ask; checkpoints=false: without weights of finished runs)
   restore paper                            bring the runs of an archive back
   delete  sweep=paper where='seed > 3'     remove runs for good (yes=true: do not ask; shared=true: other sweeps' too)
-  …       where='model == "vgg16"'         submit, status, cancel, logs, archive, delete: these, by the config's names;
+  …       where='model == "vgg16"'         plan, submit, status, cancel, logs, archive, delete: by the config's names;
                                            archive and delete also by state: where='state == "failed"'
   timing                                   write what finished runs took to <output_dir>/timing.yaml
   sync    sweep=paper                      upload finished runs to Weights & Biases
@@ -78,7 +78,7 @@ def main() -> None:
 
 
 def _plan(arguments: Arguments) -> int:
-    plan = make_plan(arguments, keep_others=True)
+    plan = make_plan(arguments, arguments.where, keep_others=True)
     print(plan_text(plan, states(plan), Timing.read(plan.output_dir)))
     print(period_warning(plan.runs), end="")
     path = plan_path(plan.name, plan.output_dir)
@@ -93,7 +93,7 @@ def _submit(arguments: Arguments) -> int:
         raise UserError(f"cluster={names}: this machine and a queue do not share a sweep; give cluster=local alone")
     frozen = plan_path(arguments.name, arguments.output_dir).exists()
     plan = Plan.read(arguments.name, arguments.output_dir) if frozen and not arguments.run_overrides else None
-    plan = (plan or make_plan(arguments, keep_others=False)).select(arguments.where, with_parents=True)
+    plan = (plan or make_plan(arguments, None, keep_others=False)).select(arguments.where, with_parents=True)
     for cluster in clusters:
         cluster.check_runs(plan.runs)
     print(period_warning(plan.runs), end="", flush=True)

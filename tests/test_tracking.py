@@ -38,6 +38,7 @@ SCRIPT = """
 import logging, sys, time
 from pathlib import Path
 from dst.config import TrackerConfig
+from dst.run.tracker import of_topology
 from dst.run.trackers import make_tracker
 from tests.wandb_server import WandbServer
 
@@ -47,7 +48,7 @@ tracker.start("0123456789ab", {config}, Path(sys.argv[1]), {{"commit": "c0ffee"}
 for epoch in {epochs}:
     for step in (100 * epoch - 50, 100 * epoch):
         layers = {{"fc1.weight": {{"active": 80, "pruned": step, "grown": step}}}}
-        tracker.log_topology({{"step": step, "prune_fraction": 0.5, "layers": layers}})
+        tracker.log_step(of_topology({{"step": step, "prune_fraction": 0.5, "layers": layers}}))
     tracker.log_epoch({{"epoch": epoch, "step": 100 * epoch, "val_acc": epoch / 10, "prune_fraction": None}})
 {ending}
 """
@@ -284,6 +285,26 @@ def test_what_a_killed_attempt_did_not_get_through_is_told_by_the_next(
     assert [row["epoch"] for row in run.history if "epoch" in row] == list(range(1, 31))
     assert sum("topology/prune_fraction" in row for row in run.history) == len(range(25, 300, 25))
     assert run.exit_code == 0
+
+
+def test_a_run_stopped_at_the_very_end_of_an_epoch_tells_that_epoch_and_what_its_probes_measured(
+    overrides: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    settings = ("tracker=wandb", "tracker.entity=me", "recipe.epochs=3", "update_period=3", "probes=[gradient_flow]")
+    arguments = overrides(*settings, "probes.gradient_flow.every=4", "recipe.batch_size=144")
+    stopped = "import sys; from dst.config import compose; from tests.run.outcomes import run_with_stops as run"
+    script = f"{stopped}; run(compose(sys.argv[1:]), 8)"  # asked after each of the 9 steps of an epoch
+    with WandbServer().running() as server:
+        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)} | server.environment()
+        subprocess.run([sys.executable, "-c", script, *arguments], env=environment, check=True)
+    (run,) = server.runs.values()
+    assert [(row["epoch"], row["step"]) for row in run.history if "epoch" in row] == [(1, 9), (2, 18), (3, 27)]
+    measured = {row["step"]: row for row in run.history if "probes/gradient_flow/masked" in row}
+    assert list(measured) == [1, *range(4, 28, 4)]
+    (log,) = tmp_path.glob("outputs/runs/*/probes/gradient_flow.jsonl")
+    for line in map(json.loads, log.read_text().splitlines()):
+        layer, norm = next((name, of["masked"]) for name, of in line["layers"].items())
+        assert measured[line["step"]][f"probes/gradient_flow/{layer}/masked"] == norm
 
 
 @pytest.fixture(scope="module")

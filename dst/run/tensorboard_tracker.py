@@ -38,14 +38,11 @@ class TensorBoardTracker(Tracker):
 
     def log_epoch(self, metrics: dict[str, Any]) -> None:
         """Writes a line of ``metrics.jsonl``."""
-        self._log({key: value for key, value in metrics.items() if key != "step"}, metrics["step"])
+        self._log(metrics)
 
-    def log_topology(self, update: dict[str, Any]) -> None:
-        """Writes a line of ``topology.jsonl`` as ``topology/<layer>/<count>``."""
-        metrics = {"topology/prune_fraction": update["prune_fraction"]}
-        for layer, counts in update["layers"].items():
-            metrics |= {f"topology/{layer}/{key}": count for key, count in counts.items()}
-        self._log(metrics, update["step"])
+    def log_step(self, measures: dict[str, Any]) -> None:
+        """Writes the measures of a step; see :meth:`Tracker.log_step`."""
+        self._log(measures)
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Writes the summary as text and closes the file."""
@@ -55,10 +52,10 @@ class TensorBoardTracker(Tracker):
             self._writer.add_text("summary", _as_code(summary), summary["epochs"])
         self._writer.close()
 
-    def _log(self, metrics: dict[str, Any], step: int) -> None:
-        for name, value in metrics.items():
-            if value is not None:
-                self._writer.add_scalar(name, value, step)
+    def _log(self, values: dict[str, Any]) -> None:
+        for name, value in values.items():
+            if name != "step" and value is not None:
+                self._writer.add_scalar(name, value, values["step"])
 
 
 def _as_code(content: dict[str, Any]) -> str:

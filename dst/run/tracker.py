@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from dst.config.identity import DEFAULTS, groups_of, method_of
 from dst.files.records import INTEGER, NUMBER, OBJECT, read_lines
-from dst.run.layout import METRICS, TOPOLOGY
+from dst.run.layout import METRICS, PROBES, TOPOLOGY
 
 _NAMED = ("procedure", "initial_mask", "weight_init")
 """Groups that the display name of a run tells where they are not at their defaults."""
@@ -32,8 +33,8 @@ class Tracker:
     def log_epoch(self, metrics: dict[str, Any]) -> None:
         """Reports a line of ``metrics.jsonl``."""
 
-    def log_topology(self, update: dict[str, Any]) -> None:
-        """Reports a line of ``topology.jsonl``."""
+    def log_step(self, measures: dict[str, Any]) -> None:
+        """Reports what :func:`of_topology` or :func:`of_probe` made of a line; steps never go back."""
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Ends the report with the content of ``summary.json``; an empty ``summary`` means an unfinished run."""
@@ -47,11 +48,43 @@ def report_logs(tracker: Tracker, run_dir: Path) -> None:
         run_dir: directory of the run.
     """
     topology = read_lines(run_dir / TOPOLOGY, {"step": INTEGER, "prune_fraction": NUMBER, "layers": OBJECT})
-    updates = [(line["step"], 0, tracker.log_topology, line) for line in topology]
+    measures = [of_topology(update) for update in topology]
+    for path in sorted((run_dir / PROBES).glob("*.jsonl")):
+        measures += [of_probe(path.stem, record) for record in read_lines(path, {"step": INTEGER})]
     metrics = read_lines(run_dir / METRICS, {"step": INTEGER, "epoch": INTEGER})
-    epochs = [(line["step"], 1, tracker.log_epoch, line) for line in metrics]
-    for _, _, log_line, line in sorted([*updates, *epochs], key=lambda entry: entry[:2]):
+    lines = [(tracker.log_step, line) for line in measures] + [(tracker.log_epoch, line) for line in metrics]
+    for log_line, line in sorted(lines, key=lambda entry: entry[1]["step"]):  # at one step, the epoch comes last
         log_line(line)
+
+
+def of_topology(update: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a line of ``topology.jsonl`` under the trackers' names: ``topology/<layer>/<count>`` beside ``step``."""
+    return {
+        "step": update["step"],
+        "topology/prune_fraction": update["prune_fraction"],
+        **dict(_numbers("topology", update["layers"])),
+    }
+
+
+def of_probe(name: str, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the numbers of a probe's line: ``probes/<name>/<measure>`` and ``probes/<name>/<layer>/<measure>``.
+
+    Lists and sets of weights stay in the run directory alone.
+
+    Args:
+        name: of the probe.
+        record: a line of its log.
+    """
+    whole = {key: value for key, value in record.items() if key not in ("step", "epoch", "layers")}
+    return {"step": record["step"], **dict(_numbers(f"probes/{name}", {**whole, **record.get("layers", {})}))}
+
+
+def _numbers(prefix: str, value: Any) -> Iterator[tuple[str, float]]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _numbers(f"{prefix}/{key}", item)
+    elif isinstance(value, (int, float)):
+        yield prefix, value
 
 
 def columns(config: dict[str, Any]) -> dict[str, Any]:

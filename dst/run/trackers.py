@@ -32,10 +32,10 @@ class Trackers(Tracker):
         for tracker in self.trackers:
             tracker.log_epoch(metrics)
 
-    def log_topology(self, update: dict[str, Any]) -> None:
-        """Reports a line of ``topology.jsonl`` to all."""
+    def log_step(self, measures: dict[str, Any]) -> None:
+        """Reports the measures of a step to all."""
         for tracker in self.trackers:
-            tracker.log_topology(update)
+            tracker.log_step(measures)
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Ends all reports."""

@@ -62,12 +62,9 @@ class WandbTracker(Tracker):
         """Queues a line of ``metrics.jsonl``; the x axis is ``epoch``."""
         self._log({key: value for key, value in metrics.items() if value is not None}, "epoch", commit=True)
 
-    def log_topology(self, update: dict[str, Any]) -> None:
-        """Queues a line of ``topology.jsonl`` as ``topology/<layer>/<count>``; the x axis is ``step``."""
-        metrics = {"step": update["step"], "topology/prune_fraction": update["prune_fraction"]}
-        for layer, counts in update["layers"].items():
-            metrics |= {f"topology/{layer}/{key}": count for key, count in counts.items()}
-        self._log(metrics, "step", commit=False)  # an epoch that ends at this step adds to the same W&B record
+    def log_step(self, measures: dict[str, Any]) -> None:
+        """Queues the measures of a step; the x axis is ``step``."""
+        self._log(measures, "step", commit=False)  # an epoch that ends at this step adds to the same W&B record
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Ends the W&B run; waits at most ``tracker.timeout_s`` seconds for the queue to be sent."""

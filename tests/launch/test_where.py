@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from dst.errors import UserError
+from launch.arguments import parse_arguments
 from launch.cancel import cancel
 from launch.cluster import ClusterConfig
 from launch.local import train_locally
 from launch.plan import Plan
+from launch.planning import make_plan
 from launch.state import states
 from launch.worker import Worker
 from tests.launch.study import Study
@@ -48,3 +50,18 @@ def test_parents_are_trained_with_the_selected_runs_and_shown_only_if_selected(t
         plan.select("seed == 3")
     with pytest.raises(UserError, match="there is no sed; the nearest first, there are seed"):
         plan.select("sed == 1")
+
+
+def test_plan_freezes_the_selected_runs_with_their_parents_and_the_others_when_asked_for(tmp_path: Path) -> None:
+    family = ("weight_init=parent", "parent=[density=dense]", "density=dense,d0.2", "model=small_mlp", "dataset=digits")
+    words = ["name=mine", f"output_dir={tmp_path}", *family, "seed=1,2"]
+
+    def planned(*more: str) -> list[tuple[int, float | None]]:
+        arguments = parse_arguments("plan", [*words, *more])
+        make_plan(arguments, arguments.where, keep_others=True)
+        return [(run.config["seed"], run.config["density"]["value"]) for run in Plan.read("mine", tmp_path).runs]
+
+    assert planned("where=seed == 2 and density < 1") == [(2, None), (2, 0.2)]
+    assert "'where=seed == 2 and density < 1'" in Plan.read("mine", tmp_path).command
+    assert len(planned()) == 6
+    assert len(planned("where=seed == 1", "replace=true")) == 3

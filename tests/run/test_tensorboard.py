@@ -37,7 +37,7 @@ def lines(file: Path) -> list[dict[str, Any]]:
 
 
 def test_an_interrupted_runs_event_files_say_what_its_logs_say(overrides: Overrides, tmp_path: Path) -> None:
-    cfg = compose(overrides("tracker=tensorboard", "recipe.epochs=5", "update_period=10"))
+    cfg = compose(overrides("tracker=tensorboard", "recipe.epochs=5", "update_period=10", "probes=[gradient_flow]"))
     run_dir = tmp_path / "outputs" / "runs" / run_with_stops(cfg, 13, 17)["run_id"]
     found = scalars(run_dir)
     for line in lines(run_dir / "metrics.jsonl"):
@@ -49,6 +49,8 @@ def test_an_interrupted_runs_event_files_say_what_its_logs_say(overrides: Overri
         layer, counts = next(iter(update["layers"].items()))
         assert found[f"topology/{layer}/pruned"][update["step"]] == counts["pruned"]
     assert len(found["topology/prune_fraction"]) == len(updates)
+    (measured, *_) = lines(run_dir / "probes" / "gradient_flow.jsonl")
+    assert found["probes/gradient_flow/masked"][1] == pytest.approx(measured["masked"])
 
 
 def test_several_trackers_report_at_once_in_either_order() -> None:
