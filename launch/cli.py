@@ -53,7 +53,7 @@ HELP = f"""usage: {LAUNCH} COMMAND [key=value ...]
                                            archive and delete also by state: where='state == "failed"'
   timing                                   write what finished runs took to <output_dir>/timing.yaml
   sync    sweep=paper                      upload finished runs to Weights & Biases
-  doctor  [cluster=slurm] [write=NAME]     check this site; write conf/cluster/NAME.yaml for it
+  doctor  [cluster=slurm] [--on-node]      check this site, and a node of it; write=NAME writes conf/cluster/NAME.yaml
   completion bash                          the script that completes dst-launch's arguments with the Tab key
 
 Further key=value pairs of plan and submit go to every run (recipe.epochs=10, data_dir=/scratch/data).

@@ -104,6 +104,7 @@ class LaunchConfig:
     checkpoints: Boolean = field(default=True, metadata=BOOLEAN)
     jobs: int = field(default=4, metadata=_POSITIVE)
     write: str | None = None
+    on_node: Boolean = field(default=False, metadata=BOOLEAN)
     entity: str | None = None
     project: str | None = None
 

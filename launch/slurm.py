@@ -11,14 +11,14 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from dst.config.tree import CONF_DIR
 from dst.errors import UserError
 from dst.run.code import COMMIT_FILE, commit, user_source
 
 from .cluster import ClusterConfig
-from .worker import REQUEUE_STATUS, Worker
+from .worker import REQUEUE_STATUS
 
 DEFAULT_ARRAY = 1001
 """SLURM's default MaxArraySize."""
@@ -63,6 +63,15 @@ def cancel(job_ids: Sequence[str]) -> None:
         run_command("scancel", *job_ids[start : start + 500])
 
 
+class Program(Protocol):
+    """What a job calls on its node, such as a :class:`~launch.worker.Worker`; ``runs_per_gpu`` decides its CPUs."""
+
+    runs_per_gpu: int
+
+    def __call__(self) -> Any:
+        """Runs to the job's end."""
+
+
 class Slurm:
     """Submits workers to one cluster as job arrays.
 
@@ -76,7 +85,7 @@ class Slurm:
     def __init__(self, cluster: ClusterConfig, directory: Path, sweep: str, modules: Iterable[str] = ()) -> None:
         self.cluster, self.directory, self.sweep, self.modules = cluster, directory, sweep, tuple(modules)
 
-    def submit(self, workers: Sequence[Worker], after: Sequence[str] = ()) -> Iterator[list[str]]:
+    def submit(self, workers: Sequence[Program], after: Sequence[str] = ()) -> Iterator[list[str]]:
         """Queues workers that need the same resources, in as few arrays as MaxArraySize allows.
 
         Args:
@@ -100,7 +109,7 @@ class Slurm:
                 raise UserError(f"cluster={self.cluster.name}: sbatch refused ({reason})") from error
             yield [job.job_id for job in jobs]
 
-    def script(self, worker: Worker, tasks: int) -> str:
+    def script(self, worker: Program, tasks: int) -> str:
         """Returns the sbatch script that :meth:`submit` would submit; needs no SLURM and writes nothing.
 
         Args:
@@ -112,7 +121,7 @@ class Slurm:
             executor.parameters["map_count"] = tasks  # as submitit does itself; update_parameters refuses this key
         return str(executor._make_submission_file_text(executor._submitit_command_str, ""))
 
-    def _executor(self, worker: Worker, *, after: Sequence[str] = (), copy_code: bool = True) -> Any:
+    def _executor(self, worker: Program, *, after: Sequence[str] = (), copy_code: bool = True) -> Any:
         from submitit import SlurmExecutor
 
         class AnywhereExecutor(SlurmExecutor):

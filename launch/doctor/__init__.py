@@ -13,6 +13,7 @@ from .cluster_file import check_name, write_cluster
 from .finding import Finding
 from .machine import check_machine
 from .network import check_network
+from .node import check_node
 from .site import Site, check_cluster
 from .storage import check_storage
 
@@ -45,6 +46,11 @@ def _findings(arguments: Arguments) -> Iterator[Finding]:
                 yield from check_cluster(site, cluster)
     yield from check_storage(arguments.output_dir, shared=site is not None)
     yield from check_network()
+    if arguments.launch.on_node:
+        for cluster in arguments.clusters:
+            if cluster.executor != "slurm":
+                raise UserError(f"on_node=true: is for a SLURM cluster; give cluster=NAME, not cluster={cluster.name}")
+            yield from check_node(cluster, arguments.output_dir)
     if name:
         path = write_cluster(name, site, arguments.clusters[0])
         yield Finding("ok", f"wrote {path}; use it with: {LAUNCH} submit … cluster={name}")

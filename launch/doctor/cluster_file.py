@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
 
 from dst.config.tree import CONF_DIR, options
 from dst.errors import UserError
@@ -26,7 +31,7 @@ def write_cluster(name: str, site: Site | None, cluster: ClusterConfig) -> Path:
     Args:
         name: of the new choice of ``cluster=``.
         site: the SLURM site; None without SLURM.
-        cluster: its partition, account, QOS and constraint are kept where they are given.
+        cluster: its settings are kept where they are not those of ``conf/cluster/slurm.yaml``.
 
     Returns:
         The file's path.
@@ -53,22 +58,22 @@ def cluster_yaml(name: str, site: Site, cluster: ClusterConfig) -> str:
     Raises:
         UserError: if SLURM has no such partition.
     """
-    given = cluster.executor == "slurm"
-    wanted = cluster.partition if given else None
+    kept = _given(cluster)
+    wanted = kept.pop("partition", None)
     candidates = [part for part in site.partitions if wanted in (None, part.name)]
     if not candidates:
         raise UserError(f"cluster.partition={wanted}: SLURM has no such partition")
     chosen = max(candidates, key=lambda part: (bool(part.gpus), part.default, part.nodes))
-    kept = {key: value for key in ("account", "qos", "constraint") if given and (value := getattr(cluster, key))}
-    settings: dict[str, object] = {"partition": chosen.name}
-    if site.accounts and "account" not in kept:
+    settings: dict[str, Any] = {"partition": chosen.name}
+    if site.accounts:
         settings["account"] = site.accounts[0]
     if not chosen.gpus:
         settings["gpus"] = 0
     if site.max_submit is not None and site.max_submit < ClusterConfig.max_jobs:
         settings["max_jobs"] = site.max_submit
-    if chosen.hours is not None and chosen.hours < ClusterConfig.hours:
+    if chosen.hours is not None and chosen.hours < cluster.hours:
         settings["hours"] = chosen.hours
+        kept.pop("hours", None)
     remarks = {
         "partition": f"there are {', '.join(dict.fromkeys(part.name for part in site.partitions))}",
         "account": f"yours are {', '.join(site.accounts) or 'not known'}",
@@ -76,13 +81,28 @@ def cluster_yaml(name: str, site: Site, cluster: ClusterConfig) -> str:
         "max_jobs": "the most that you may have in the queue",
     }
     lines = [
-        f"{key}: {value}" + (f"  # {remarks[key]}" if key in remarks else "")
+        f"{key}: {_as_yaml(value)}" + (f"  # {remarks[key]}" if key in remarks and key not in kept else "")
         for key, value in (settings | kept).items()
     ]
     if "constraint" not in kept:
         lines.append(f"constraint: null{_features(site.partitions, chosen.name)}")
     about = "What this site's SLURM said; slurm.yaml explains each setting and has further ones."
     return "\n".join([f"# {about}", "defaults:", "  - slurm", "  - _self_", "", f"name: {name}", *lines, ""])
+
+
+def _given(cluster: ClusterConfig) -> dict[str, Any]:
+    """Returns the settings that differ from those of ``slurm.yaml``."""
+    if cluster.executor != "slurm":
+        return {}
+    file = OmegaConf.load(CONF_DIR / "cluster" / "slurm.yaml")
+    defaults: Any = OmegaConf.to_container(OmegaConf.merge(ClusterConfig, file))
+    settings = {key: value for key, value in asdict(cluster).items() if key not in ("name", "executor")}
+    return {key: value for key, value in settings.items() if value != defaults[key]}
+
+
+def _as_yaml(value: Any) -> str:
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=1000, allow_unicode=True)
+    return text.removesuffix("\n...\n").strip()
 
 
 def _features(partitions: tuple[Partition, ...], name: str) -> str:

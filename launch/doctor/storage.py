@@ -24,7 +24,7 @@ def check_storage(output_dir: Path, *, shared: bool) -> Iterator[Finding]:
         output_dir: need not exist; its nearest existing parent is tried then, and left as it was.
         shared: whether jobs on other nodes use it.
     """
-    place = next(folder for folder in (output_dir, *output_dir.parents) if folder.is_dir())
+    place = nearest_folder(output_dir)
     kind = _file_system(place)
     try:
         with tempfile.TemporaryDirectory(prefix=".doctor.", dir=place) as folder:
@@ -47,6 +47,11 @@ def check_storage(output_dir: Path, *, shared: bool) -> Iterator[Finding]:
     free = shutil.disk_usage(place).free / 1e9
     level, advice = ("ok", "") if free > _LEAST_FREE_GB else ("note", "; checkpoint.keep=nothing saves room")
     yield Finding(level, f"output_dir={output_dir}: {kind}, {free:.0f} GB free{advice}")
+
+
+def nearest_folder(output_dir: Path) -> Path:
+    """Returns ``output_dir``, or its nearest parent that exists."""
+    return next(folder for folder in (output_dir, *output_dir.parents) if folder.is_dir())
 
 
 def _creates_exclusively(folder: Path) -> bool:

@@ -79,14 +79,18 @@ def test_what_the_account_does_not_allow_is_named() -> None:
     ]
 
 
-def test_the_file_for_a_site_has_its_account_and_limits() -> None:
-    text = cluster_yaml("lab", SITE, ClusterConfig(name="slurm", executor="slurm", partition="short"))
+def test_the_file_for_a_site_has_what_was_given_its_account_and_limits() -> None:
+    given = {"partition": "short", "hours": 8.0, "gpus": 2, "setup": ["module load cuda"], "extra": {"exclude": "n1"}}
+    text = cluster_yaml("lab", SITE, ClusterConfig(name="slurm", executor="slurm", **given))
     assert text.splitlines()[5:] == [
         "name: lab",
         "partition: short  # there are cpu, short, big",
         "account: lab  # yours are lab, class",
         "max_jobs: 300  # the most that you may have in the queue",
         "hours: 0.5  # the partition's limit",
+        "gpus: 2",
+        "extra: {exclude: n1}",
+        "setup: [module load cuda]",
         "constraint: null  # its nodes' features: a100, ib",
     ]
 

@@ -64,3 +64,22 @@ def test_the_file_that_is_written_for_a_site_names_a_cluster_to_submit_to(
     script = study.launch("submit", "sweep=dry", "cluster=lab", "dry_run=true")
     assert "#SBATCH --partition=gpu\n" in script
     assert "#SBATCH --constraint=v100\n" in script
+
+
+def test_a_job_tells_what_its_node_lacks_and_that_locks_hold_there(
+    cluster: SlurmCluster, tmp_path: Path, data_dir: Path
+) -> None:
+    study = Study(tmp_path, data_dir, cluster.environment)
+    told = study.launch("doctor", "cluster=slurm", "--on-node", rc=1).splitlines()
+    (node,) = {line.split()[-1] for line in told if " runs on " in line}
+    said = [line for line in told if f" {node}: " in line]
+    assert said[0].startswith(f"ok     {node}: Python 3.")
+    assert f"wrong  {node}: cluster.gpus=1, but torch sees no GPU: see the line above" in said  # its GPUs are made up
+    assert f"ok     {node}: a lock taken on the submitting machine holds here" in said
+    assert f"ok     {node}: heartbeats of the submitting machine are heard here within" in said[-1]
+    _, cut, log = study.launch("doctor", "cluster=slurm", "cluster.python=/no/python", "--on-node", rc=1).partition(
+        "ended without an answer"
+    )
+    assert cut
+    assert "/no/python: No such file" in log
+    assert not list(tmp_path.rglob(".doctor.*"))
