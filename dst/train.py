@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import signal
@@ -14,6 +15,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import hydra
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -26,7 +28,7 @@ from dst.config.tree import CONF_DIR
 from dst.errors import UserError, place_faults_told
 from dst.files.lock import Locked, locked
 from dst.run.archive import archive
-from dst.run.code import changed_components
+from dst.run.code import changed_components, code_of
 from dst.run.directory import RunDirectory
 from dst.terminal.arguments import arguments, help_text
 from dst.terminal.exits import command
@@ -77,8 +79,7 @@ def run(
 
         begins = ranks.from_first(lambda: bool(finished) or not directory.has_checkpoint)
         training = make_training(begins)
-        if len(set(ranks.of_all((directory.run_id, training.data.fingerprint)))) > 1:
-            raise UserError("the processes of this run have different configs or data; start them with equal arguments")
+        _check_alike(config, directory.run_id, training)
         if finished and ranks.rank() == 0:
             log.info("the run as it was is kept in %s", archive(directory.path))
         directory.create()  # after all that may be refused, so that a mistake leaves nothing behind
@@ -153,6 +154,25 @@ def _tidy(config: Config, directory: RunDirectory) -> None:
     with contextlib.suppress(Locked, OSError), locked(directory.path):
         directory.remove_litter()
         directory.drop_checkpoints(previous_only=keep != "nothing")
+
+
+def _check_alike(config: Config, run_id: str, training: Training) -> None:
+    """Raises UserError if the processes that train a run are not of the same config, data, code and torch."""
+    if ranks.size() == 1:
+        return
+    code = code_of(asdict(config))
+    mine = {
+        "configs": run_id,
+        "data": training.data.fingerprint,
+        "code": json.dumps([code["hash"], code["components"]]),
+        "versions of torch": torch.__version__,
+    }
+    all_of_them = ranks.of_all(mine)
+    if different := [name for name in mine if len({one[name] for one in all_of_them}) > 1]:
+        raise UserError(
+            f"the processes of this run have different {' and '.join(different)}; start them with equal arguments, in "
+            "equal environments"
+        )
 
 
 def _tell_finished(summary: Mapping[str, Any], config: Config) -> None:

@@ -51,7 +51,7 @@ class Study:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            preexec_fn=_heed_signals,
+            preexec_fn=heed_signals,
         )
         self._started.append(process)
         return process
@@ -135,7 +135,7 @@ class Study:
         return self.log(run_id).count("was trained to its end")
 
 
-def _heed_signals() -> None:
+def heed_signals() -> None:
     """Lets signals end a process that a shell with ``&`` or ``nohup`` has taught to ignore them."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)

@@ -18,7 +18,7 @@ from rich.console import Console
 from launch.cli import _look
 from launch.plan import Plan
 from launch.watch import picture
-from tests.launch.study import Study
+from tests.launch.study import Study, heed_signals
 from tests.slurm.cluster import wait_until
 
 
@@ -30,7 +30,9 @@ def test_a_terminal_shows_the_runs_in_training_until_ctrl_c_and_then_the_plain_s
     ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     command = [sys.executable, "-m", "launch", "status", "sweep=sweep", "--watch"]
     environment = {**study.environment, "TERM": "xterm"}
-    watching = subprocess.Popen(command, cwd=study.folder, env=environment, stdout=theirs, start_new_session=True)
+    watching = subprocess.Popen(
+        command, cwd=study.folder, env=environment, stdout=theirs, start_new_session=True, preexec_fn=heed_signals
+    )
     os.close(theirs)
     shown = ""
     while "/100000" not in shown:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -137,6 +139,37 @@ def test_a_batch_that_does_not_go_round_is_one_line(together: Together, tmp_path
     ]
     assert "dst/" not in err  # no traceback of ours, beside what torch's launcher prints
     assert not (tmp_path / "refused").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "environment", "different"),
+    [("seed=$RANK", "", "configs"), ("", "PYTHONPATH=copy$RANK", "code")],
+    ids=["configs", "code"],
+)
+def test_processes_that_are_not_alike_are_one_line(
+    more: str, environment: str, different: str, overrides: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    for rank in "01":
+        for name in ("conf", "dst"):
+            shutil.copytree(ROOT / name, tmp_path / f"copy{rank}" / name)
+        with open(tmp_path / f"copy{rank}" / "dst" / "seeds.py", "a") as file:
+            file.write(f"# {rank}\n")
+    arguments = shlex.join([sys.executable, "-m", "dst.train", *overrides()])
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "--no-python"]
+    process = subprocess.run(
+        [*launcher, "bash", "-c", f"{environment} exec {arguments} {more}"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert process.returncode != 0
+    assert [line for line in process.stderr.splitlines() if line.startswith("error: ")] == [
+        f"error: the processes of this run have different {different}; start them with equal arguments, in equal "
+        "environments"
+    ]
+    assert not (tmp_path / "outputs").exists()
 
 
 def test_synchronised_batch_norm_on_the_cpu_is_one_line_and_alone_it_changes_nothing(
