@@ -156,3 +156,6 @@ def test_a_printed_page_has_light_figures_and_no_controls(page: Page) -> None:
     assert controls == 0
     widths = page.eval_on_selector_all(".chart svg.main-svg", "all => all.map(s => s.getBoundingClientRect().right)")
     assert max(widths) <= 700
+    page.emulate_media(media="screen")
+    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    page.wait_for_function("document.querySelector('#accuracy-chart svg.main-svg').getBoundingClientRect().width > 700")
