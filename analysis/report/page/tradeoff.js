@@ -38,7 +38,8 @@ function tradeOffChart(setup, metric, cost, along) {
       line: { color, dash, width: 2 }, marker: { color, size: 6, symbol: style.symbol },
       hovertemplate: `<b>${name}</b> %{customdata[1]}<br>%{y:.2f} ± %{customdata[0]:.2f} for %{x:.3g}<extra></extra>` };
   });
-  return { traces, layout: { showlegend: traces.length <= 16, legend: { orientation: "h", y: 1.02, yanchor: "bottom" }, xaxis: { type: "log", dtick: "D2", exponentformat: "power", title: { text: COSTS[cost].title } },
+  const costs = traces.flatMap((trace) => trace.x), digits = Math.max(...costs) < 10 * Math.min(...costs) ? "D1" : "D2"; // D2: 1, 2 and 5
+  return { traces, layout: { showlegend: traces.length <= 16, legend: { orientation: "h", y: 1.02, yanchor: "bottom" }, xaxis: { type: "log", dtick: digits, tickformat: ".2~g", title: { text: COSTS[cost].title } },
     yaxis: { title: { text: `${data.metrics[metric]} (%)` } } } };
 }
 function drawTradeOff() {
