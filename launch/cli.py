@@ -56,7 +56,7 @@ HELP = f"""usage: {LAUNCH} COMMAND [key=value ...]
   doctor  [cluster=slurm] [--on-node]      check this site, and a node of it; write=NAME writes conf/cluster/NAME.yaml
   completion bash                          the script that completes dst-launch's arguments with the Tab key
 
-Further key=value pairs of plan and submit go to every run (recipe.epochs=10, data_dir=/scratch/data).
+plan, submit … KEY=VALUE of any further key goes to every run (recipe.epochs=10, data_dir=/scratch/data).
 submit … cluster.gpus_per_run=4 trains each run on four GPUs together (docs/slurm.md).
 submit … cluster.on_end='COMMAND' runs a shell command once all runs have ended, with DST_SWEEP and DST_OUTPUT_DIR.
 Sweeps: conf/sweep. Searches: conf/search; search.KEY=VALUE changes a setting.

@@ -21,6 +21,8 @@ def test_other_commands_are_left_out() -> None:
     shown = help_of("archive", launch.cli.HELP, launch.cli.COMMANDS).splitlines()
     assert [line.split()[0] for line in shown if line.startswith("  ") and line[2] != " "] == ["archive", "…"]
     assert any(line.startswith("Clusters: ") for line in shown)
+    assert not any(line.startswith(("plan, submit …", "submit …")) for line in shown)
+    assert "plan, submit … KEY=VALUE" in help_of("plan", launch.cli.HELP, launch.cli.COMMANDS)
     spectra = help_of("hessian", analysis.cli.HELP, analysis.cli.COMMANDS)
     assert "interpolate  RUN_A" not in spectra
     assert "Without runs:" not in spectra

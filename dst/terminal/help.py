@@ -12,7 +12,7 @@ def help_of(command: str, text: str, commands: Collection[str]) -> str:
     Args:
         command: its name.
         text: rows begin with two spaces and names of commands, or with … and name them later; deeper lines go on with a
-            row; the rest is for all commands.
+            row. Other lines are for all commands, or for those that they begin with before a ….
         commands: all names.
     """
     kept, keep = [], True
@@ -22,7 +22,8 @@ def help_of(command: str, text: str, commands: Collection[str]) -> str:
             named = {*re.split(r",? ", begin)} & {*commands}
             keep = command in named or (command in line if line.startswith("  …") else not named)
         elif not line.startswith("   "):
-            keep = True
+            begin = re.match(r"(\w+(?:, \w+)*) … ", line)
+            keep = begin is None or command in begin[1].split(", ")
         if keep:
             kept.append(line)
     paragraphs = re.split(r"\n{2,}", "\n".join(kept))

@@ -66,7 +66,10 @@ def test_every_form_of_help_prints_the_usage(line: str, type_in: TypeIn) -> None
         ("plan output_dir=/dev/null", "/dev/null/"),
         (f"plan name={'x' * 300}", "name=xxx"),
         ("plan =1", "=1: write key=value"),
-        ("plan sweep=demo where=seed==1", "where=seed==1: plan takes all runs; status, submit, cancel, logs, archive"),
+        (
+            "sync sweep=demo where=seed==1",
+            "where=seed==1: sync takes all runs; plan, status, submit, cancel, logs, archive",
+        ),
         ("plan criterion=null", "criterion=null: unknown; "),
     ],
 )
