@@ -160,7 +160,7 @@ class Attempt:
             self._log_changes()
             raise _Ended
         if self.should_stop():
-            self._log_changes(whole_epoch=False)
+            self._log_changes(report=False)
             self._save()
             self.tracker.finish({})
             raise Stopped(f"run {self.directory.run_id} in epoch {self.training.epoch + 1}, step {self.training.step}")
@@ -230,12 +230,12 @@ class Attempt:
         cost = {"step": training.step, "flops_training": flops(self.config, training, logs.read(TOPOLOGY))[1]}
         logs.append(PHASES, {**about, "density": training.sparsity.density, **results, **cost})
 
-    def _log_changes(self, *, whole_epoch: bool = True) -> None:
+    def _log_changes(self, *, report: bool = True) -> None:
         """Logs topology updates and what probes measured.
 
         Args:
-            whole_epoch: False leaves them to the next attempt's report, which tells them before the epoch's line; W&B
-                would take no line of a step that it has already.
+            report: whether the tracker gets them now. If not, the next attempt reports them, and the epoch after them:
+                W&B ignores an epoch whose step it already has.
         """
         updates = self.training.sparsity.pop_updates()
         if updates:
@@ -245,7 +245,7 @@ class Attempt:
             for name, records in self.training.observer.pop_records().items():
                 self.directory.logs.append(probe_log(name), *records)
                 measures += [of_probe(name, record) for record in records]
-        for line in sorted(measures, key=lambda line: line["step"]) if whole_epoch else ():
+        for line in sorted(measures, key=lambda line: line["step"]) if report else ():
             self.tracker.log_step(line)
 
     def _save(self, *, only_weights: bool = False) -> None:
