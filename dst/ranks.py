@@ -37,7 +37,7 @@ def join() -> None:
 
 
 def host(size: int) -> tuple[Any, int]:
-    """Opens the store at which ``size`` processes of this machine meet; returns it and its port, which was free."""
+    """Opens the store on this machine at which ``size`` processes meet; returns it and its port, which was free."""
     store = dist.TCPStore("127.0.0.1", 0, size, is_master=True, wait_for_workers=False)  # type: ignore[attr-defined]
     return store, store.port
 
@@ -55,19 +55,21 @@ def join_first(store: Any, size: int) -> None:
     _join(store=store, rank=0, world_size=size)
 
 
-def join_host(port: int, rank: int, size: int) -> None:
+def join_host(host: str, port: int, rank: int, local_rank: int, size: int) -> None:
     """Joins the processes that meet at the store of the first one.
 
     Args:
+        host: of the store.
         port: of the store.
         rank: number of this process, from 1.
+        local_rank: its number among those of this machine, and that of its GPU.
         size: number of processes.
 
     Raises:
         Lost: if they cannot be reached.
     """
-    os.environ["LOCAL_RANK"] = str(rank)
-    store = dist.TCPStore("127.0.0.1", port, size, is_master=False)  # type: ignore[attr-defined]
+    os.environ["LOCAL_RANK"] = str(local_rank)
+    store = dist.TCPStore(host, port, size, is_master=False)  # type: ignore[attr-defined]
     _join(store=store, rank=rank, world_size=size)
 
 

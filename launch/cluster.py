@@ -30,6 +30,7 @@ class ClusterConfig:
     constraint: str | None = None
     gpus: int | None = field(default=1, metadata=limited(lambda value: value >= 0, "must be 0 or more"))
     gpus_per_run: int = field(default=1, metadata=_POSITIVE)
+    nodes: int = field(default=1, metadata=_POSITIVE)
     extra: dict[str, Any] = field(default_factory=dict)
     cpus_per_run: int = field(default=2, metadata=_POSITIVE)
     mem_gb_per_run: float = field(default=8, metadata=_POSITIVE)
@@ -51,31 +52,45 @@ class ClusterConfig:
             raise UserError(
                 f"cluster.hours={self.hours}: leaves no time to train before cluster.signal_s={self.signal_s}"
             )
-        ranks = self.gpus_per_run
-        if ranks > 1 and (self.runs_per_gpu or 1) > 1:
+        if self.nodes > 1 and self.executor != "slurm":
             raise UserError(
-                f"cluster.runs_per_gpu={self.runs_per_gpu}: a run on cluster.gpus_per_run={ranks} GPUs has them for "
-                "itself; give cluster.runs_per_gpu=null"
+                f"cluster.nodes={self.nodes}: cluster={self.name} is this machine alone; give a cluster of SLURM, or 1"
             )
-        if (self.gpus or 0) % ranks:
+        if self.ranks > 1 and (self.runs_per_gpu or 1) > 1:
             raise UserError(
-                f"cluster.gpus={self.gpus}: is not divisible by cluster.gpus_per_run={ranks}; give a multiple"
+                f"cluster.runs_per_gpu={self.runs_per_gpu}: a run with {self._ranks_given} has its GPUs for itself; "
+                "give cluster.runs_per_gpu=null"
+            )
+        if (self.gpus or 0) % self.gpus_per_run:
+            raise UserError(
+                f"cluster.gpus={self.gpus}: is not divisible by cluster.gpus_per_run={self.gpus_per_run}; "
+                "give a multiple"
             )
 
     def check_runs(self, runs: Iterable[PlannedRun]) -> None:
-        """Raises UserError for a run that ``gpus_per_run`` processes cannot train together."""
-        ranks = self.gpus_per_run
+        """Raises UserError for a run that :attr:`ranks` processes cannot train together."""
+        ranks, given = self.ranks, self._ranks_given
         for recipe, device in ((run.config["recipe"], run.config["device"]) for run in runs if ranks > 1):
             if recipe["batch_size"] % ranks:
                 raise UserError(
-                    f"recipe.batch_size={recipe['batch_size']}: with cluster.gpus_per_run={ranks} each process gets an "
+                    f"recipe.batch_size={recipe['batch_size']}: with {given} each process gets an "
                     f"equal share; give a multiple of {ranks}"
                 )
             if recipe.get("sync_batch_norm") and device == "cpu":
                 raise UserError(
                     f"recipe.sync_batch_norm=true: torch has it for CUDA only, not for device=cpu with "
-                    f"cluster.gpus_per_run={ranks}; give recipe.sync_batch_norm=false"
+                    f"{given}; give recipe.sync_batch_norm=false"
                 )
+
+    @property
+    def ranks(self) -> int:
+        """Number of processes that train each run together."""
+        return self.nodes * self.gpus_per_run
+
+    @property
+    def _ranks_given(self) -> str:
+        nodes = f"cluster.nodes={self.nodes} and " if self.nodes > 1 else ""
+        return f"{nodes}cluster.gpus_per_run={self.gpus_per_run}"
 
     def runs_at_once(self, runs_per_gpu: int) -> int:
         """Returns how many runs a job trains at the same time.

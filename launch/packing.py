@@ -50,7 +50,7 @@ def pack(runs: Sequence[PlannedRun], cluster: ClusterConfig, timing: Timing, max
 
 
 def _runs_per_gpu(setup: str, cluster: ClusterConfig, timing: Timing) -> int:
-    return 1 if cluster.gpus_per_run > 1 else cluster.runs_per_gpu or timing.runs_per_gpu(setup)
+    return 1 if cluster.ranks > 1 else cluster.runs_per_gpu or timing.runs_per_gpu(setup)
 
 
 def _runs_per_job(group: Sequence[PlannedRun], cluster: ClusterConfig, timing: Timing) -> int:

@@ -22,6 +22,7 @@ from .worker import REQUEUE_STATUS
 
 DEFAULT_ARRAY = 1001
 """SLURM's default MaxArraySize."""
+_NODES_END_TOGETHER = {"ntasks_per_node": 1, "srun_args": ["--kill-on-bad-exit"]}
 _ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
 _REQUEUE = """\
 # the job id of one array task can equal the id of the array, which would address all of its tasks
@@ -64,9 +65,10 @@ def cancel(job_ids: Sequence[str]) -> None:
 
 
 class Program(Protocol):
-    """What a job calls on its node, such as a :class:`~launch.worker.Worker`; ``runs_per_gpu`` decides its CPUs."""
+    """What a job calls on each of its nodes, such as a :class:`~launch.worker.Worker`; the numbers are its size."""
 
     runs_per_gpu: int
+    nodes: int
 
     def __call__(self) -> Any:
         """Runs to the job's end."""
@@ -161,6 +163,7 @@ class Slurm:
             additional_parameters={key: value for key, value in extra.items() if value not in (None, False)},
             **{flag: getattr(cluster, flag) for flag in flags if getattr(cluster, flag) is not None},
             **({"gpus_per_node": cluster.gpus} if cluster.gpus else {}),
+            **(_NODES_END_TOGETHER | {"nodes": worker.nodes} if worker.nodes > 1 else {}),
         )
         return executor
 

@@ -87,8 +87,9 @@ def preview(plan: Plan, clusters: Sequence[ClusterConfig], *, retry_failed: bool
             f"# cluster {cluster.name}: {runs} runs in {len(jobs)} jobs (arrays: {arrays}), "
             + (
                 f"{jobs[0].runs_per_gpu} at a time on each GPU"
-                if cluster.gpus_per_run == 1
-                else f"{cluster.runs_at_once(1)} at a time, each by {cluster.gpus_per_run} processes"
+                if cluster.ranks == 1
+                else f"{cluster.runs_at_once(1)} at a time, each by {cluster.ranks} processes"
+                + (f" on {cluster.nodes} nodes" if cluster.nodes > 1 else "")
             )
             + (", with --dependency=afterany on the jobs of their parents" if batch.parents else "")
         )
@@ -122,6 +123,7 @@ def slurm_worker(plan: Plan, job: Job, cluster: ClusterConfig, kind: type[Worker
         plan.where,
         cluster.on_end,
         cluster.gpus_per_run,
+        cluster.nodes,
     )
 
 

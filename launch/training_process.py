@@ -26,7 +26,7 @@ from dst.run.plan import PlannedRun
 from dst.terminal.signals import StopSignals
 
 from .cancelled import cancelled
-from .followers import followed
+from .crew import Crew, followed
 from .plan import Plan
 from .readiness import READY, WAIT, Readiness
 from .state import failure_of
@@ -44,29 +44,28 @@ class TrainingProcess:
         sweep: name of the plan.
         output_dir: where sweeps and runs are stored.
         own_runs: ids of the runs to train first; afterwards any unfinished run of the plan.
-        threads: number of CPU threads.
+        crew: the processes that train each run together, this one included.
         deadline: when the job ends, Unix time in seconds; None without a time limit.
         where: expression that selects the runs of the plan to train, with their parents; None for all.
-        ranks: processes that train each run together, this one included.
     """
 
     sweep: str
     output_dir: Path
     own_runs: Sequence[str]
-    threads: int
+    crew: Crew
     deadline: float | None
     where: str | None = None
-    ranks: int = 1
 
     def __call__(self, worker: Connection) -> None:
         """Trains until no run is left, the deadline is near or a signal arrives; sends ``(event, run_id, text)``."""
         stop = StopSignals(STOP_SIGNALS, with_parent=True)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         multiprocessing.current_process().daemon = False  # daemonic processes cannot start data loader processes
+        self.crew.group.enter()
         import torch  # after the signal handlers, as the import takes seconds
         from tqdm import tqdm
 
-        torch.set_num_threads(self.threads)
+        torch.set_num_threads(self.crew.threads)
         tqdm.set_lock(
             threading.RLock()
         )  # tqdm's default lock needs multiprocessing's resource tracker, which SIGHUP ends
@@ -151,7 +150,7 @@ class TrainingProcess:
             try:
                 _refuse_without_parent(plan, run)
                 config = _config(plan, run)
-                with followed(config, self.ranks, self.threads):
+                with followed(config, self.crew):
                     summary: dict[str, Any] = train(OmegaConf.create(config), **self._hooks(run, stop))
             except (Stopped, Locked) as reason:
                 print(f"stopped: {reason}" if isinstance(reason, Stopped) else reason, flush=True)

@@ -18,10 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from dst.errors import UserError
-from dst.run.layout import run_dir, sweep_dir
+from dst.run.layout import NODES, run_dir, sweep_dir
 from dst.run.outcome import write_failure
 
+from .crew import Crew
 from .ending import run_on_end
+from .followers import GpuGroup
+from .nodes import Node, further_nodes, is_further_node, lend
 from .plan import Plan
 from .state import is_settled, write_problem
 from .stop_signals import signals_blocked
@@ -46,12 +49,13 @@ class Worker:
         output_dir: where sweeps and runs are stored.
         chunk: ids of the job's own runs, trained first.
         runs_per_gpu: training processes on each GPU; without a GPU, in total.
-        gpus: GPUs of the job, 0 for none; the training processes are distributed over them.
+        gpus: GPUs of the job on each node, 0 for none; the training processes are distributed over them.
         seconds: time limit of the job; None for no limit.
         grace_s: seconds that training processes get to write their checkpoints.
         where: expression that selects the runs of the plan to train, with their parents; None for all.
         on_end: shell command to run once when every run of the sweep has finished or failed; None for none.
         gpus_per_run: GPUs that train each run together, a process on each; without a GPU, processes.
+        nodes: nodes of the job, each of which has those GPUs for each run.
     """
 
     sweep: str
@@ -64,12 +68,20 @@ class Worker:
     where: str | None = None
     on_end: str | None = None
     gpus_per_run: int = 1
+    nodes: int = 1
     _running: list[tuple[BaseProcess, Connection]] = field(default_factory=list, init=False, repr=False)
     _current: dict[int, str] = field(default_factory=dict, init=False, repr=False)
+    _others: tuple[Node, ...] = field(default=(), init=False, repr=False)
 
     def __call__(self) -> dict[str, int]:
-        """Runs :meth:`train` and prints its events; records for ``status`` if the machine cannot train at all."""
+        """Runs :meth:`train` and prints its events; records for ``status`` if the machine cannot train at all.
+
+        On a further node of the job it starts followers instead.
+        """
         try:
+            if self.nodes > 1 and is_further_node():
+                lend(self._meeting_place)
+                return {}
             return self.train(lambda event, run_id, text: print(*filter(None, (event, run_id, text)), flush=True))
         except UserError as error:
             with contextlib.suppress(OSError, UserError):  # the folder itself may be the fault
@@ -90,6 +102,10 @@ class Worker:
             UserError: if the machine cannot train at all.
             RuntimeError: if training processes die before they begin a run.
         """
+        with further_nodes(self._meeting_place, self.nodes - 1) as self._others:
+            return self._train(listener)
+
+    def _train(self, listener: Listener) -> dict[str, int]:
         ended: Counter[str] = Counter()
         crashes: Counter[str] = Counter()
         unfit = ""
@@ -142,6 +158,10 @@ class Worker:
                 process.kill()
 
     @property
+    def _meeting_place(self) -> Path:
+        return sweep_dir(Path(self.output_dir), self.sweep) / NODES
+
+    @property
     def _runs_at_once(self) -> int:
         return self.runs_per_gpu * max(1, self.gpus // self.gpus_per_run)
 
@@ -152,25 +172,18 @@ class Worker:
     def _start(self, index: int) -> None:
         mine = self.chunk[index :: self._runs_at_once]
         others = [run_id for run_id in self.chunk if run_id not in set(mine)]
-        training = self._training_process([*mine, *others])
+        crew = Crew(GpuGroup(index, self.gpus_per_run, self.gpus), self._threads(), self._others)
+        training = self._training_process([*mine, *others], crew)
         ours, theirs = multiprocessing.Pipe(duplex=False)
         context = multiprocessing.get_context("spawn")
         process = context.Process(target=training, args=(theirs,), name=str(index), daemon=True)
-        with _visible_gpus(index, self.gpus, self.gpus_per_run), signals_blocked():
+        with signals_blocked():
             process.start()
             self._running.append((process, ours))
         theirs.close()
 
-    def _training_process(self, own_runs: list[str]) -> TrainingProcess:
-        return TrainingProcess(
-            self.sweep,
-            Path(self.output_dir),
-            own_runs,
-            self._threads(),
-            self._deadline(),
-            self.where,
-            self.gpus_per_run,
-        )
+    def _training_process(self, own_runs: list[str], crew: Crew) -> TrainingProcess:
+        return TrainingProcess(self.sweep, Path(self.output_dir), own_runs, crew, self._deadline(), self.where)
 
     def _events(self) -> Iterator[tuple[BaseProcess, str, str, str]]:
         """Yields the events of the training processes, and ``died`` for each that crashed, until all have ended."""
@@ -210,7 +223,7 @@ class Worker:
 
 _ARGUMENTS = (
     *("sweep", "output_dir", "chunk", "runs_per_gpu", "gpus", "seconds", "grace_s", "where", "on_end"),
-    "gpus_per_run",
+    *("gpus_per_run", "nodes"),
 )
 
 
@@ -224,24 +237,6 @@ def available_cpus() -> int:
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count() or 1
     )
-
-
-@contextlib.contextmanager
-def _visible_gpus(index: int, gpus: int, each: int) -> Iterator[None]:
-    """Restricts a process started in the block to ``each`` of the first ``gpus`` visible GPUs; no effect on one GPU."""
-    before = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if gpus > 1:
-        names = (before.split(",") if before else [str(number) for number in range(gpus)])[:gpus]
-        first = index % max(1, len(names) // each) * each
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(names[first : first + each])
-    try:
-        yield
-    finally:
-        if gpus > 1:
-            if before is None:
-                del os.environ["CUDA_VISIBLE_DEVICES"]
-            else:
-                os.environ["CUDA_VISIBLE_DEVICES"] = before
 
 
 def _exit_cause(exitcode: int | None) -> str:

@@ -43,6 +43,7 @@ class NodeCheck:
     folder: str
     gpus: int
     runs_per_gpu: int = 1
+    nodes: int = 1
 
     def __call__(self) -> None:
         """Looks at the node and at the folder."""

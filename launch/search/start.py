@@ -136,7 +136,7 @@ def script(plan: Plan, cluster: ClusterConfig) -> str:
 
 
 def _runs_per_gpu(plan: Plan, cluster: ClusterConfig) -> int:
-    if cluster.gpus_per_run > 1:
+    if cluster.ranks > 1:
         return 1
     timing = Timing.read(plan.output_dir)
     return cluster.runs_per_gpu or min(timing.runs_per_gpu(run.setup) for run in plan.runs)

@@ -17,6 +17,7 @@ from dst.run.outcome import read_summary
 from dst.run.plan import PlannedRun
 from dst.terminal.signals import StopSignals
 
+from ..crew import Crew
 from ..plan import Plan
 from ..state import failure_of, is_settled
 from ..sweep import Point
@@ -34,10 +35,8 @@ class SearchWorker(Worker):
     def _remaining(self) -> int:
         return Studies(self.sweep, Path(self.output_dir)).left()
 
-    def _training_process(self, own_runs: list[str]) -> TrainingProcess:
-        return SearchProcess(
-            self.sweep, Path(self.output_dir), own_runs, self._threads(), self._deadline(), ranks=self.gpus_per_run
-        )
+    def _training_process(self, own_runs: list[str], crew: Crew) -> TrainingProcess:
+        return SearchProcess(self.sweep, Path(self.output_dir), own_runs, crew, self._deadline())
 
 
 @dataclass(frozen=True)

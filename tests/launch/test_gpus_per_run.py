@@ -15,9 +15,9 @@ import torch
 from dst.errors import UserError
 from dst.run.plan import PlannedRun
 from launch.cluster import ClusterConfig
+from launch.followers import GpuGroup
 from launch.packing import pack
 from launch.timing import Timing, measure
-from launch.worker import _visible_gpus
 from tests.launch.study import Study
 from tests.slurm.cluster import wait_until
 
@@ -130,7 +130,7 @@ def cluster(**settings: Any) -> ClusterConfig:
     ("settings", "message"),
     [
         ({"gpus": 3, "gpus_per_run": 2}, "cluster.gpus=3: is not divisible by cluster.gpus_per_run=2"),
-        ({"gpus": 2, "gpus_per_run": 2, "runs_per_gpu": 2}, "cluster.runs_per_gpu=2: a run on cluster.gpus_per_run=2"),
+        ({"gpus": 2, "gpus_per_run": 2, "runs_per_gpu": 2}, "cluster.runs_per_gpu=2: a run with cluster.gpus_per_run=2"),
     ],
 )
 def test_groups_that_cannot_be_are_one_line(settings: dict[str, Any], message: str) -> None:
@@ -164,13 +164,12 @@ def test_jobs_hold_as_many_runs_as_their_groups_of_gpus_train() -> None:
 
 
 def test_a_training_process_sees_the_gpus_of_its_group(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7,5,3,1,0")
     seen = []
     for index in range(3):
-        with _visible_gpus(index, 4, 2):
-            seen.append(os.environ["CUDA_VISIBLE_DEVICES"])
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7,5,3,1,0")
+        GpuGroup(index, each=2, gpus=4).enter()
+        seen.append(os.environ["CUDA_VISIBLE_DEVICES"])
     assert seen == ["7,5", "3,1", "7,5"]
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "7,5,3,1,0"
 
 
 def test_what_several_processes_took_is_no_measure_of_one() -> None:
