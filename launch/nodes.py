@@ -103,7 +103,7 @@ def lend(folder: Path) -> None:
                 caller = str((listener.last_accepted or ("",))[0])
                 threading.Thread(target=answer, args=(connection, caller), daemon=True).start()
 
-    host = _own_address()
+    host = own_address()
     listener = Listener((host, 0), backlog=64)
     node = Node(os.environ.get("SLURMD_NODENAME") or os.uname().nodename, host, listener.address[1], key.hex())
     path = _path(folder, int(os.environ["SLURM_PROCID"]))
@@ -152,7 +152,7 @@ def _path(folder: Path, number: int) -> Path:
     return folder / f"{os.environ['SLURM_JOB_ID']}-{os.environ.get('SLURM_RESTART_COUNT', '0')}-{number}.json"
 
 
-def _own_address() -> str:
+def own_address() -> str:
     """Returns the address of this node on its way to the job's first, which needs no name service."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:  # connecting sends nothing
         probe.connect((os.environ.get("SLURM_LAUNCH_NODE_IPADDR", "127.0.0.1"), 9))

@@ -13,17 +13,19 @@ from pathlib import Path
 
 import torch
 
+from dst import ranks
 from dst.errors import UserError
 from dst.files.atomic import atomic_file
 from dst.files.lock import file_system_time
 
 from ..cluster import ClusterConfig
+from ..nodes import is_further_node, own_address
 from ..slurm import Slurm, cancel, queued_jobs
 from .finding import Finding
 from .machine import check_machine
 from .storage import nearest_folder
 
-_CLAIM, _ANSWER = "claim", "answer.json"
+_CLAIM, _ANSWER, _MEETING = "claim", "answer.json", "meeting.json"
 _HOURS = 0.2
 _BEATS = 4
 _WATCHED_S = 100.0
@@ -37,7 +39,8 @@ class NodeCheck:
 
     Attributes:
         folder: made by the doctor, which touches ``claim`` in it every second.
-        gpus: that the job should see.
+        gpus: that the job should see, on each of its nodes.
+        nodes: of the job.
     """
 
     folder: str
@@ -46,10 +49,44 @@ class NodeCheck:
     nodes: int = 1
 
     def __call__(self) -> None:
-        """Looks at the node and at the folder."""
-        findings = [*check_machine(), *self._gpu(), *_locks(Path(self.folder))]
+        """Looks at the node, at the folder and at the network between the nodes; a further node only exchanges."""
+        if self.nodes > 1 and is_further_node():
+            with contextlib.suppress(ranks.Lost):  # the first node tells
+                ranks.join_host(*self._meeting(), int(os.environ["SLURM_PROCID"]), 0, self.nodes)
+                self._exchange()
+            return
+        findings = [*check_machine(), *self._gpu(), *self._network(), *_locks(Path(self.folder))]
         with atomic_file(Path(self.folder) / _ANSWER) as file:
             file.write(json.dumps([asdict(finding) for finding in findings]).encode())
+
+    def _meeting(self) -> tuple[str, int]:
+        path, until = Path(self.folder) / _MEETING, time.monotonic() + _WATCHED_S
+        while not path.exists() and time.monotonic() < until:
+            time.sleep(0.5)
+        host, port = json.loads(path.read_bytes())
+        return host, port
+
+    def _network(self) -> Iterator[Finding]:
+        """Has the nodes exchange a tensor, as those that train one run do."""
+        if self.nodes == 1:
+            return
+        store, port = ranks.host(self.nodes)
+        with atomic_file(Path(self.folder) / _MEETING) as file:
+            file.write(json.dumps([own_address(), port]).encode())
+        try:
+            ranks.join_first(store, self.nodes)
+            names = self._exchange()
+        except ranks.Lost as error:
+            advice = "name their network in cluster.setup, e.g. export GLOO_SOCKET_IFNAME=ib0 NCCL_SOCKET_IFNAME=ib0"
+            yield Finding("wrong", f"the {self.nodes} nodes of the job exchange no tensors: {error}; {advice}")
+        else:
+            yield Finding("ok", f"the nodes of the job exchange tensors: {', '.join(names)}")
+
+    def _exchange(self) -> list[str]:
+        names = ranks.of_all(os.environ["SLURMD_NODENAME"])
+        ranks.add_up([torch.ones(1, device="cuda" if torch.cuda.is_available() else "cpu")])
+        ranks.leave()
+        return names
 
     def _gpu(self) -> Iterator[Finding]:
         if not self.gpus:
@@ -100,7 +137,9 @@ def check_node(cluster: ClusterConfig, output_dir: Path) -> Iterator[Finding]:
         (folder / _CLAIM).touch()
         short = replace(cluster, hours=min(_HOURS, cluster.hours), signal_s=min(60, cluster.signal_s))
         try:
-            ((job,),) = Slurm(short, folder, "doctor").submit([NodeCheck(place, cluster.gpus or 0)])
+            ((job,),) = Slurm(short, folder, "doctor").submit(
+                [NodeCheck(place, cluster.gpus or 0, nodes=cluster.nodes)]
+            )
         except UserError as error:
             yield Finding("wrong", str(error))
             return

@@ -141,15 +141,18 @@ def check_cluster(site: Site, cluster: ClusterConfig) -> Iterator[Finding]:
         advice = "give cluster.gpus=0 to train on CPUs" if not most else f"give cluster.gpus={most} or fewer"
         yield Finding("wrong", f"{name}: cluster.gpus={cluster.gpus}, but its nodes have {most}; {advice}")
         return
+    nodes = sum(part.nodes for part in fitting)
+    if cluster.nodes > nodes:
+        yield Finding("wrong", f"{name}: cluster.nodes={cluster.nodes}, but {nodes} nodes fit; give {nodes} or fewer")
+        return
     limits = [part.hours for part in fitting if part.hours is not None]
     if limits and len(limits) == len(fitting) and cluster.hours > max(limits):
         advice = f"give cluster.hours={max(limits):g} or less"
         yield Finding("wrong", f"{name}: cluster.hours={cluster.hours:g} is above the limit; {advice}")
         return
-    nodes = sum(part.nodes for part in fitting)
-    yield Finding(
-        "ok", f"{name}: {nodes} nodes can take its jobs, of {cluster.gpus or 'no'} GPU and {cluster.hours:g} h"
-    )
+    size = f"{cluster.nodes} nodes, " if cluster.nodes > 1 else ""
+    size += f"{cluster.gpus or 'no'} GPU{' each' if size else ''} and {cluster.hours:g} h"
+    yield Finding("ok", f"{name}: {nodes} nodes can take its jobs, of {size}")
 
 
 def _associations(rows: str) -> tuple[tuple[str, ...], tuple[str, ...], int | None]:

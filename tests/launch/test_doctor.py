@@ -60,6 +60,14 @@ def test_the_lines_of_sinfo_are_understood() -> None:
             {"partition": "short"},
             "wrong  cluster=x: cluster.hours=4 is above the limit; give cluster.hours=0.5 or less",
         ),
+        (
+            {"partition": "big", "nodes": 3},
+            "wrong  cluster=x: cluster.nodes=3, but 2 nodes fit; give 2 or fewer",
+        ),
+        (
+            {"partition": "big", "nodes": 2, "gpus": 8},
+            "ok     cluster=x: 2 nodes can take its jobs, of 2 nodes, 8 GPU each and 4 h",
+        ),
         ({"partition": "big", "gpus": 10}, "ok     cluster=x: 2 nodes can take its jobs, of 10 GPU and 4 h"),
     ],
 )

@@ -123,14 +123,25 @@ def test_a_run_that_fails_in_one_rank_fails_by_its_error_and_the_next_is_trained
 
 
 def cluster(**settings: Any) -> ClusterConfig:
-    return ClusterConfig(name="slurm", executor="slurm", **settings)
+    return ClusterConfig(**{"name": "slurm", "executor": "slurm", **settings})
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"gpus": 3, "gpus_per_run": 2}, "cluster.gpus=3: is not divisible by cluster.gpus_per_run=2"),
-        ({"gpus": 2, "gpus_per_run": 2, "runs_per_gpu": 2}, "cluster.runs_per_gpu=2: a run with cluster.gpus_per_run=2"),
+        (
+            {"gpus": 2, "gpus_per_run": 2, "runs_per_gpu": 2},
+            "cluster.runs_per_gpu=2: a run with cluster.gpus_per_run=2",
+        ),
+        (
+            {"nodes": 2, "runs_per_gpu": 2},
+            "cluster.runs_per_gpu=2: a run with cluster.nodes=2 and cluster.gpus_per_run=1",
+        ),
+        (
+            {"nodes": 2, "executor": "local"},
+            "cluster.nodes=2: cluster=slurm is this machine alone; give a cluster of SLU",
+        ),
     ],
 )
 def test_groups_that_cannot_be_are_one_line(settings: dict[str, Any], message: str) -> None:
