@@ -31,7 +31,7 @@ def write_cluster(name: str, site: Site | None, cluster: ClusterConfig) -> Path:
     Args:
         name: of the new choice of ``cluster=``.
         site: the SLURM site; None without SLURM.
-        cluster: its settings are kept where they are not those of ``conf/cluster/slurm.yaml``.
+        cluster: its settings are kept where they are not those of ``conf/cluster/slurm.yaml`` or above the site's.
 
     Returns:
         The file's path.
@@ -69,8 +69,9 @@ def cluster_yaml(name: str, site: Site, cluster: ClusterConfig) -> str:
         settings["account"] = site.accounts[0]
     if not chosen.gpus:
         settings["gpus"] = 0
-    if site.max_submit is not None and site.max_submit < ClusterConfig.max_jobs:
+    if site.max_submit is not None and site.max_submit < cluster.max_jobs:
         settings["max_jobs"] = site.max_submit
+        kept.pop("max_jobs", None)
     if chosen.hours is not None and chosen.hours < cluster.hours:
         settings["hours"] = chosen.hours
         kept.pop("hours", None)

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -134,8 +135,8 @@ def check_node(cluster: ClusterConfig, output_dir: Path) -> Iterator[Finding]:
         prefix=".doctor.", dir=nearest_folder(output_dir), ignore_cleanup_errors=True
     ) as place:
         folder = Path(place)
-        (folder / _CLAIM).touch()
         short = replace(cluster, hours=min(_HOURS, cluster.hours), signal_s=min(60, cluster.signal_s))
+        (folder / _CLAIM).touch()
         try:
             ((job,),) = Slurm(short, folder, "doctor").submit(
                 [NodeCheck(place, cluster.gpus or 0, nodes=cluster.nodes)]
@@ -146,8 +147,9 @@ def check_node(cluster: ClusterConfig, output_dir: Path) -> Iterator[Finding]:
         yield Finding("note", f"{name}: job {job} is in the queue; Ctrl-C takes it out")
         node = ""
         try:
-            for node in _until_ended(job, folder):
-                yield Finding("note", f"{name}: job {job} runs on {node}")
+            with _heartbeat(folder / _CLAIM):
+                for node in _until_ended(job, folder):
+                    yield Finding("note", f"{name}: job {job} runs on {node}")
         finally:
             with contextlib.suppress(UserError):  # it has ended
                 cancel([job])
@@ -161,15 +163,29 @@ def check_node(cluster: ClusterConfig, output_dir: Path) -> Iterator[Finding]:
             yield Finding(found["level"], f"{node or name}: {found['text']}")
 
 
+@contextlib.contextmanager
+def _heartbeat(path: Path) -> Iterator[None]:
+    """Touches a file every second in the block, however long a command of SLURM takes."""
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(1):
+            path.touch()
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 def _until_ended(job: str, folder: Path) -> Iterator[str]:
-    """Sends a heartbeat every second until the job has answered or left the queue; yields its node once it runs."""
-    told, asked = False, 0.0
+    """Waits until the job has answered or left the queue; yields its node once it runs."""
+    told = False
     while not (folder / _ANSWER).exists():
-        (folder / _CLAIM).touch()
-        time.sleep(1)
-        if time.monotonic() - asked < 3:
-            continue
-        asked = time.monotonic()
+        time.sleep(3)
         state, node = queued_jobs("doctor").get(job, ("", ""))
         if not state:
             time.sleep(2)  # a network file system may show the answer a little later

@@ -88,7 +88,14 @@ def test_what_the_account_does_not_allow_is_named() -> None:
 
 
 def test_the_file_for_a_site_has_what_was_given_its_account_and_limits() -> None:
-    given = {"partition": "short", "hours": 8.0, "gpus": 2, "setup": ["module load cuda"], "extra": {"exclude": "n1"}}
+    given = {
+        "partition": "short",
+        "hours": 8.0,
+        "gpus": 2,
+        "setup": ["module load cuda"],
+        "extra": {"exclude": "n1"},
+        "max_jobs": 2000,
+    }
     text = cluster_yaml("lab", SITE, ClusterConfig(name="slurm", executor="slurm", **given))
     assert text.splitlines()[5:] == [
         "name: lab",

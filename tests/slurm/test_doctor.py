@@ -77,7 +77,9 @@ def test_a_job_tells_what_its_node_lacks_and_that_locks_hold_there(
     assert f"wrong  {node}: cluster.gpus=1, but torch sees no GPU: see the line above" in said  # its GPUs are made up
     assert f"ok     {node}: a lock taken on the submitting machine holds here" in said
     assert f"ok     {node}: heartbeats of the submitting machine are heard here within" in said[-1]
-    told = study.launch("doctor", "cluster=slurm", "cluster.gpus=0", "cluster.nodes=2", "--on-node", rc=1)  # its files are local
+    told = study.launch(
+        "doctor", "cluster=slurm", "cluster.gpus=0", "cluster.nodes=2", "--on-node", rc=1
+    )  # its files are local
     assert "the nodes of the job exchange tensors: a100-0, v100-0" in told
     _, cut, log = study.launch("doctor", "cluster=slurm", "cluster.python=/no/python", "--on-node", rc=1).partition(
         "ended without an answer"
