@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.launch.study import Study
+from launch.search.studies import Studies
+from tests.launch.study import SHORT, Study
 from tests.slurm.cluster import SlurmCluster, wait_until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
@@ -91,3 +92,13 @@ def test_a_run_of_two_nodes_outlives(
     assert study.times_finished(run) == 1
     assert study.summary(run)["processes"] == 2
     wait_until(lambda: not cluster.ask("squeue", "-h"), "the job to end")
+
+
+@pytest.mark.slow
+def test_a_search_has_its_trials_trained_by_two_nodes(study: Study, cluster: SlurmCluster) -> None:
+    runs = (*SHORT, f"data_dir={study.data_dir}", "recipe.epochs=2", "recipe.lr=tag(log,interval(1e-2,1))")
+    study.launch("search", "name=found", *runs, "search.trials=2", *ON_TWO)
+    studies = Studies("found", study.output_dir)
+    wait_until(lambda: studies.left() == 0, "the trials to end", 240)
+    trained = [run_id for trial in studies.trials("all") for run_id in trial.user_attrs["runs"]]
+    assert [study.summary(run_id)["processes"] for run_id in trained] == [2, 2]
