@@ -49,6 +49,24 @@ class Crew:
         """Number of processes."""
         return self.group.each * (1 + len(self.others))
 
+    def followers(self, config: Mapping[str, Any], port: int) -> list[list[Follower]]:
+        """Returns the processes that are to follow the first one, by node, this one first.
+
+        Args:
+            config: of the run.
+            port: where they meet.
+        """
+        each, cwd = self.group.each, os.getcwd()
+        meeting = (self.size, "127.0.0.1", port, self.threads)
+        return [
+            [
+                Follower(config, cwd, node * each + local, local, *meeting, group=self.group if node else None)
+                for local in range(each)
+                if node or local
+            ]
+            for node in range(1 + len(self.others))
+        ]
+
 
 class Followers:
     """The followers of one run, as its first rank sees them.
@@ -71,15 +89,10 @@ class Followers:
         self._until = 0.0
         self._connections: dict[Connection, str] = {}
         self._here: threading.Thread | None = None
-        common = (self._size, "127.0.0.1", port, crew.threads)
-        ranks = [(node, local) for node in range(1 + len(crew.others)) for local in range(crew.group.each)]
-        followers = [
-            (node, Follower(config, os.getcwd(), rank, local, *common, group=crew.group if node else None))
-            for rank, (node, local) in enumerate(ranks)
-        ][1:]
-        for number, node in enumerate(crew.others, start=1):
-            self._connections[node.call([one for where, one in followers if where == number])] = f"node {node.name}"
-        if here := [one for where, one in followers if where == 0]:
+        here, *further = crew.followers(config, port)
+        for node, followers in zip(crew.others, further, strict=True):
+            self._connections[node.call(followers)] = f"node {node.name}"
+        if here:
             ours, theirs = multiprocessing.Pipe()
             self._connections[ours] = "this node"
             self._here = threading.Thread(target=tend, args=(here, theirs), daemon=True)

@@ -31,21 +31,22 @@ def worker_of(cluster: SlurmCluster) -> int:
     return min(pid for pid in pids if "submitit.core._submit" in Path(f"/proc/{pid}/cmdline").read_bytes().decode())
 
 
+@pytest.mark.parametrize("each", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_runs_of_two_nodes_end_with_the_masks_of_one_process(
-    study: Study, cluster: SlurmCluster, tmp_path: Path
+    each: int, study: Study, cluster: SlurmCluster, tmp_path: Path
 ) -> None:
     runs = study.plan("pairs", "recipe.epochs=3", "growth=gradient", "update_period=4", "seed=1,2")
     alone = Study(tmp_path / "alone", study.data_dir)
     alone.folder.mkdir()
     alone.adopt(study, "pairs")
-    study.launch("submit", "sweep=pairs", *ON_TWO)
+    study.launch("submit", "sweep=pairs", *ON_TWO, f"cluster.gpus_per_run={each}")
     alone.launch("submit", "sweep=pairs", "cluster=local", "cluster.runs_per_gpu=1")
     study.wait_finished(runs)
     (job,) = study.jobs("pairs")
-    assert "NumNodes=2 NumCPUs=2" in cluster.ask("scontrol", "show", "job", job["job_id"])
+    assert f"NumNodes=2 NumCPUs={2 * each}" in cluster.ask("scontrol", "show", "job", job["job_id"])
     wait_until(lambda: "COMPLETED" in cluster.ask("scontrol", "show", "job", job["job_id"]), "the job to end")
     for run_id in runs:
-        assert study.summary(run_id)["processes"] == 2
+        assert study.summary(run_id)["processes"] == 2 * each
         assert study.results(run_id)["masks"] == alone.results(run_id)["masks"]
         assert study.results(run_id)["topology"] == alone.results(run_id)["topology"]
     assert not list((study.output_dir / "sweeps" / "pairs" / "nodes").iterdir())
