@@ -15,7 +15,7 @@ from tests.slurm.cluster import SlurmCluster, wait_until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
 
-ON_TWO = ("cluster=slurm", "cluster.nodes=2", "cluster.cpus_per_run=1", "cluster.mem_gb_per_run=1", "cluster.gpus=0")
+ON_TWO = ("cluster=slurm", "cluster.nodes=2", "cluster.cpus_per_run=1", "cluster.mem_gb_per_run=1")
 LONG = ("recipe.epochs=150", "density=d0.2", "growth=gradient", "update_period=5", "checkpoint.minutes=0.02")
 
 
@@ -31,19 +31,23 @@ def worker_of(cluster: SlurmCluster) -> int:
     return min(pid for pid in pids if "submitit.core._submit" in Path(f"/proc/{pid}/cmdline").read_bytes().decode())
 
 
-@pytest.mark.parametrize("each", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("gpus", "each"),
+    [(0, 1), pytest.param(0, 2, marks=pytest.mark.slow), pytest.param(2, 1, marks=pytest.mark.slow)],
+    ids=["one process a node", "two processes a node", "two runs at once"],
+)
 def test_runs_of_two_nodes_end_with_the_masks_of_one_process(
-    each: int, study: Study, cluster: SlurmCluster, tmp_path: Path
+    gpus: int, each: int, study: Study, cluster: SlurmCluster, tmp_path: Path
 ) -> None:
     runs = study.plan("pairs", "recipe.epochs=3", "growth=gradient", "update_period=4", "seed=1,2")
     alone = Study(tmp_path / "alone", study.data_dir)
     alone.folder.mkdir()
     alone.adopt(study, "pairs")
-    study.launch("submit", "sweep=pairs", *ON_TWO, f"cluster.gpus_per_run={each}")
+    study.launch("submit", "sweep=pairs", *ON_TWO, f"cluster.gpus_per_run={each}", f"cluster.gpus={gpus}")
     alone.launch("submit", "sweep=pairs", "cluster=local", "cluster.runs_per_gpu=1")
     study.wait_finished(runs)
     (job,) = study.jobs("pairs")
-    assert f"NumNodes=2 NumCPUs={2 * each}" in cluster.ask("scontrol", "show", "job", job["job_id"])
+    assert f"NumNodes=2 NumCPUs={2 * max(each, gpus)}" in cluster.ask("scontrol", "show", "job", job["job_id"])
     wait_until(lambda: "COMPLETED" in cluster.ask("scontrol", "show", "job", job["job_id"]), "the job to end")
     for run_id in runs:
         assert study.summary(run_id)["processes"] == 2 * each
@@ -83,7 +87,7 @@ def test_a_run_of_two_nodes_outlives(
     happens: Callable[[SlurmCluster, str], None], study: Study, cluster: SlurmCluster
 ) -> None:
     (run,) = study.plan("pair", *LONG)
-    study.launch("submit", "sweep=pair", *ON_TWO, "cluster.signal_s=60")
+    study.launch("submit", "sweep=pair", *ON_TWO, "cluster.gpus=0", "cluster.signal_s=60")
     (job,) = study.jobs("pair")
     metrics = study.run_dir(run) / "metrics.jsonl"
     wait_until(lambda: metrics.exists() and len(metrics.read_text().splitlines()) >= 3, "three epochs")
@@ -98,7 +102,7 @@ def test_a_run_of_two_nodes_outlives(
 @pytest.mark.slow
 def test_a_search_has_its_trials_trained_by_two_nodes(study: Study, cluster: SlurmCluster) -> None:
     runs = (*SHORT, f"data_dir={study.data_dir}", "recipe.epochs=2", "recipe.lr=tag(log,interval(1e-2,1))")
-    study.launch("search", "name=found", *runs, "search.trials=2", *ON_TWO)
+    study.launch("search", "name=found", *runs, "search.trials=2", *ON_TWO, "cluster.gpus=0")
     studies = Studies("found", study.output_dir)
     wait_until(lambda: studies.left() == 0, "the trials to end", 240)
     trained = [run_id for trial in studies.trials("all") for run_id in trial.user_attrs["runs"]]
