@@ -15,6 +15,7 @@ from ..similarity.matrices import (
     end_notes,
     first_update_matrices,
     over_training,
+    seeds_text,
     shared_shares,
 )
 from ..style import colors, label, legend_order
@@ -89,11 +90,10 @@ def figure_18(data: FigureData) -> list[Drawing]:
             axes.set_xlabel("step")
         grid.axes[row, 0].set_ylabel(f"{_short(str(setup))}\ndensity {density:g}\nJaccard index")
     grid.add_to_legend(palette)
-    seeds = found["seeds"].max()
     about = (
         "Jaccard index between what the run's criterion prunes and what each other one would prune in the same state."
     )
-    over = f"Mean over layers, then mean and standard deviation over {seeds} seeds."
+    over = f"Mean over layers, then mean and standard deviation over {seeds_text([found['seeds'].max()])}."
     return [grid.finish([about, over, *as_sentences(end_notes(data.runs))])]
 
 
@@ -120,7 +120,7 @@ def figure_19(data: FigureData) -> list[Drawing]:
     grid.figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=7)
     about = (
         f"Masks at the end of training of {found['criteria'].max()} criteria; mean and standard deviation over "
-        f"{panels.size().max()} seeds."
+        f"{seeds_text([panels.size().max()])}."
     )
     return [Drawing(grid.figure, [about, *as_sentences(end_notes(data.runs))])]
 
@@ -150,16 +150,16 @@ def _draw(axes: Axes, matrix: Matrix, value: str, chance: str) -> None:
     names = [label(name) for name in matrix.names]
     draw_matrix(axes, values, names, digits=2 if value == "mean" else 3, highest=1.0 if value == "mean" else None)
     title = f"{_short(_setup(matrix))}\ndensity {matrix.density:g}, ρ = {matrix.prune_fraction:g}"
-    axes.set_title(title + (f", {chance} = {matrix.chance:.3f}" if value == "mean" else ""))
+    known = value == "mean" and not np.isnan(matrix.chance)
+    axes.set_title(title + (f", {chance} = {matrix.chance:.3f}" if known else ""))
 
 
 def _explained(matrices: Sequence[Matrix], value: str, chance: str) -> list[str]:
-    seeds = sorted({matrix.seeds for matrix in matrices})
-    over = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    over = seeds_text([matrix.seeds for matrix in matrices])
     if value == "std":
-        return [f"{over} seeds."]
+        return [f"Over {over}."]
     sets = "sets removed by the criterion random" if chance == "J_r" else "initial masks"
-    return [f"Mean over layers and {over} seeds; {chance}: mean index of the {sets} of different seeds."]
+    return [f"Mean over layers and {over}; {chance}: mean index of the {sets} of different seeds."]
 
 
 def _setup(matrix: Matrix) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import reduce
 from operator import and_, or_
@@ -45,6 +45,12 @@ class Matrix:
     std: np.ndarray
     chance: float
     seeds: int
+
+
+def seeds_text(counts: Iterable[int]) -> str:
+    """Returns numbers of seeds in words: ``one seed``, ``3 seeds``, ``2 to 3 seeds``."""
+    least, most = min(counts := list(counts)), max(counts)
+    return ("one seed" if most == 1 else f"{most} seeds") if least == most else f"{least} to {most} seeds"
 
 
 def first_update_matrices(runs: pd.DataFrame) -> tuple[list[Matrix], list[str]]:

@@ -17,6 +17,7 @@ from .matrices import (
     end_matrices,
     first_update_matrices,
     over_training,
+    seeds_text,
     shared_shares,
 )
 
@@ -56,5 +57,6 @@ def matrix_frame(matrices: Iterable[Matrix]) -> pd.DataFrame:
 def _lines(name: str, matrix: Matrix) -> list[str]:
     lower = np.where(np.tri(len(matrix.names), dtype=bool), matrix.mean, np.nan)
     table = pd.DataFrame(lower, *[[label(each) for each in matrix.names]] * 2)
-    about = f"{name}, {matrix.setup}, density {matrix.density:g}, {matrix.seeds} seeds; random sets {matrix.chance:.3f}"
+    about = f"{name}, {matrix.setup}, density {matrix.density:g}, {seeds_text([matrix.seeds])}"
+    about += "" if np.isnan(matrix.chance) else f"; random sets {matrix.chance:.3f}"
     return [about, str(table.to_string(float_format=lambda value: f"{value:.3f}", na_rep="")), ""]

@@ -190,6 +190,17 @@ def test_the_command_prints_the_matrices_and_writes_the_tables(
     assert {row["seeds"] for row in rows} == {"2"}
 
 
+def test_one_seed_has_no_random_sets_to_compare_with(
+    study: Collection, type_in: Callable[..., tuple[int, str, str]]
+) -> None:
+    root = study.results.folder.parent
+    folders = (f"output_dir={root / 'outputs'}", f"results_dir={root / 'one_seed'}")
+    _, out, _ = type_in("jaccard", *folders, "where=seed == 1")
+    heads = [line for line in out.splitlines() if line.startswith("end of training")]
+    assert heads
+    assert all(line.endswith(", one seed") for line in heads)
+
+
 def test_a_damaged_record_is_passed_over(study: Collection, caplog: pytest.LogCaptureFixture) -> None:
     runs = study.runs[study.runs["probes_jaccard_stop"].isna()]
     path = Path(runs["path"].iloc[0]) / "probes" / "jaccard.jsonl"
