@@ -18,6 +18,7 @@ import pytest
 
 from dst.config import compose
 from dst.train import main, run
+from tests.signals import heed_signals
 
 hypothesis.settings.register_profile("untimed", deadline=None)  # how long an example takes says how busy the machine is
 hypothesis.settings.load_profile("untimed")
@@ -78,6 +79,7 @@ def command(overrides: Callable[..., list[str]]) -> Callable[..., subprocess.Pop
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=heed_signals,
         )
 
     return start

@@ -17,6 +17,7 @@ import torch
 from launch.plan import Plan
 from launch.sweep import Point, expand_overrides
 from tests.run.outcomes import MEASURED
+from tests.signals import heed_signals
 from tests.slurm.cluster import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -133,9 +134,3 @@ class Study:
     def times_finished(self, run_id: str) -> int:
         """Returns how many times the run was trained to its end."""
         return self.log(run_id).count("was trained to its end")
-
-
-def heed_signals() -> None:
-    """Lets signals end a process that a shell with ``&`` or ``nohup`` has taught to ignore them."""
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)

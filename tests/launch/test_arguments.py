@@ -56,7 +56,7 @@ def test_every_form_of_help_prints_the_usage(line: str, type_in: TypeIn) -> None
         ("submit cluster=slurm cluster.signal_s=-1", "cluster.signal_s=-1: must be 0 or more"),
         ("submit cluster.cpus_per_run=0", "cluster.cpus_per_run=0: must be above 0"),
         ("submit cluster.accuont=me", "cluster.accuont: unknown; did you mean account?"),
-        ("submit +cluster.nope=1", "cluster.nope: unknown; choose one of name"),
+        ("submit +cluster.xyz=1", "cluster.xyz: unknown; choose one of name"),
         ("submit dry_run=7", "dry_run=7: must be true or false"),
         ("submit output_dir=", "output_dir=: is empty"),
         ("submit retry=all", "retry=all: unknown; choose one of failed"),

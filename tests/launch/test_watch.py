@@ -18,7 +18,8 @@ from rich.console import Console
 from launch.cli import _look
 from launch.plan import Plan
 from launch.watch import picture
-from tests.launch.study import Study, heed_signals
+from tests.launch.study import Study
+from tests.signals import heed_signals
 from tests.slurm.cluster import wait_until
 
 
