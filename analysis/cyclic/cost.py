@@ -79,9 +79,8 @@ def draw_cost(study: Study) -> Drawing | None:
         grid.axes[row, 0].set_ylabel(f"{METRICS[study.metric]} (%)")
     for axes, density in zip(grid.axes[0], densities, strict=True):
         axes.set_title(f"{100 * (1 - density):.3g} % sparse")
-    dense = study.points.loc[study.points["family"] == "dense", "accuracy"].mean()
     for axes in grid.axes.flat:
-        axes.axhline(100 * dense, color="black", linestyle=":", linewidth=1)
+        axes.axhline(100 * study.dense_accuracy, color="black", linestyle=":", linewidth=1)
     add_legend(grid.figure, styles, shown["family"], setup_title(study.setup))
     more = means["density"].nunique() - len(densities)
     caption = [

@@ -59,6 +59,12 @@ class Study:
         return "dense trainings" if self.dense_epochs else "FLOPs"
 
     @property
+    def dense_accuracy(self) -> float:
+        """Mean accuracy of the dense trainings that cost 1; NaN without any."""
+        unit = (self.points["family"] == "dense") & (self.points["epoch"] == self.dense_epochs)
+        return float(self.points.loc[unit, "accuracy"].mean())
+
+    @property
     def file(self) -> str:
         """The setup as a part of a file name."""
         return self.setup.replace("/", "_")

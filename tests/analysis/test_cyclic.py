@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> tuple[P
 def study(trained: Any, collected: Collect) -> Study:
     (found,) = studies(collected(trained[0]), {"device": "cpu"})
     return found
+
+
+def test_a_longer_dense_training_is_not_the_one_that_costs_1(study: Study, trained: Any) -> None:
+    dense = study.points[study.points["family"] == "dense"]
+    longer = dense.assign(run_id="longer", epoch=3, cost=3.0, accuracy=2.0)
+    both = replace(study, points=pd.concat([study.points, longer]))
+    assert both.dense_accuracy == trained[1]["dense"]["test_acc"]
 
 
 @pytest.mark.parametrize(
