@@ -23,7 +23,8 @@ from dst.terminal.signals import StopSignals
 
 from .stop_signals import STOP_SIGNALS, signals_blocked
 
-_NEWS_S = 0.1
+_LOOK_S = 0.1
+"""Seconds between looks at what followers tell."""
 _POLL_S = 0.5
 
 
@@ -154,7 +155,7 @@ def tend(followers: Sequence[Follower], first: Connection) -> None:
             theirs.close()
             running[process.sentinel] = (follower, process, ours)
         while True:
-            ready = wait([first, *running], timeout=_NEWS_S)
+            ready = wait([first, *running], timeout=_LOOK_S)
             if first in ready:
                 return
             for sentinel, (follower, ended, ours) in list(running.items()):

@@ -84,7 +84,7 @@ def lend(folder: Path) -> None:
     def answer(connection: Connection, caller: str) -> None:
         followers: list[Follower] | None = []
         with connection:
-            with contextlib.suppress(EOFError, OSError):
+            with contextlib.suppress(EOFError, OSError):  # multiprocessing's authkey needs MD5, which some sites forbid
                 if hmac.compare_digest(connection.recv_bytes(len(key)), key):
                     followers = connection.recv()
             if followers:
