@@ -217,8 +217,12 @@ def _signal(source: Source, own: dict[str, str]) -> None:
 def _jaccard(source: Source, own: dict[str, str]) -> None:
     from .collect import collect
     from .similarity.report import report_jaccard
+    from .status import missing_lines
 
-    print(report_jaccard(collect(source)))
+    collection = collect(source)
+    print(report_jaccard(collection))
+    if len(collection.missing):
+        print("\n".join(missing_lines(collection, source)))
 
 
 _NETWORK_KEYS = ("runs", "at", "device", "data_dir", "name")

@@ -57,20 +57,33 @@ def select_comparable(runs: pd.DataFrame) -> ComparableRuns:
     """Returns the finished runs, without those of a setup in which several further choices vary independently.
 
     Choices that change together count as one. Each value of a criterion's parameter (MEST's ``λ``) is a line, and so is
-    each procedure and each way to choose the first masks and weights.
+    each procedure and each way to choose the first masks and weights. Runs that ended at their first topology update
+    are left out: what they would have learned is not known.
     """
-    kept = runs_with_results(runs).reset_index(drop=True)
+    finished = runs_with_results(runs)
+    early = ended_early(finished)
+    kept = finished[~early].reset_index(drop=True)
     kept = kept.assign(line=line_names(kept))
     names = _other_choices(kept)
     parameters = [name for name in names if name.startswith(_OF_A_LINE)]
     kept = kept.assign(line=_lines(kept, parameters))
     parts: list[pd.DataFrame] = []
-    notes: list[str] = []
+    notes = [f"{early.sum()} runs that ended at their first topology update are left out"] if early.any() else []
     for _, here in kept.groupby("setup", sort=False):
         part, note = _split_by_setting(here, [name for name in names if name not in parameters])
         parts.append(part)
         notes += note
     return ComparableRuns(pd.concat(parts, ignore_index=True) if parts else kept, tuple(notes))
+
+
+def ended_early(runs: pd.DataFrame) -> pd.Series:
+    """Returns which runs ended right after their first topology update (``probes.<name>.stop=true``)."""
+    return runs[_stop_columns(runs)].eq(True).any(axis=1)
+
+
+def trained_alike(runs: pd.DataFrame) -> pd.DataFrame:
+    """Returns the runs without the choice to end early, to be compared by what they did until then."""
+    return runs.drop(columns=_stop_columns(runs))
 
 
 def line_names(runs: pd.DataFrame) -> pd.Series:
@@ -152,6 +165,10 @@ def name_what_varies(runs: pd.DataFrame, column: str, ignored: Sequence[str]) ->
             if values.groupby(found[here.index]).nunique().gt(1).any():  # else another choice says it already
                 found[here.index] += values.map(f", {config_key(name)}={{}}".format).where(values != _NO_EFFECT, "")
     return found
+
+
+def _stop_columns(runs: pd.DataFrame) -> list[str]:
+    return [name for name in runs if name.startswith("probes_") and name.endswith("_stop")]
 
 
 def _other_choices(runs: pd.DataFrame) -> list[str]:

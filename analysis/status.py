@@ -59,7 +59,7 @@ def missing_lines(collection: Collection, source: Source) -> list[str]:
     lines = [f"missing {len(missing)} of {collection.planned} planned runs: {what}"]
     groups = missing.assign(line=line_names(missing)).groupby(["setup", "line"]).size()
     lines += [f"  {setup} {line}: {count}" for (setup, line), count in groups.head(_SHOWN).items()]
-    lines += [f"  … and {len(groups) - _SHOWN} more setups and criteria"] if len(groups) > _SHOWN else []
+    lines += [f"  … and {len(groups) - _SHOWN} more"] if len(groups) > _SHOWN else []
     listed = collection.results.folder / "missing.csv"
     where = "" if source.output_dir == Source.output_dir else f" output_dir={source.output_dir}"
     command = f"{LAUNCH} submit sweep={source.sweep}{where}"

@@ -23,6 +23,7 @@ _NAMES = {
     "rsensitivity": "RSensitivity",
     "sensitivity": "Sensitivity",
     "random": "Random",
+    "init": "Initial",
 }
 """Printed names, in the order of legends."""
 
@@ -70,6 +71,7 @@ _EXTRA_COLORS = ("#5d3a00", "#a6761d", "#1b4d3e", "#9a031e", "#4b0082", "#556b2f
 _assigned: dict[str, str] = {}
 """Colors assigned so far to other lines (user-defined criteria, values of a choice)."""
 
+_EXTRA_MARKERS = "*p<>hd8XP"
 _MARKERS = {"magnitude": "o", "set": "s", "mest": "^", "snip": "v", "rsensitivity": "D", "static": "X", "random": "P"}
 
 
@@ -130,8 +132,10 @@ def _declared(method: str, key: str) -> str | None:
 
 
 def marker(method: str) -> str:
-    """Returns the matplotlib marker of a criterion or ``static``."""
-    return _MARKERS.get(_name(method), "*")
+    """Returns the matplotlib marker of a criterion or ``static``; one that :func:`colors` gave a color has its own."""
+    if method in _assigned:
+        return _EXTRA_MARKERS[list(_assigned).index(method) % len(_EXTRA_MARKERS)]
+    return _MARKERS.get(_name(method), _EXTRA_MARKERS[0])
 
 
 def setup_title(setup: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pandas as pd
+from matplotlib.ticker import MaxNLocator
 
 from dst.config.identity import GRADIENT_FREE
 
@@ -67,7 +68,8 @@ def figure_8(data: FigureData) -> list[Drawing]:
         right.set(title=f"density {density:g}", ylabel="validation accuracy (%)")
     grid.axes[-1, 0].set_xlabel("density (log scale)")
     grid.axes[-1, 1].set_xlabel("epoch")
-    return [grid.finish(curves_caption(chosen, data))]
+    grid.axes[-1, 1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    return [grid.finish(["Dashed: the density of the panel beside.", *curves_caption(chosen, data)])]
 
 
 def figure_12(data: FigureData) -> list[Drawing]:

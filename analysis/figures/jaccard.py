@@ -9,6 +9,7 @@ from itertools import groupby
 import numpy as np
 from matplotlib.axes import Axes
 
+from ..published import published
 from ..similarity.matrices import (
     Matrix,
     end_matrices,
@@ -105,7 +106,7 @@ def figure_19(data: FigureData) -> list[Drawing]:
     grid = Grid.create(1, 1, panel=(4.6, 2.6))
     axes = grid.axes[0, 0]
     panels = found.groupby(["setup", "density"], sort=False)
-    places = np.arange(len(panels))
+    setups, places = [setup for (setup, _), _ in panels], np.arange(len(panels))
     for shift, column, color, name in (
         (-0.2, "kept", "#0072b2", "kept by all, of the active weights"),
         (0.2, "removed", "#cc79a7", "inactive in all, of the inactive weights"),
@@ -114,6 +115,10 @@ def figure_19(data: FigureData) -> list[Drawing]:
         axes.bar(places + shift, means, 0.38, yerr=stds, color=color, label=name, error_kw={"elinewidth": 0.7})
         for place, mean, std in zip(places, means, stds, strict=True):
             axes.text(place + shift, mean + std + 1, f"{mean:.0f} %", ha="center", fontsize=7)
+    printed = published("retained") if data.reference else {}
+    compared = [(place, printed[setup]) for place, setup in zip(places, setups, strict=True) if setup in printed]
+    for place, share in compared:
+        axes.plot(place - 0.2, 100 * share, "+", color="black", markersize=9)
     axes.set_xticks(places, [f"{setup}, density {density:g}" for (setup, density), _ in panels], fontsize=7)
     axes.set_xlim(-0.7, len(panels) - 0.3)
     axes.set_ylabel("share of the weights (%)")
@@ -122,7 +127,8 @@ def figure_19(data: FigureData) -> list[Drawing]:
         f"Masks at the end of training of {found['criteria'].max()} criteria; mean and standard deviation over "
         f"{seeds_text([panels.size().max()])}."
     )
-    return [Drawing(grid.figure, [about, *as_sentences(end_notes(data.runs))])]
+    shown = ["+ is what the paper's text says, of the share kept."] if compared else []
+    return [Drawing(grid.figure, [about, *shown, *as_sentences(end_notes(data.runs))])]
 
 
 def _main(data: FigureData) -> tuple[list[Matrix], list[str]]:
@@ -140,15 +146,16 @@ def _row_of_matrices(found: tuple[list[Matrix], list[str]], value: str, about: s
     grid = Grid.create(math.ceil(len(matrices) / columns), columns, panel=(3.0, 2.6))
     for axes in grid.axes.flat[len(matrices) :]:
         axes.set_axis_off()
+    highest = max((float(np.nanmax(m.std)) for m in matrices if np.isfinite(m.std).any()), default=None)
     for axes, matrix in zip(grid.axes.flat, matrices, strict=False):
-        _draw(axes, matrix, value, chance)
+        _draw(axes, matrix, value, chance, highest)
     return [grid.finish([f"{about}.", *_explained(matrices, value, chance), *as_sentences(notes)])]
 
 
-def _draw(axes: Axes, matrix: Matrix, value: str, chance: str) -> None:
+def _draw(axes: Axes, matrix: Matrix, value: str, chance: str, highest: float | None = None) -> None:
     values = np.where(np.tri(len(matrix.names), dtype=bool), getattr(matrix, value), np.nan)
     names = [label(name) for name in matrix.names]
-    draw_matrix(axes, values, names, digits=2 if value == "mean" else 3, highest=1.0 if value == "mean" else None)
+    draw_matrix(axes, values, names, digits=2 if value == "mean" else 3, highest=1.0 if value == "mean" else highest)
     title = f"{_short(_setup(matrix))}\ndensity {matrix.density:g}, ρ = {matrix.prune_fraction:g}"
     known = value == "mean" and not np.isnan(matrix.chance)
     axes.set_title(title + (f", {chance} = {matrix.chance:.3f}" if known else ""))
@@ -157,9 +164,17 @@ def _draw(axes: Axes, matrix: Matrix, value: str, chance: str) -> None:
 def _explained(matrices: Sequence[Matrix], value: str, chance: str) -> list[str]:
     over = seeds_text([matrix.seeds for matrix in matrices])
     if value == "std":
-        return [f"Over {over}."]
-    sets = "sets removed by the criterion random" if chance == "J_r" else "initial masks"
-    return [f"Mean over layers and {over}; {chance}: mean index of the {sets} of different seeds."]
+        return [f"Over {over}. All panels have one color scale."]
+    about = f"Mean over layers and {over}."
+    if all(np.isnan(matrix.chance) for matrix in matrices):
+        return [about]
+    if chance == "J_init":
+        return [about, "J_init: mean index of the initial masks of different seeds."]
+    return [
+        about,
+        "J_r: mean index of what random pruning removes in runs of different seeds, whose masks differ too; the row of "
+        "random pruning is within one mask, where chance is higher.",
+    ]
 
 
 def _setup(matrix: Matrix) -> str:

@@ -41,6 +41,12 @@ _SYMBOLS = {
     "X": "x",
     "P": "cross",
     "*": "star",
+    "p": "pentagon",
+    "<": "triangle-left",
+    ">": "triangle-right",
+    "h": "hexagon",
+    "d": "diamond-tall",
+    "8": "octagon",
 }
 """Plotly's names of matplotlib's markers."""
 

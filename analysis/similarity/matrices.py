@@ -14,7 +14,7 @@ import pandas as pd
 
 from dst.run.choices import config_key
 
-from ..compare import select_comparable
+from ..compare import ended_early, select_comparable, trained_alike
 from ..style import legend_order
 from .sets import Sets, jaccard, log_of, read_end, read_records
 
@@ -61,13 +61,14 @@ def first_update_matrices(runs: pd.DataFrame) -> tuple[list[Matrix], list[str]]:
     ``chance`` is that of the criterion ``random`` in runs of different seeds.
 
     Args:
-        runs: of a collection; those that ended at their first update are preferred.
+        runs: of a collection; of a setup, those that ended at their first update are preferred.
 
     Returns:
         The matrices, and notes on runs left out.
     """
-    ended = _ended_early(runs)
-    return _matrices(runs[ended] if ended.any() else runs, _removed_first, _over_seeds_first, "random")
+    ended = ended_early(runs)
+    chosen = runs[ended | ~ended.groupby(runs["setup"]).transform("any")]
+    return _matrices(trained_alike(chosen), _removed_first, _over_seeds_first, "random")
 
 
 def end_matrices(runs: pd.DataFrame) -> tuple[list[Matrix], list[str]]:
@@ -82,12 +83,12 @@ def end_matrices(runs: pd.DataFrame) -> tuple[list[Matrix], list[str]]:
     Returns:
         The matrices, and notes on runs left out.
     """
-    return _matrices(runs[~_ended_early(runs)], _masks_at_ends, _over_layers_first, INIT)
+    return _matrices(runs[~ended_early(runs)], _masks_at_ends, _over_layers_first, INIT)
 
 
 def end_notes(runs: pd.DataFrame) -> list[str]:
     """Returns the notes on runs that :func:`over_training` and :func:`shared_shares` leave out."""
-    return _with_probe(runs[~_ended_early(runs)])[1]
+    return _with_probe(runs[~ended_early(runs)])[1]
 
 
 def over_training(runs: pd.DataFrame) -> pd.DataFrame:
@@ -100,7 +101,7 @@ def over_training(runs: pd.DataFrame) -> pd.DataFrame:
         Columns ``setup density criterion other step mean std seeds``; the mean is over layers, then over seeds.
     """
     rows = []
-    for run in _with_probe(runs[~_ended_early(runs)])[0].itertuples():
+    for run in _with_probe(runs[~ended_early(runs)])[0].itertuples():
         for step, sets in read_records(run.path):
             own = sets.pop("removed", {})
             for other in set(sets) - {"active", run.criterion} if own else ():
@@ -122,7 +123,7 @@ def shared_shares(runs: pd.DataFrame) -> pd.DataFrame:
         without a run of some criterion are left out.
     """
     rows = []
-    for (setup, density), here in _groups(_with_probe(runs[~_ended_early(runs)])[0]):
+    for (setup, density), here in _groups(_with_probe(runs[~ended_early(runs)])[0]):
         ends = {key: sets for key, sets in _by_seed(here, lambda run: {run.line: read_end(run.path)}).items() if sets}
         lines = legend_order(here["line"])
         for seed, sets in ends.items():
@@ -135,11 +136,6 @@ def shared_shares(runs: pd.DataFrame) -> pd.DataFrame:
             ever = sum(reduce(or_, (mask[layer] for mask in masks)).bit_count() for layer in masks[0])
             rows.append((setup, density, seed, len(lines), kept / active, (size - ever) / max(1, size - active)))
     return pd.DataFrame(rows, columns=["setup", "density", "seed", "criteria", "kept", "removed"])
-
-
-def _ended_early(runs: pd.DataFrame) -> pd.Series:
-    stops = [name for name in runs if name.startswith("probes_") and name.endswith("_stop")]
-    return runs[stops].eq(True).any(axis=1)
 
 
 def _with_probe(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

@@ -38,6 +38,7 @@ def report_jaccard(collection: Collection) -> str:
     if all(frame.empty for frame in frames.values()):
         raise UserError("no finished dynamic run has the probe jaccard; train with probes=jaccard")
     lines = [line for name, (matrices, _) in found.items() for matrix in matrices for line in _lines(name, matrix)]
+    lines += _shares(frames["shares"])
     lines += [f"note: {note}" for note in dict.fromkeys(note for _, notes in found.values() for note in notes)]
     paths = [results.write_csv(f"jaccard_{name}.csv", frame) for name, frame in frames.items() if len(frame)]
     return "\n".join([*lines, f"written to {', '.join(map(str, paths))}"])
@@ -52,6 +53,24 @@ def matrix_frame(matrices: Iterable[Matrix]) -> pd.DataFrame:
     ]
     columns = ["setup", "density", "prune_fraction", "criterion", "other", "mean", "std", "chance", "seeds"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _shares(shares: pd.DataFrame) -> list[str]:
+    """Returns a line for each setup and density, with the standard deviation over seeds where there are several."""
+    lines = []
+    for (setup, density), here in shares.groupby(["setup", "density"], sort=False):
+        kept, removed = (_percent(here[name]) for name in ("kept", "removed"))
+        about = f"masks at the end of training, {setup}, density {density:g}, {seeds_text([len(here)])}"
+        lines.append(
+            f"{about}: all {here['criteria'].max()} criteria keep {kept} of the active weights, and none has {removed} "
+            "of the inactive ones"
+        )
+    return [*lines, ""] if lines else []
+
+
+def _percent(values: pd.Series) -> str:
+    spread = f" ± {100 * values.std(ddof=1):.1f}" if len(values) > 1 else ""
+    return f"{100 * values.mean():.1f}{spread} %"
 
 
 def _lines(name: str, matrix: Matrix) -> list[str]:

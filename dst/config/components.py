@@ -139,4 +139,6 @@ def typed(key: str, value: Any, hint: Any) -> Any:
     try:
         return OmegaConf.to_container(OmegaConf.merge(schema, {"value": value}))["value"]  # type: ignore[index, call-overload]
     except OmegaConfBaseException as error:
-        raise UserError(f"{key}={value}: {str(error).splitlines()[0]}") from error
+        said = str(error).splitlines()[0]
+        reason = f"must be a list; write {key}=[{value}]" if "is not a ListConfig" in said else said
+        raise UserError(f"{key}={value}: {reason}") from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from pathlib import Path
 
 import torch
@@ -59,7 +61,8 @@ def _trained(name: str) -> dict[str, Tensor]:
     url = torchvision.models.get_model_weights(name)[_PUBLISHED].url
     file = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
     try:
-        state: dict[str, Tensor] = torchvision.models.get_model(name, weights=_PUBLISHED, progress=False).state_dict()
+        with contextlib.redirect_stdout(sys.stderr):  # torch tells of a download where commands print their results
+            trained = torchvision.models.get_model(name, weights=_PUBLISHED, progress=False)
     except Exception as error:  # of the network, of the disk, or of the file's contents
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         failed = "cannot be read" if file.exists() else f"is not there, and downloading {url} failed"
@@ -67,6 +70,7 @@ def _trained(name: str) -> dict[str, Tensor]:
             f"model.weights=imagenet: {file} {failed} ({reason}); put the file there, or set TORCH_HOME to a folder "
             f"with hub/checkpoints/{file.name}"
         ) from error
+    state: dict[str, Tensor] = trained.state_dict()
     return state
 
 

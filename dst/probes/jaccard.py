@@ -24,7 +24,7 @@ class Jaccard(Probe):
 
     Attributes:
         every: measures at the topology updates whose step is a multiple of it; ``first``: at the first one of each
-            phase. At step 1 it notes the initial masks.
+            phase, as with ``stop``. At step 1 it notes the initial masks.
         criteria: names of the other criteria, each with its default parameters.
         stop: ends the run right after its first topology update; part of the run's id.
     """
@@ -52,7 +52,8 @@ class Jaccard(Probe):
 
     def due(self, step: int, update: int) -> bool:
         """Whether to measure at a step; see :meth:`Probe.due`."""
-        chosen = update == 1 if isinstance(self.every, str) else step % self.every == 0
+        first = self.stop or isinstance(self.every, str)
+        chosen = update == 1 if first else step % int(self.every) == 0
         return step == 1 or (update > 0 and chosen)
 
     def measure(self, view: View) -> dict[str, Any]:

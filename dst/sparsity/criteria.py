@@ -64,7 +64,7 @@ class SET(Magnitude):
     """|θ|, with as many positive as negative weights pruned (Mocanu et al., 2018).
 
     To prune n weights, it prunes ⌈n/2⌉ positive and ⌊n/2⌋ negative ones; if one sign has too few, the rest come from
-    the other. An active zero counts as positive.
+    the other. An active zero counts as positive. The authors' code of the paper prunes ⌈n/2⌉ of both signs.
     """
 
     by_sign: ClassVar[bool] = True
@@ -72,9 +72,17 @@ class SET(Magnitude):
 
 @dataclass(frozen=True)
 class MEST(Criterion):
-    """|θ| + λ|∇L|: magnitude plus its trend (Yuan et al., 2021)."""
+    """|θ| + λ|∇L|: magnitude plus its trend (Yuan et al., 2021).
+
+    Attributes:
+        lam: λ, 0 or more.
+    """
 
     lam: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.lam >= 0:
+            raise ValueError(f"criterion.lam={self.lam}: must be 0 or more")
 
     def score(self, weight: Tensor, grad: Tensor) -> Tensor:
         return weight.abs() + self.lam * grad.abs()
@@ -82,7 +90,10 @@ class MEST(Criterion):
 
 @dataclass(frozen=True)
 class SNIP(Criterion):
-    """|θ|·|∇L|: the first-order change of the loss when the weight is removed (Lee et al., 2019)."""
+    """|θ|·|∇L|: the first-order change of the loss when the weight is removed (Lee et al., 2019).
+
+    The authors' code of the paper adds 1e-5, with global pruning 1e-8, to scores: differences below 1e-12 are lost.
+    """
 
     def score(self, weight: Tensor, grad: Tensor) -> Tensor:
         return weight.abs() * grad.abs()
@@ -147,7 +158,10 @@ class GradStep(Criterion):
 
 @dataclass(frozen=True)
 class Sensitivity(Criterion):
-    """|∇L|/|θ|: the gradient relative to the weight (Naji et al., 2021)."""
+    """|∇L|/|θ|: the gradient relative to the weight (Naji et al., 2021).
+
+    The authors' code of the paper adds 1e-8 to the divisor, and 1 to the score except with global pruning.
+    """
 
     def score(self, weight: Tensor, grad: Tensor) -> Tensor:
         return grad.abs() / weight.abs()
@@ -155,7 +169,12 @@ class Sensitivity(Criterion):
 
 @dataclass(frozen=True)
 class RSensitivity(Criterion):
-    """|θ|/|∇L|: the reciprocal sensitivity; large weights with small gradients matter most (the paper, Section 3.2)."""
+    """|θ|/|∇L|: the reciprocal sensitivity; large weights with small gradients matter most (the paper, Section 3.2).
+
+    Weights without a gradient, as those of a dead neuron, score infinity: they are pruned last, by their position.
+    The authors' code of the paper adds 1e-8 to the divisor, which orders them by |θ|, and 1 to the score except with
+    global pruning.
+    """
 
     def score(self, weight: Tensor, grad: Tensor) -> Tensor:
         return weight.abs() / grad.abs()

@@ -9,6 +9,7 @@ import json
 import statistics
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,12 @@ import torch
 
 from analysis.collect import Collection, collect
 from analysis.figures import FIGURES, draw
+from analysis.figures.canvas import FigureData
+from analysis.figures.jaccard import figure_19
 from analysis.similarity.matrices import Matrix, end_matrices, first_update_matrices, over_training, shared_shares
 from analysis.similarity.sets import jaccard
 from analysis.source import Source
+from analysis.table import format_table
 from dst.config import compose
 from dst.probes.bits import to_number
 from dst.train import run
@@ -169,6 +173,35 @@ def test_different_growths_and_periods_are_not_mixed(study: Collection) -> None:
     assert setups == ["small_mlp/digits, growth=gradient", "small_mlp/digits, growth=random"]
 
 
+def test_runs_that_end_at_their_first_update_hide_no_other_setup(study: Collection) -> None:
+    runs = study.runs
+    whole = runs[runs["probes_jaccard_stop"].isna() & (runs["update_period"] == 4)]
+    first = runs[runs["probes_jaccard_stop"].eq(True)]
+    other = first.assign(setup="small_mlp/other", probes_jaccard_stop=None)
+    matrices, notes = first_update_matrices(pd.concat([whole, first, other], ignore_index=True))
+    assert {matrix.setup.partition(",")[0] for matrix in matrices} == {"small_mlp/digits", "small_mlp/other"}
+    assert not notes
+
+
+def test_accuracies_of_runs_that_end_at_their_first_update_are_left_out(study: Collection) -> None:
+    whole = study.runs[study.runs["probes_jaccard_stop"].isna()]
+    note = "\nNote: 12 runs that ended at their first topology update are left out."
+    assert format_table(study.runs, "text") == format_table(whole, "text") + note
+    outcome = draw(FIGURES["22"], study, "test_acc")
+    assert outcome.paths
+    assert not draw(FIGURES["22"], replace(study, runs=study.runs.drop(whole.index)), "test_acc").paths
+
+
+def test_the_papers_shares_stand_in_figure_19(study: Collection) -> None:
+    named = study.runs.assign(setup="large_mlp/cifar10")
+    data = FigureData(named, study.missing, lambda: study.epochs, reference=True)
+    (drawing,) = figure_19(data)
+    (mark,) = [line for line in drawing.figure.axes[0].lines if line.get_marker() == "+"]
+    assert mark.get_ydata() == [pytest.approx(23)]
+    assert "+ is what the paper's text says, of the share kept." in drawing.caption
+    assert not any("paper" in line for line in figure_19(replace(data, reference=False))[0].caption)
+
+
 @pytest.mark.parametrize("name", FIGURE_NAMES)
 def test_its_figures_are_drawn(name: str, study: Collection) -> None:
     outcome = draw(FIGURES[name], study, "test_acc")
@@ -184,6 +217,8 @@ def test_the_command_prints_the_matrices_and_writes_the_tables(
     assert status == 0
     (matrix,) = end_matrices(study.runs)[0]
     assert f"{cell(matrix, 'mean', 'snip', 'magnitude'):.3f}" in out.partition("end of training")[2]
+    kept = 100 * shared_shares(study.runs)["kept"]
+    assert f": all 3 criteria keep {kept.mean():.1f} ± {kept.std():.1f} % of the active weights" in out
     with (study.results.folder / "jaccard_first_update.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2 * 6

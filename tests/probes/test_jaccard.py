@@ -106,12 +106,14 @@ def test_a_run_that_stops_at_its_first_update_is_finished_however_it_got_there(
         assert len(records(folder_of(tmp_path / name))) == 2
 
 
+@pytest.mark.parametrize("every", ["first", "3200"])  # a run that ends there records its first update in any case
 def test_runs_of_one_seed_record_at_their_first_update_what_runs_of_the_other_criteria_remove(
-    overrides: Overrides, tmp_path: Path
+    every: str, overrides: Overrides, tmp_path: Path
 ) -> None:
     found = {}
     for own in ("magnitude", "rsensitivity"):
-        run(compose(overrides(*FIRST, f"criterion={own}", f"output_dir={tmp_path / own}")))
+        chosen = (*FIRST, f"probes.jaccard.every={every}", f"criterion={own}", f"output_dir={tmp_path / own}")
+        run(compose(overrides(*chosen)))
         found[own] = records(folder_of(tmp_path / own))[-1]["layers"]
     for layer, sets in found["magnitude"].items():
         assert sets["rsensitivity"] == found["rsensitivity"][layer]["removed"]
@@ -134,6 +136,7 @@ def test_only_stopping_is_part_of_the_id() -> None:
         (["probes.jaccard.every=frist"], "probes.jaccard.every=frist: give a number of steps, or first"),
         (["probes.jaccard.every=0"], "probes.jaccard.every=0: must be 1 step or more"),
         (["probes.jaccard.criteria=[magnitud]"], "probes.jaccard.criteria=['magnitud']: criterion=magnitud: unknown"),
+        (["probes.jaccard.criteria=magnitude"], "probes.jaccard.criteria=magnitude: must be a list; write prob"),
         (["probes.jaccard.stop=true", "update_period=never"], "probes.jaccard.stop=true: the run has no topology"),
         (["probes.jaccard.stop=true", "update_period=400"], "probes.jaccard.stop=true: the run has no topology"),
     ],

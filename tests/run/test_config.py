@@ -51,6 +51,7 @@ def identifier(*overrides: str) -> str:
         ("sparsity.normalise=neuron", ["sparsity.normalise=neuron", "none, layer, input, output"]),
         ("criterion.beta=0.9", ["criterion.beta"]),
         ("criterion=running_snip criterion.beta=1", ["criterion.beta=1", "[0, 1)"]),
+        ("criterion=mest criterion.lam=-1", ["criterion.lam=-1", "0 or more"]),
         ("criterion=running_snip procedure=imp", ["criterion=running_snip", "procedure=imp", "magnitude"]),
         ("probes=jaccard sparsity.update_order=after", ["probes.jaccard", "sparsity.update_order=after"]),
         ("probes=update_effect sparsity.update_order=after", ["probes.update_effect", "sparsity.update_order=after"]),
