@@ -41,7 +41,9 @@ def train_locally(plan: Plan, cluster: ClusterConfig, *, retry_failed: bool) -> 
 
         def listen(event: str, run_id: str, text: str) -> None:
             if event in ("finished", "failed"):
-                bar.update()
+                bar.n += 1
+                if bar.n < len(plan.runs):  # the last line is printed as the bar closes
+                    bar.update(0)
             if event == "failed":
                 bar.write(f"run {run_id} failed: {text}")
             if event == "on_end":
@@ -74,15 +76,15 @@ def local_worker(plan: Plan, cluster: ClusterConfig, runs: Sequence[PlannedRun])
 
 
 def _progress(total: int, done: int) -> tqdm[NoReturn]:
-    """Returns a progress bar over runs; without a terminal it prints a line every 30 s."""
+    """Returns a progress bar over runs; without a terminal it prints some twenty lines in all."""
     shown = sys.stderr.isatty()
     return tqdm(
         total=total,
         initial=done,
         unit="run",
         dynamic_ncols=True,
-        mininterval=0.5 if shown else 30,
-        miniters=1,
+        mininterval=0.5 if shown else 0,
+        miniters=1 if shown else max(1, total // 20),
         bar_format=None if shown else "{n_fmt} of {total_fmt} runs ended after {elapsed}, {remaining} to go\n",
         file=sys.stderr,
     )

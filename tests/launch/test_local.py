@@ -120,7 +120,8 @@ def test_runs_on_the_cpu_or_on_a_named_gpu_are_not_distributed_over_gpus(
 
 def test_a_worker_whose_runs_are_finished_trains_nothing(study: Study) -> None:
     runs = study.plan("sweep", "recipe.epochs=0", "seed=1,2")
-    study.launch("submit", "sweep=sweep", "cluster=local")
+    told = study.launch("submit", "sweep=sweep", "cluster=local")
+    assert [told.count(f"{ended} of 2 runs ended after") for ended in (0, 1, 2)] == [1, 1, 1]
     heard: list[str] = []
     worker = Worker("sweep", str(study.output_dir), runs, runs_per_gpu=2)
     assert worker.train(lambda event, run_id, text: heard.append(event)) == {}
