@@ -64,13 +64,14 @@ def draw_cost(study: Study) -> Drawing | None:
     styles = line_styles(means["family"])
     divisor, unit = _time_unit(means["seconds"].max())
     shown = means[means["density"].isin(densities)]
-    shown = shown.assign(line=shown["family"], time=shown["seconds"] / divisor)
+    shown = shown.assign(curve=_curves(shown), line=shown["family"], time=shown["seconds"] / divisor)
     grid = Grid.create(2, len(densities), panel=(6.4 if len(densities) == 1 else 3.6, 2.6), sharey=True, sharex="row")
     rows = {"cost": f"FLOPs of training and parents ({study.unit})", "time": f"time ({unit})"}
     for row, (x, title) in enumerate(rows.items()):
         panels = [shown[shown["density"] == density] for density in densities]
         for axes, here in zip(grid.axes[row], panels, strict=True):
-            draw_means(axes, here, x, styles)
+            for _, curve in here.groupby("curve", sort=False):
+                draw_means(axes, curve, x, styles)
             front = here[here["pareto"]]
             axes.plot(front[x], 100 * front["accuracy"], "o", color="black", markersize=8, markerfacecolor="none")
             axes.set_xlabel(title)
@@ -85,13 +86,20 @@ def draw_cost(study: Study) -> Drawing | None:
     more = means["density"].nunique() - len(densities)
     caption = [
         seeds_note(means["count"]),
-        "Ringed: the Pareto front of accuracy and FLOPs. A line's points are cycles, or runs of several lengths.",
+        "Ringed: the Pareto front of accuracy and FLOPs. A line joins the cycles of runs of one length, or runs of "
+        "several lengths.",
         *([f"One dense training has {study.dense_epochs} epochs; dotted: its accuracy."] if study.dense_epochs else []),
         *([f"{more} further densities, with few families, are not shown."] if more else []),
         *below,
         *as_sentences(study.notes),
     ]
     return Drawing(grid.figure, caption)
+
+
+def _curves(means: pd.DataFrame) -> pd.Series:
+    """Returns what is joined by a line: the cycles of runs of one length, or else the lengths of a family."""
+    has_cycles = means.groupby(["density", "line"])["phase"].transform("size") > 1
+    return means["line"].where(has_cycles, means["family"])
 
 
 def _set_log_ticks(panels: Sequence[Axes], values: pd.Series) -> None:

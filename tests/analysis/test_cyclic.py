@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from analysis.collect import Collection
-from analysis.cyclic.cost import at_budgets, cost_means, rank_families
+from analysis.cyclic.cost import at_budgets, cost_means, draw_cost, rank_families
 from analysis.cyclic.families import family
 from analysis.cyclic.figures import FIGURES
 from analysis.cyclic.findings import compared_with_best
@@ -132,6 +132,18 @@ def test_costs_within_ten_percent_are_one_budget_and_others_none() -> None:
 def test_the_pareto_front_has_what_nothing_cheaper_matches() -> None:
     study = invented([("A", 1, 1.0, 0.9), ("B", 1, 1.0, 0.8), ("C", 1, 2.0, 0.9), ("D", 1, 3.0, 0.95)])
     assert cost_means(study).set_index("family")["pareto"].to_dict() == {"A": True, "B": False, "C": False, "D": True}
+
+
+def test_the_cycles_of_each_length_are_a_line_and_the_lengths_of_a_family_without_cycles_are_one(study: Study) -> None:
+    rows = [
+        *(("cyclic", 1, 1.0, 0.5), ("cyclic", 1, 2.0, 0.8), ("cyclic", 1, 1.5, 0.6), ("cyclic", 1, 3.0, 0.9)),
+        *(("static", 1, 1.1, 0.7), ("static", 1, 3.1, 0.8)),
+    ]
+    points = invented(rows).points.assign(line=["c1", "c1", "c2", "c2", "s1", "s2"], phase=[1, 2, 1, 2, 1, 1])
+    drawing = draw_cost(replace(study, points=points))
+    assert drawing is not None
+    drawn = {tuple(container.lines[0].get_xdata()) for container in drawing.figure.axes[0].containers}
+    assert drawn == {(1.0, 2.0), (1.5, 3.0), (1.1, 3.1)}
 
 
 def test_families_are_ranked_where_they_meet() -> None:
