@@ -57,7 +57,8 @@ def draw_connectivity(study: Study, selection: Selection, *, curvature: bool) ->
                 here = here.dropna(subset=[value])
                 grid.axes[row, column].plot(here["x"], here[value], **styles[str(line)])
         grid.axes[row, 0].set_ylabel(title)
-        grid.axes[row, 0].set_ylim(0, max(1.1 * measured[value].max(), 1e-3))  # barriers may be 0 but for rounding
+        top = max(1.1 * measured[value].max(), 1e-3)  # barriers may be 0 but for rounding
+        grid.axes[row, 0].set_ylim(-0.04 * top, top)
     for column, density in enumerate(densities):
         grid.axes[0, column].set_title(f"{100 * (1 - density):.3g} % sparse")
         grid.axes[-1, column].set_xlabel("epoch of the (later) end")
