@@ -19,6 +19,7 @@ import pandas as pd
 
 from dst.config.components import resolve
 from dst.config.identity import method_of
+from dst.config.tree import component, options
 from dst.errors import UserError
 from dst.procedures import planned_phases
 from dst.training.phase import Phase
@@ -99,7 +100,7 @@ def _choices(kinds: Sequence[Overrides], points: Sequence[Point]) -> Iterator[Ch
     from .composition import RunMistake, compose_all
 
     try:
-        configs = compose_all([_without(overrides, KEY) for overrides in kinds])
+        configs = compose_all([_with_budget(overrides) for overrides in kinds])
     except RunMistake as mistake:
         raise points[mistake.number].with_origin(mistake) from mistake
     samples = TrainSamples()
@@ -118,6 +119,8 @@ def _choice(overrides: Overrides, config: Mapping[str, Any], samples: int | None
         wanted = math.nan
     if not 0 < wanted < math.inf:
         raise UserError(f"{KEY}={given}: must be above 0, in dense trainings of recipe.epochs")
+    if budget := _value(overrides, "procedure.budget"):
+        raise UserError(f"{KEY}={given}: chooses procedure.budget; leave it out (procedure.budget={budget})")
     if not length:
         raise UserError(f"{KEY}={given}: is a multiple of recipe.epochs, which is 0")
     if config["procedure"].get("cycles") == "auto":
@@ -145,12 +148,21 @@ def _choice(overrides: Overrides, config: Mapping[str, Any], samples: int | None
 
     fewest = bisect.bisect_left(range(_MOST_EPOCHS), True, lo=1, key=enough)
     most = bisect.bisect_right(range(_MOST_EPOCHS), wanted * (1 + 1e-9), lo=fewest, key=cost) - 1
+    if most == _MOST_EPOCHS - 1:
+        raise UserError(f"{KEY}={given}: pays for more than {_MOST_EPOCHS:,} epochs; give less")
     if most < fewest:
         raise UserError(
             f"{KEY}={given}: procedure={config['procedure']['name']} takes {fewest} epochs here, which cost "
             f"{cost(fewest):.3g} dense trainings of recipe.epochs={length}; raise either"
         )
     return Chosen(overrides, f"{group}.{key}", most, cost(most))
+
+
+def _with_budget(overrides: Overrides) -> Overrides:
+    """Returns the overrides with any budget in place of the cost, so that what needs one can be composed."""
+    name, cycles = _value(overrides, "procedure") or "dst", _value(overrides, "procedure.cycles")
+    divides = name in options("procedure") and "budget" in component("procedure", name) and cycles != "auto"
+    return (*_without(overrides, KEY), *([f"procedure.budget={_MOST_EPOCHS}"] if divides else []))
 
 
 @dataclass(frozen=True)

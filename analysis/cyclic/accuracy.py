@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ AXES = {"density": "sparsity (%)", "phase": "level or cycle", "epoch": "epochs"}
 
 _EQUAL = 0.1
 """Runs are of equal length if they differ in no more than this share of their epochs."""
+
+
+_LEVEL_STYLES = ("-.", "--", (0, (7, 2, 1, 2, 1, 2)), (0, (1, 3)))
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,8 @@ def draw_accuracy(study: Study, selection: Selection) -> Drawing | None:
     means = over_seeds(points, ["family", "line", "density"] + ([] if selection.x == "density" else ["phase"]))
     styles = line_styles(study.points["line"])
     level = means[means["family"].str.startswith("dense") & (selection.x == "density")]
-    for row in level.itertuples():
-        styles[row.line] = {"color": "black", "marker": "", "linestyle": ":" if row.family == "dense" else "-."}
+    for row, style in zip(level.itertuples(), itertools.cycle(_LEVEL_STYLES), strict=False):
+        styles[row.line] = {"color": "black", "marker": "", "linestyle": ":" if row.family == "dense" else style}
     panels = _panels(means.drop(level.index), selection.x)
     grid = Grid.create(1, len(panels), panel=(6.4, 3.2) if len(panels) == 1 else (2.9, 2.4), sharey="row")
     for axes, (title, here) in zip(grid.axes[0], panels.items(), strict=True):

@@ -14,8 +14,8 @@ from ..style import setup_title
 from .panels import add_legend, crop_outliers, draw_means, line_styles
 from .study import METRICS, Study, over_seeds
 
-WITHIN = 0.1
-"""Costs that differ from a budget by no more than this share of it count as equal."""
+WITHIN = 0.2
+"""Costs that differ from a budget by no more than this share of it count as equal: epochs are whole."""
 
 _MOST_PANELS = 3
 _UNITS = ((3 * 3600.0, 3600.0, "h"), (180.0, 60.0, "min"), (0.0, 1.0, "s"))
@@ -72,9 +72,10 @@ def draw_cost(study: Study) -> Drawing | None:
         for axes, here in zip(grid.axes[row], panels, strict=True):
             for _, curve in here.groupby("curve", sort=False):
                 draw_means(axes, curve, x, styles)
-            front = here[here["pareto"]]
-            axes.plot(front[x], 100 * front["accuracy"], "o", color="black", markersize=8, markerfacecolor="none")
             axes.set_xlabel(title)
+            if x == "cost":
+                front = here[here["pareto"]]
+                axes.plot(front[x], 100 * front["accuracy"], "o", color="black", markersize=8, markerfacecolor="none")
         _set_log_ticks(grid.axes[row], shown[x])
         below = crop_outliers(grid.axes[row], panels, [x] * len(panels), styles)
         grid.axes[row, 0].set_ylabel(f"{METRICS[study.metric]} (%)")
@@ -83,12 +84,12 @@ def draw_cost(study: Study) -> Drawing | None:
     for axes in grid.axes.flat:
         axes.axhline(100 * study.dense_accuracy, color="black", linestyle=":", linewidth=1)
     add_legend(grid.figure, styles, shown["family"], setup_title(study.setup))
-    more = means["density"].nunique() - len(densities)
+    more, known = means["density"].nunique() - len(densities), not math.isnan(study.dense_accuracy)
     caption = [
         seeds_note(means["count"]),
         "Ringed: the Pareto front of accuracy and FLOPs. A line joins the cycles of runs of one length, or runs of "
         "several lengths.",
-        *([f"One dense training has {study.dense_epochs} epochs; dotted: its accuracy."] if study.dense_epochs else []),
+        *([f"One dense training has {study.dense_epochs} epochs; dotted: its accuracy."] if known else []),
         *([f"{more} further densities, with few families, are not shown."] if more else []),
         *below,
         *as_sentences(study.notes),
@@ -118,8 +119,8 @@ def at_budgets(study: Study) -> pd.DataFrame:
     """Returns the points of each density that cost about as much as those of other families, with their ``budget``.
 
     A budget is the cost within :data:`WITHIN` of which most families have points; then, among the points left, the next
-    one. It is of two families or more. A family counts there with its most expensive line and phase, but no cyclic
-    family with its first cycle, which is the training without cycles.
+    one. It is of two families or more. A family counts there with the line and phase that most seeds have, the most
+    expensive of them, but no cyclic family with its first cycle, which is the training without cycles.
     """
     points = study.points.dropna(subset=["cost", "accuracy"])
     points = points[points["final"] | (points["phase"] > 1)]
@@ -135,8 +136,9 @@ def _budgets(points: pd.DataFrame) -> pd.DataFrame:
         here = near[budget]
         if here["family"].nunique() < 2:
             break
-        most = here.groupby(["family", "seed"])["cost"].idxmax()
-        found.append(here.loc[most].assign(budget=budget))
+        ends = here.groupby(["family", "line", "phase"]).agg(seeds=("seed", "nunique"), cost=("cost", "mean"))
+        best = ends.sort_values(["seeds", "cost"]).reset_index().drop_duplicates("family", keep="last")
+        found.append(here.merge(best[["family", "line", "phase"]]).assign(budget=budget))
         left = left.drop(here.index)
     return pd.concat(found)
 

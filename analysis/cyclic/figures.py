@@ -102,8 +102,9 @@ _ALL = (
     _accuracy(
         "9b",
         "accuracy versus sparsity with wrong labels: random masks in cycles, dense",
-        (rf"{_RANDOM}.*label_noise", "dense.*label_noise"),
+        (_RANDOM, _DENSE),
         "dataset.label_noise",
+        setups=".*dataset.label_noise.*",
     ),
 )
 FIGURES = {figure.name: figure for figure in _ALL}

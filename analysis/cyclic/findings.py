@@ -34,7 +34,7 @@ def findings(study: Study) -> list[str]:
     means = cost_means(study)
     drawn = panel_densities(means)
     lines = [
-        f"{study.setup}, {_sparse(density)}, {_cost(budget, study)}: {_best(here)}"
+        f"{study.setup}, {_sparse(density)}, {_cost(budget, here, study)}: {_best(here)}"
         for (density, budget), here in at_budgets(study).groupby(["density", "budget"])
         if density in drawn
     ]
@@ -69,7 +69,7 @@ def ranking_findings(ranking: Ranking | None, left_out: Sequence[str]) -> list[s
         lines.append(f"Families differ (Friedman, p = {ranking.f[1]:.2g}); {told} (Nemenyi, distance {ranking.cd:.2f})")
     return [
         *lines,
-        *([f"Not ranked, as they have no results in these blocks: {', '.join(left_out)}"] if left_out else []),
+        *([f"Not ranked, as they have no results in some of these blocks: {', '.join(left_out)}"] if left_out else []),
     ]
 
 
@@ -119,8 +119,10 @@ def _sparse(density: float) -> str:
     return f"{100 * (1 - density):.3g} % sparse"
 
 
-def _cost(budget: float, study: Study) -> str:
-    return f"about {_number(budget)} {study.unit}"
+def _cost(budget: float, points: pd.DataFrame, study: Study) -> str:
+    spent = points.groupby("family")["cost"].mean()
+    low, high = _number(spent.min()), _number(spent.max())
+    return f"about {_number(budget)} {study.unit}" + (f" ({low} to {high})" if low != high else "")
 
 
 def _number(cost: float) -> str:

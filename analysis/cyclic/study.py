@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ METRICS = {"test_acc": "test accuracy", "val_acc": "validation accuracy"}
 _LENGTH = ["recipe_epochs", "procedure_budget", "procedure_cycles", "procedure_max_cycles"]
 """Choices that decide how long a run trains: they tell its cost, not its family."""
 
+_NOISE = "dataset_label_noise"
+
 _RESULT_AT_EACH_PHASE = ("lrr", "wr", "imp")
 """Procedures each phase of which ends with what a run to that density would have ended with."""
 
@@ -32,7 +35,7 @@ class Study:
     """The finished runs of one setup.
 
     Attributes:
-        setup: ``model/dataset``.
+        setup: ``model/dataset``; with wrong labels ``model/dataset, dataset.label_noise=0.15``.
         points: a row for each phase of a run that ended with a result of its method: ``run_id path family line seed
             phase density epoch step accuracy cost seconds final``. ``epoch`` and ``step`` are those of the run up to
             its end; so are ``cost`` (in :attr:`unit`) and ``seconds``, with all of its parents' added. ``line`` is the
@@ -67,7 +70,7 @@ class Study:
     @property
     def file(self) -> str:
         """The setup as a part of a file name."""
-        return self.setup.replace("/", "_")
+        return re.sub(r"[^\w.=]+", "_", self.setup)
 
 
 def studies(collection: Collection, given: Mapping[str, str], metric: str = "test_acc") -> list[Study]:
@@ -81,7 +84,7 @@ def studies(collection: Collection, given: Mapping[str, str], metric: str = "tes
     Raises:
         UserError: if no run has finished.
     """
-    runs = runs_with_results(collection.runs)
+    runs = _apart_by_label_noise(runs_with_results(collection.runs))
     if (finished := runs[runs["status"] == "finished"]).empty:
         raise UserError(f"none of {len(collection.runs)} runs has finished")
     finished = finished.assign(family=families(finished))
@@ -97,6 +100,14 @@ def studies(collection: Collection, given: Mapping[str, str], metric: str = "tes
         distinct = named.drop_duplicates(["family", "line", "seed", "density", "epoch"])
         found.append(Study(str(setup), distinct, dense_epochs, metric, collection.results, given, notes))
     return found
+
+
+def _apart_by_label_noise(runs: pd.DataFrame) -> pd.DataFrame:
+    """Appends the share of wrong labels to the setup: what is learned from them is compared with nothing else."""
+    if _NOISE not in runs:
+        return runs
+    suffix = runs[_NOISE].map(", dataset.label_noise={:g}".format).where(runs[_NOISE] > 0, "")
+    return runs.assign(setup=runs["setup"] + suffix)
 
 
 def phase_results(runs: pd.DataFrame, epochs: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -174,7 +185,7 @@ def _lengths(runs: pd.DataFrame) -> list[str]:
 
 def _in_dense_trainings(points: pd.DataFrame) -> tuple[pd.DataFrame, int | None]:
     """Returns the points with their cost in trainings of the shortest dense run, if there is one, and its epochs."""
-    dense = points[points["family"] == "dense"].dropna(subset=["flops"])
+    dense = points[points["family"].str.match("dense(,|$)")].dropna(subset=["flops"])
     if dense.empty:
         return points.rename(columns={"flops": "cost"}), None
     shortest = dense.loc[dense["flops"].idxmin()]

@@ -17,7 +17,8 @@ COLUMNS = ("setup", "density", "line", "epoch", "cost", "accuracy", "std", "coun
 def families_table(studies: Sequence[Study]) -> pd.DataFrame:
     """Returns a row for each setup, density and line, with :data:`COLUMNS`: means over seeds and their number.
 
-    ``pareto`` is :func:`~.cost.pareto_front` of each setup. Cycles that others of the run follow are left out.
+    ``pareto`` is :func:`~.cost.pareto_front` of each setup, where a density has several families. Cycles that others of
+    the run follow are left out.
 
     Args:
         studies: a setup each.
@@ -26,7 +27,8 @@ def families_table(studies: Sequence[Study]) -> pd.DataFrame:
     for study in studies:
         points = study.points[study.points["final"]].dropna(subset=["accuracy"])
         means = over_seeds(points, ["family", "line", "density"])
-        means = means.assign(setup=study.setup, pareto=pareto_front(means))
+        several = means.groupby("density")["family"].transform("nunique") > 1  # else there is nothing to compare
+        means = means.assign(setup=study.setup, pareto=pareto_front(means) & several)
         frames.append(means.sort_values(["density", "accuracy"], ascending=False))
     filled = [frame for frame in frames if len(frame)]
     return (pd.concat(filled, ignore_index=True) if filled else frames[0])[[*COLUMNS]]

@@ -124,6 +124,11 @@ def _check_procedure(config: Config) -> None:
             f"criterion={config.criterion['name']}: averages its scores over the steps between topology updates, "
             f"procedure={config.procedure['name']} has none; choose magnitude or another one"
         )
+    if config.procedure.get("cycles") == "auto" and not config.dataset.val_size:
+        raise UserError(
+            "procedure.cycles=auto: goes by the validation accuracy, which is that of the test data with "
+            "dataset.val_size=0; hold samples out, such as dataset.val_size=0.1, or give a number of cycles"
+        )
     procedure = build("procedure", config.procedure)
     try:
         phases = procedure.phases(config.recipe.epochs, config.density.value)

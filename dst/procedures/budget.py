@@ -24,6 +24,22 @@ def divided(budget: int, shares: Sequence[float], counted: str) -> list[int]:
     return [*lengths[:-1], budget - sum(lengths[:-1])]
 
 
+def evenly_divided(budget: int, count: int, counted: str) -> list[int]:
+    """Returns the epochs of phases of equal length; those of the rest go one each to the last phases.
+
+    Args:
+        budget: epochs of all phases together.
+        count: number of phases.
+        counted: what says how many phases there are, for the error.
+
+    Raises:
+        ValueError: if a phase would have no epoch.
+    """
+    divided(budget, equal(count), counted)  # refuses one that is too small
+    each, rest = divmod(budget, count)
+    return [each] * (count - rest) + [each + 1] * rest
+
+
 def equal(count: int) -> list[float]:
     """Returns shares of phases of equal length."""
     return [1.0] * count

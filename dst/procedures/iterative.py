@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dst.errors import unknown
 from dst.procedures.base import Procedure
-from dst.procedures.budget import divided, equal
+from dst.procedures.budget import evenly_divided
 from dst.training.phase import Phase
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class LRR(Procedure):
         lengths = [epochs] * len(densities)
         if self.budget is not None:
             counted = f"{len(densities)} levels (density.value={density:g}, procedure.prune_rate={self.prune_rate:g})"
-            lengths = divided(self.budget, equal(len(densities)), counted)
+            lengths = evenly_divided(self.budget, len(densities), counted)
         if self.rewinds_to is not None and self.rewinds_to > lengths[0]:
             raise ValueError(
                 f"procedure.rewind_epoch={self.rewinds_to}: must be {lengths[0]}, the epochs of a level, or fewer"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dst.procedures.base import Procedure
-from dst.procedures.budget import divided, equal
+from dst.procedures.budget import evenly_divided
 from dst.procedures.enough import AUTO, check_cycles, enough_cycles, most_cycles
 from dst.training.phase import Phase
 
@@ -55,7 +55,7 @@ class Sculpt(Procedure):
             )
         lengths = [epochs] * (most_cycles(self.cycles, self.max_cycles) + 1)
         if self.budget is not None:
-            lengths = divided(self.budget, equal(len(lengths)), f"{len(lengths)} cycles, the last one included")
+            lengths = evenly_divided(self.budget, len(lengths), f"{len(lengths)} cycles, the last one included")
         *before, last = lengths
         if self.extend or not before:
             before = [sum(before)]

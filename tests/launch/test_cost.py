@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from dst.errors import UserError
+from dst.procedures import planned_phases
+from launch.composition import compose_all
 from launch.cost import with_epochs
 from launch.sweep import Point, expand
 
@@ -61,6 +63,17 @@ def test_the_runs_of_all_seeds_share_a_choice_and_others_stay_as_they_are(overri
     assert not any(override.startswith("cost=") for point in found for override in point.overrides)
 
 
+def test_what_only_a_budget_allows_can_be_paid_for(overrides: Callable[..., list[str]]) -> None:
+    common = ["dataset=digits", "model=small_mlp", "density=0.1", "recipe.epochs=4", "cost=20"]
+    given = [["procedure=wr", "procedure.rewind_epoch=5"], ["procedure=cyclic", "procedure.strategy=linear_increase"]]
+    found, _ = with_epochs([Point((*overrides(*common, *more),), "here") for more in given])
+    for point in found:
+        [config] = compose_all([point.overrides])
+        phases = planned_phases(config)
+        assert min(phase.epochs for phase in phases) >= 4
+    assert phases[0].epochs < phases[-1].epochs
+
+
 def test_families_cost_the_same() -> None:
     points, chosen = with_epochs(list(expand("families")))
     assert len(points) == 324
@@ -91,6 +104,11 @@ def test_families_cost_the_same() -> None:
             "cost=1: procedure.cycles=auto chooses the",
         ),
         (["cost=1", "criterion=best"], "criterion=best: unknown"),
+        (["cost=1e7"], "cost=1e7: pays for more than 1,000,000 epochs; give less"),
+        (
+            ["cost=1", "procedure=lrr", "procedure.budget=50"],
+            "cost=1: chooses procedure.budget; leave it out",
+        ),
     ],
 )
 def test_what_cannot_be_paid_for_is_one_line(given: list[str], told: str, overrides: Callable[..., list[str]]) -> None:

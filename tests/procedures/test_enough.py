@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from dst.config import compose, run_id
+from dst.errors import UserError
 from dst.procedures import Cyclic, Procedure, Sculpt
 from dst.procedures.enough import enough_cycles
+from dst.train import run
 from dst.training.phase import Phase
 from tests.run.test_resume import kill_again_and_again
 
@@ -114,3 +116,8 @@ def test_kills_do_not_change_when_it_is_enough(overrides: Callable[..., list[str
 def test_what_cannot_be_is_one_line(given: dict[str, Any], told: str) -> None:
     with pytest.raises(ValueError, match=f"^{told}"):
         Cyclic(**given)
+
+
+def test_the_test_data_do_not_say_when_it_is_enough(overrides: Callable[..., list[str]]) -> None:
+    with pytest.raises(UserError, match=r"^procedure\.cycles=auto: goes by the validation accuracy, which is that of"):
+        run(compose(overrides("procedure=cyclic", *AUTO, "dataset.val_size=0")))

@@ -81,7 +81,7 @@ def test_cycles_spend_the_whole_budget(cycles: int, budget: int, extend: bool) -
     phases = procedure.phases(7, 0.1)
     assert sum(phase.epochs for phase in phases) == budget
     assert len(phases) == (2 if extend else max(1, cycles) + 1)
-    assert phases[-1].epochs == budget - cycles * (budget // (cycles + 1))
+    assert phases[-1].epochs == -(-budget // (cycles + 1))
     assert [phase.density for phase in phases] == [0.5] * (len(phases) - 1) + [0.1]
 
 
