@@ -53,7 +53,13 @@ _ALL = (
     _accuracy("2a", "accuracy versus sparsity: dense in cycles, LRR, WR", (_DENSE, _ITERATIVE), "procedure=lrr or wr"),
     _accuracy("2b", "accuracy versus level or cycle: the same", ("dense cyclic", _ITERATIVE), _CYCLES, x="phase"),
     _accuracy("2c", "accuracy versus epochs: random masks in cycles, or once", (_RANDOM,), _CYCLES, x="epoch"),
-    _accuracy("2d", "accuracy versus sparsity at equal epochs: the same", (_RANDOM,), _CYCLES, equal_epochs=True),
+    _accuracy(
+        "2d",
+        "accuracy versus sparsity at equal epochs: the same, and dense",
+        (_RANDOM, _DENSE),
+        _CYCLES,
+        equal_epochs=True,
+    ),
     CyclicFigure(
         "3",
         "barriers between consecutive cycles, largest eigenvalue of the Hessian: random masks in cycles, or once",

@@ -75,9 +75,10 @@ def report(config: Config, summary: dict[str, Any]) -> None:
         f"(best validation epoch, {summary['best_epoch']})"
     )
     if config.method != "dense":
+        updates = "prunings" if config.method in ("gradual", "iterative", "sculpt") else "topology updates"
         print(
             f"density {summary['density_actual']:.4f}, {summary['parameters_active']:,} of "
-            f"{summary['parameters_sparsifiable']:,} weights; {summary['topology_updates']} topology updates, "
+            f"{summary['parameters_sparsifiable']:,} weights; {summary['topology_updates']} {updates}, "
             f"ITOP ratio {summary['itop_ratio']:.3f}"
         )
     print(f"{summary['duration_s']:.1f} s on {summary['device']}, {summary['steps_per_s']:.0f} steps/s")
