@@ -28,7 +28,7 @@ class LRR(Procedure):
 
     Attributes:
         prune_rate: the share of the remaining weights that each level prunes.
-        budget: epochs of all levels together, which are of equal length then, the last one taking the rest; None: each
+        budget: epochs of all levels together, whose lengths then differ by one epoch at most; None: each
             level has ``recipe.epochs``.
         scope: ``global``: the weights of all layers compete; ``local``: each layer is pruned to the level's density.
     """

@@ -26,8 +26,8 @@ class Sculpt(Procedure):
         start_density: of the first masks, ``density`` or more; 1: dense at first.
         cycles: before the pruning; 0: the first weights are pruned; ``auto``: until two in a row bring no more, see
             :func:`~dst.procedures.enough.enough_cycles`, and at most ``max_cycles``.
-        budget: epochs of all cycles together, the last one included; they are of equal length then, the last one taking
-            the rest. None: each has ``recipe.epochs``.
+        budget: epochs of all cycles together, the last one included, whose lengths then differ by one epoch at most.
+            None: each has ``recipe.epochs``.
         extend: a control: the cycles before the pruning become one, as long as they are together.
         max_cycles: of ``auto``; 1 or more.
     """
