@@ -119,8 +119,9 @@ def at_budgets(study: Study) -> pd.DataFrame:
     """Returns the points of each density that cost about as much as those of other families, with their ``budget``.
 
     A budget is the cost within :data:`WITHIN` of which most families have points; then, among the points left, the next
-    one. It is of two families or more. A family counts there with the line and phase that most seeds have, the most
-    expensive of them, but no cyclic family with its first cycle, which is the training without cycles.
+    one. It is of two families or more. A family counts there with one line and phase: rather the end of runs than a
+    cycle of longer ones, then that of most seeds, then what costs most nearly as much. No cyclic family counts with its
+    first cycle, which is the training without cycles.
     """
     points = study.points.dropna(subset=["cost", "accuracy"])
     points = points[points["final"] | (points["phase"] > 1)]
@@ -136,9 +137,12 @@ def _budgets(points: pd.DataFrame) -> pd.DataFrame:
         here = near[budget]
         if here["family"].nunique() < 2:
             break
-        ends = here.groupby(["family", "line", "phase"]).agg(seeds=("seed", "nunique"), cost=("cost", "mean"))
-        best = ends.sort_values(["seeds", "cost"]).reset_index().drop_duplicates("family", keep="last")
-        found.append(here.merge(best[["family", "line", "phase"]]).assign(budget=budget))
+        away = (here["cost"] / budget - 1).abs()
+        ends = here.assign(away=away).groupby(["family", "line", "phase", "final"], as_index=False)
+        ends = ends.agg(seeds=("seed", "nunique"), away=("away", "mean"))
+        ends = ends.sort_values(["final", "seeds", "away"], ascending=[False, False, True])
+        chosen = ends.drop_duplicates("family")[["family", "line", "phase", "final"]]
+        found.append(here.merge(chosen).assign(budget=budget))
         left = left.drop(here.index)
     return pd.concat(found)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 from scipy import stats
@@ -10,9 +11,11 @@ from scipy import stats
 from ..paired import holm
 from ..stats import ALPHA, MIN_BLOCKS, Ranking
 from .cost import at_budgets, cost_means, panel_densities, rank_families
+from .families import is_cyclic
 from .study import Study
 
 _NO_SPREAD = 1e-9
+_FEW = 3
 
 
 def compare_costs(found: Sequence[Study]) -> tuple[Ranking | None, list[str]]:
@@ -40,7 +43,7 @@ def findings(study: Study) -> list[str]:
     ]
     for density in sorted(drawn):
         front = means[(means["density"] == density) & means["pareto"]].sort_values("cost")
-        steps = ", ".join(f"{row.family} {100 * row.accuracy:.2f} at {_number(row.cost)}" for row in front.itertuples())
+        steps = ", ".join(map(_reached, front.itertuples()))
         lines.append(f"{study.setup}, {_sparse(density)}: Pareto front in {study.unit}: {steps}")
     return lines or [f"{study.setup}: no two families have results at one density for the same cost"]
 
@@ -103,11 +106,22 @@ def _best(points: pd.DataFrame) -> str:
     first, others = table.index[0], table.iloc[1:]
     parts = {
         f"significantly worse (Welch and Holm, p < {ALPHA})": others.index[others["p"] < ALPHA],
-        "difference not significant": others.index[others["p"] >= ALPHA],
+        _not_significant(table["count"].min()): others.index[others["p"] >= ALPHA],
         "not tested": others.index[others["p"].isna()],
     }
     told = [f"{title}: {', '.join(said[name] for name in names)}" for title, names in parts.items() if len(names)]
     return "; ".join([f"best is {said[first]}", *told])
+
+
+def _not_significant(seeds: int) -> str:
+    few = f" ({seeds} seeds show only large ones)" if 1 < seeds < _FEW else ""
+    return f"difference not significant{few}"
+
+
+def _reached(row: Any) -> str:
+    """Returns the family of a mean, with the number of cycles that led to it, its accuracy and its cost."""
+    cycles = f" after {row.phase:.0f} cycle{'s' if row.phase > 1 else ''}" if is_cyclic(row.family) else ""
+    return f"{row.family}{cycles} {100 * row.accuracy:.2f} at {_number(row.cost)}"
 
 
 def _mean(row: pd.Series) -> str:

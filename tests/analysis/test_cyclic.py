@@ -136,6 +136,13 @@ def test_a_family_counts_at_a_budget_with_the_same_line_and_phase_for_all_seeds(
     assert sorted(found.loc[found["family"] == "A", "accuracy"]) == [0.8, 0.9]
 
 
+def test_at_a_budget_the_end_of_runs_counts_before_a_cycle_of_longer_ones() -> None:
+    study = invented([("A", 1, 0.9, 0.5), ("A", 1, 1.1, 0.9), ("B", 1, 1.0, 0.7), ("C", 1, 1.0, 0.6)])
+    points = study.points.assign(line=["A, 1", "A, 2", "B", "C"], phase=2, final=[True, False, True, True])
+    found = at_budgets(replace(study, points=points)).set_index("family")
+    assert found["accuracy"].to_dict() == {"A": 0.5, "B": 0.7, "C": 0.6}
+
+
 def test_wrong_labels_are_a_setup_of_their_own(study: Study, collected: Collect, trained: Any) -> None:
     collection = collected(trained[0])
     noisy = collection.runs.assign(run_id=collection.runs["run_id"] + "n", dataset_label_noise=0.15)
