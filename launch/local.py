@@ -37,6 +37,7 @@ def train_locally(plan: Plan, cluster: ClusterConfig, *, retry_failed: bool) -> 
     runs = runs_to_submit(plan, state, retry_failed=retry_failed)
     prepare(plan, runs, state)
     worker = local_worker(plan, cluster, runs)
+    told: set[str] = set()
     with _progress(len(plan.runs), len(plan.runs) - len(runs)) as bar:
 
         def listen(event: str, run_id: str, text: str) -> None:
@@ -44,7 +45,8 @@ def train_locally(plan: Plan, cluster: ClusterConfig, *, retry_failed: bool) -> 
                 bar.n += 1
                 if bar.n < len(plan.runs):  # the last line is printed as the bar closes
                     bar.update(0)
-            if event == "failed":
+            if event == "failed" and text not in told:  # what ends every run is told once
+                told.add(text)
                 bar.write(f"run {run_id} failed: {text}")
             if event == "on_end":
                 bar.write(f"the command at the end of the sweep {text}")

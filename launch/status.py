@@ -77,12 +77,9 @@ def status_text(plan: Plan, state: Mapping[str, RunState], jobs: Sequence[Active
     for name in ("interrupted", "lost"):
         found = frame[frame["state"] == name]
         lines += truncated([f"{name} {run.run_id} at epoch {run.done} of {run.epochs}" for run in found.itertuples()])
-    failed = {run_id: run for run_id, run in state.items() if run.state == "failed"}
+    failed = failures(state)
     lines += truncated(
-        [
-            f"failed {run_id}: {' '.join(run.detail['error'].split())}  ({plan.run_dir(run_id) / 'log.txt'})"
-            for run_id, run in failed.items()
-        ]
+        [f"failed {_names(runs)}: {error}  ({plan.run_dir(runs[0]) / 'log.txt'})" for error, runs in failed.items()]
     )
     lines += truncated(
         [f"damaged {run_id}: {run.damage}: counts as unfinished" for run_id, run in state.items() if run.damage]
@@ -181,10 +178,23 @@ def growth_text(frozen: Plan, plan: Plan) -> str:
     return text + "".join(f"{line}\n" for line in truncated(kept))
 
 
+def failures(state: Mapping[str, RunState]) -> dict[str, list[str]]:
+    """Returns the failed runs by the error that ended them."""
+    found: dict[str, list[str]] = {}
+    for run_id, run in state.items():
+        if run.state == "failed":
+            found.setdefault(" ".join(run.detail["error"].split()), []).append(run_id)
+    return found
+
+
 def truncated(lines: list[str]) -> list[str]:
     """Returns the first lines, and how many more there are."""
     more = len(lines) - _MAX_LISTED
     return [*lines[:_MAX_LISTED], f"… and {more} more"] if more > 0 else lines
+
+
+def _names(runs: Sequence[str]) -> str:
+    return ", ".join(runs[:3]) + (f" and {len(runs) - 3} more" if len(runs) > 3 else "")
 
 
 def _running(run: Any, state: RunState) -> str:

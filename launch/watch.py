@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .state import RunState
-from .status import ENDED, Snapshot, count_states, duration_text, job_lines, progress_text, run_table
+from .status import ENDED, Snapshot, count_states, duration_text, failures, job_lines, progress_text, run_table
 
 _PERIOD_S = 5.0
 _STYLES = {
@@ -56,9 +56,10 @@ def picture(snapshot: Snapshot, height: int) -> RenderableType:
     counts = _counts(frame)
     lines = job_lines(snapshot.jobs, snapshot.state, all_jobs=snapshot.plan.where is None)
     failed = [
-        Text(f"failed {run_id}  {' '.join(run.detail['error'].split())}", style="red", no_wrap=True)
-        for run_id, run in snapshot.state.items()
-        if run.state == "failed"
+        Text(
+            f"failed {runs[0]}  {error}" if len(runs) == 1 else f"failed {len(runs)} runs  {error}", "red", no_wrap=True
+        )
+        for error, runs in failures(snapshot.state).items()
     ]
     room = max(3, height - counts.row_count - 10)
     below = [*failed[: room // 4], *(Text(line, no_wrap=True) for line in lines[: room // 4])]

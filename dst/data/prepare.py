@@ -122,13 +122,13 @@ def check_shape(cfg: DatasetConfig, shape: list[int], num_classes: int) -> None:
 
 
 def _check_origin(cfg: DatasetConfig, meta: Meta, folder: Path) -> None:
-    """Raises UserError when the data were decoded from another source, image size or root; root null accepts any."""
+    """Raises PlaceError when the data were decoded from another source, image size or root; root null accepts any."""
     expected = {"source": cfg.source, "image_size": cfg.image_size, "tokenizer": cfg.tokenizer}
     if cfg.root is not None:
         expected["root"] = str(Path(cfg.root).expanduser().resolve())
     for key, value in expected.items():
         if value != getattr(meta, key):
-            raise UserError(
+            raise PlaceError(
                 f"dataset.{key}={value}: {folder} was decoded with {key}={getattr(meta, key)}; give the new data "
                 f"a dataset.name of their own, or remove {folder / 'meta.json'} to decode it anew"
             )

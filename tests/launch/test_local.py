@@ -148,6 +148,24 @@ def test_retry_failed_clears_the_failure_and_trains_the_run_unless_it_is_a_dry_r
     assert study.is_finished(run_id)
 
 
+def test_what_ends_every_run_is_told_once_with_their_number(study: Study) -> None:
+    runs = study.plan("sweep", "dataset.num_classes=11", "seed=range(1,6)")
+    answer = study.launch("submit", "sweep=sweep", "cluster=local", rc=1)
+    at_once, listed = [line for line in answer.splitlines() if "dataset.num_classes=11: " in line]
+    assert at_once.startswith("run ")
+    assert listed.startswith(f"failed {', '.join(runs[:3])} and 2 more: dataset.num_classes=11: ")
+
+
+def test_data_in_the_way_of_others_stop_the_worker_and_fail_no_run(study: Study) -> None:
+    study.plan("digits", "recipe.epochs=0")
+    study.launch("submit", "sweep=digits", "cluster=local")
+    images = ("dataset=image_folder", "dataset.name=digits", f"dataset.root={study.folder}", "dataset.image_size=8")
+    runs = study.plan("sweep", *images, "seed=1,2")
+    answer = study.launch("submit", "sweep=sweep", "cluster=local", rc=2)
+    assert answer.strip().splitlines()[-1].startswith("error: dataset.source=image_folder: ")
+    assert not [run_id for run_id in runs if (study.run_dir(run_id) / "failure.json").exists()]
+
+
 def test_a_machine_that_cannot_train_is_a_one_line_error_and_locks_no_run(study: Study) -> None:
     runs = study.plan("sweep", "recipe.epochs=0", "device=cuda:63")
     answer = study.launch("submit", "sweep=sweep", "cluster=local", rc=2)
