@@ -27,8 +27,8 @@ def test_cancelled_runs_are_trained_by_no_job_until_they_are_submitted_again(
     assert "1        3     4" in status.splitlines()[3]  # queued, waiting, all
 
     cluster.ask("scontrol", "release", of_both)
-    wait_until(lambda: "job" not in study.launch("status", "sweep=some"), "the job to end")
+    wait_until(lambda: not cluster.ask("squeue", "-h", "--name=some"), "the job to end")
     assert [study.is_finished(run_id) for run_id in runs] == [False, False, False, True]
     assert "1 runs in 1 jobs" in study.launch(*submit, "where=seed == 3")
-    wait_until(lambda: "job" not in study.launch("status", "sweep=some"), "the job to end")
+    wait_until(lambda: not cluster.ask("squeue", "-h", "--name=some"), "the job to end")
     assert [study.is_finished(run_id) for run_id in runs] == [False, False, True, True]

@@ -59,9 +59,10 @@ def node_lost_and_back(cluster: SlurmCluster, job_id: str, pid: int) -> None:
     cluster.ask("scontrol", "update", "nodename=a100-0", "state=resume")
 
 
-FAULTS = [preempted, worker_killed, node_lost_and_back]
+FAULTS = [preempted, node_lost_and_back]
 MORE_FAULTS = [
-    pytest.param(fault, marks=pytest.mark.slow) for fault in (requeued, training_process_killed, slurmd_killed)
+    pytest.param(fault, marks=pytest.mark.slow)
+    for fault in (requeued, training_process_killed, worker_killed, slurmd_killed)
 ]
 
 
@@ -75,6 +76,7 @@ def test_a_fault_during_training_changes_no_result(
     _end_as(undisturbed, study, runs)
 
 
+@pytest.mark.slow
 def test_a_job_whose_container_lacks_slurms_commands_goes_on_after_preemption(
     cluster: SlurmCluster, study: Study, undisturbed: Study
 ) -> None:
@@ -99,6 +101,7 @@ def test_each_array_task_whose_worker_is_killed_is_requeued_alone(study: Study, 
         wait_until(lambda shown=shown: " Restarts=1 " in cluster.ask(*shown), f"{job['job_id']} to be queued again", 30)
 
 
+@pytest.mark.slow
 def test_cancelled_runs_resume_when_they_are_submitted_again(
     cluster: SlurmCluster, study: Study, undisturbed: Study
 ) -> None:
