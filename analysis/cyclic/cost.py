@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -150,7 +151,7 @@ def _budgets(points: pd.DataFrame) -> pd.DataFrame:
 def rank_families(points: Sequence[pd.DataFrame]) -> tuple[Ranking | None, list[str]]:
     """Ranks families by their mean accuracies in blocks of setup, density and budget.
 
-    The families ranked are those with the most blocks, as many as make the most pairs of families in a block.
+    Ranked are the families, two or more, that meet in two or more blocks, such that most pairs of them are compared.
 
     Args:
         points: of :func:`at_budgets`, with their ``setup``.
@@ -160,10 +161,13 @@ def rank_families(points: Sequence[pd.DataFrame]) -> tuple[Ranking | None, list[
     """
     blocks = ["setup", "density", "budget"]
     scores = pd.concat(points).pivot_table(index=blocks, columns="family", values="accuracy")
-    order = scores.notna().sum().sort_values(ascending=False, kind="stable").index
-    complete = {count: len(scores[order[:count]].dropna()) for count in range(2, len(order) + 1)}
-    enough = {count: math.comb(count, 2) * number for count, number in complete.items() if number > 1}
-    if not enough:
-        return None, list(map(str, order))
-    count = max(enough, key=lambda count: (enough[count], -count))
-    return rank(scores[order[:count]].dropna()), list(map(str, order[count:]))
+    there = {str(name): frozenset(scores.index[scores[name].notna()]) for name in scores}
+    meetings = {a & b for a, b in itertools.product(there.values(), repeat=2) if len(a & b) > 1}
+    names = {where: [name for name in there if where <= there[name]] for where in meetings}
+    if not any(len(met) > 1 for met in names.values()):
+        return None, list(there)
+    where = max(
+        sorted(meetings, key=sorted), key=lambda where: (math.comb(len(names[where]), 2) * len(where), len(where))
+    )
+    ranked = scores.loc[sorted(where), names[where]]
+    return rank(ranked), [name for name in there if name not in names[where]]

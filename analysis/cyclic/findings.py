@@ -24,7 +24,7 @@ def compare_costs(found: Sequence[Study]) -> tuple[Ranking | None, list[str]]:
     Args:
         found: a study of each setup.
     """
-    whole = {study.setup: at_budgets(study).query("final") for study in found}
+    whole = {study.setup: _at_drawn_densities(study).query("final") for study in found}
     ranking, left_out = rank_families([points.assign(setup=setup) for setup, points in whole.items()])
     return ranking, [*(line for study in found for line in findings(study)), *ranking_findings(ranking, left_out)]
 
@@ -38,14 +38,19 @@ def findings(study: Study) -> list[str]:
     drawn = panel_densities(means)
     lines = [
         f"{study.setup}, {_sparse(density)}, {_cost(budget, here, study)}: {_best(here)}"
-        for (density, budget), here in at_budgets(study).groupby(["density", "budget"])
-        if density in drawn
+        for (density, budget), here in _at_drawn_densities(study).groupby(["density", "budget"])
     ]
     for density in sorted(drawn):
         front = means[(means["density"] == density) & means["pareto"]].sort_values("cost")
         steps = ", ".join(map(_reached, front.itertuples()))
         lines.append(f"{study.setup}, {_sparse(density)}: Pareto front in {study.unit}: {steps}")
     return lines or [f"{study.setup}: no two families have results at one density for the same cost"]
+
+
+def _at_drawn_densities(study: Study) -> pd.DataFrame:
+    """Returns the points to compare; levels between those densities are steps of the same few runs."""
+    points = at_budgets(study)
+    return points[points["density"].isin(panel_densities(cost_means(study)))]
 
 
 def ranking_findings(ranking: Ranking | None, left_out: Sequence[str]) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -35,7 +37,8 @@ def draw_diagrams(rankings: dict[str, Ranking], palette: dict[str, str] | None =
         rankings: by regime.
         palette: the color of each name that is ranked; None: criteria have theirs.
     """
-    figure = Figure(figsize=(5.2, 1.75 * len(rankings)), layout="constrained")
+    longest = max(_name_length(list(map(label, map(str, ranking.average.index)))) for ranking in rankings.values())
+    figure = Figure(figsize=(max(5.2, 3.2 + 0.075 * longest), 1.75 * len(rankings)), layout="constrained")
     for axes, (regime, ranking) in zip(
         figure.subplots(len(rankings), squeeze=False)[:, 0], rankings.items(), strict=True
     ):
@@ -104,6 +107,12 @@ def _diagram(axes: Axes, regime: str, ranking: Ranking, palette: dict[str, str])
     for level, group in enumerate(groups):
         ends = ranking.average[group[0]] - 0.05, ranking.average[group[-1]] + 0.05
         axes.hlines(-0.22 - 0.17 * level, *ends, color="black", linewidth=3)
+
+
+def _name_length(names: Sequence[str]) -> int:
+    """Returns the characters of the longest name at the left and of that at the right together."""
+    half = (len(names) + 1) // 2
+    return sum(max(map(len, side), default=0) for side in (names[:half], names[half:]))
 
 
 def _distance_bar(axes: Axes, cd: float) -> None:

@@ -10,12 +10,14 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from analysis.collect import Collection
 from analysis.cyclic.cost import at_budgets, cost_means, draw_cost, rank_families
 from analysis.cyclic.families import family
 from analysis.cyclic.figures import FIGURES
-from analysis.cyclic.findings import compared_with_best
+from analysis.cyclic.findings import compare_costs, compared_with_best
+from analysis.cyclic.panels import crop_outliers, line_styles
 from analysis.cyclic.study import Study, studies
 from analysis.models.interpolate import Line, interpolate
 from analysis.models.load import Place
@@ -121,7 +123,7 @@ def invented(rows: list[tuple[str, int, float, float]]) -> Study:
     return Study("m/d", frame, 1, "test_acc", None, {}, [])  # type: ignore[arg-type]
 
 
-def test_costs_within_ten_percent_are_one_budget_and_others_none() -> None:
+def test_costs_within_a_fifth_are_one_budget_and_others_none() -> None:
     study = invented(
         [("A", 1, 1.0, 0.9), ("B", 1, 1.08, 0.8), ("C", 1, 1.3, 0.7), ("A", 1, 3.0, 0.9), ("C", 1, 3.2, 0.95)]
     )
@@ -180,6 +182,40 @@ def test_families_are_ranked_where_they_meet() -> None:
     ranking, left_out = rank_families([at_budgets(study).assign(setup="m/d")])
     assert ranking is not None
     assert (ranking.average.to_dict(), ranking.blocks, left_out) == ({"A": 1.0, "B": 2.0}, 3, [])
+
+
+def test_those_families_are_ranked_of_which_most_pairs_are_compared() -> None:
+    often, rarely = [("A", 0.9), ("B", 0.8)], [("C", 0.9), ("D", 0.8), ("E", 0.7), ("F", 0.6)]
+    rows = [
+        *((name, 1, cost, value) for cost in (1.0, 2.0, 4.0) for name, value in often),
+        *((name, 1, cost, value) for cost in (10.0, 20.0) for name, value in rarely),
+    ]
+    ranking, left_out = rank_families([at_budgets(invented(rows)).assign(setup="m/d")])
+    assert ranking is not None
+    assert (list(ranking.average.index), ranking.blocks, left_out) == (list("CDEF"), 2, ["A", "B"])
+    ranking, left_out = rank_families([at_budgets(invented(rows[:8])).assign(setup="m/d")])
+    assert ranking is not None
+    assert (list(ranking.average.index), ranking.blocks, left_out) == (list("AB"), 3, ["C", "D"])
+    assert rank_families([at_budgets(invented(rows[6:10])).assign(setup="m/d")]) == (None, list("CDEF"))
+
+
+def test_levels_of_few_families_are_no_blocks_of_the_ranking() -> None:
+    ends = [(name, 1, 1.0, value) for name, value in zip("ABCDE", (0.9, 0.8, 0.7, 0.6, 0.5), strict=True)]
+    at_ends, levels = invented(ends).points, invented(ends[:2]).points
+    points = [at_ends, at_ends.assign(density=0.05), *(levels.assign(density=density) for density in (0.5, 0.4, 0.3))]
+    study = replace(invented(ends), points=pd.concat(points, ignore_index=True))
+    ranking, told = compare_costs([study])
+    assert ranking is not None
+    assert (list(ranking.average.index), ranking.blocks) == (list("ABCDE"), 2)
+    assert not [line for line in told if "50 % sparse" in line]
+
+
+def test_the_axis_leaves_out_what_collapsed_and_no_line_that_many_points_of_another_outweigh() -> None:
+    many = [("LRR", 0.98)] * 20 + [("SCULPT", 0.97), ("SCULPT", 0.93), ("cyclic", 0.96), ("cyclic", 0.90)]
+    means = pd.DataFrame([*many, ("static", 0.11)], columns=["line", "accuracy"]).assign(x=1.0)
+    axes = Figure().subplots()
+    crop_outliers([axes], [means], ["x"], line_styles(means["line"]))
+    assert 11 < axes.get_ylim()[0] < 90
 
 
 def test_the_best_is_compared_by_welch_adjusted_by_holm_and_never_for_single_seeds() -> None:
